@@ -1,0 +1,42 @@
+# make demo: set up, then tune a small model on built-in data.   make test: set up, then run the tests.
+PYTHON ?= $(firstword $(foreach name,python3.12 python3.13 python3.11 python3 python,$(if $(shell command -v $(name) 2>/dev/null),$(name))))
+VENV := .venv
+SETUP := $(VENV)/.installed-
+
+.PHONY: demo test setup check lock clean
+
+demo: $(SETUP)run
+	$(VENV)/bin/python -m hpo.run --study digits_mlp --trials 20
+
+test: $(SETUP)dev
+	$(VENV)/bin/python -m pytest
+
+setup: $(SETUP)dev
+
+check: $(SETUP)dev
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); sys.exit(None if ok else \
+	"hpo needs Python 3.11, 3.12 or 3.13 (TensorFlow has no other), and $(PYTHON) is " + sys.version.split()[0] + \
+	". Name one:  make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv $(VENV)
+
+$(SETUP)run: requirements.lock pyproject.toml | $(VENV)/bin/pip
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(SETUP)dev: requirements-dev.lock $(SETUP)run
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# Needs uv. One file per purpose, with hashes, for Python 3.11 to 3.13 on every platform.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+		pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+		pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,246 @@
+"""Seconds per epoch of Keras's `fit`, of hpo's engine, and of the floor, side by side on CIFAR-10-shaped data.
+
+The floor is what no MLP trainer can do without: the layers' matrix products in NumPy (OpenBLAS) and the optimizer's
+passes over its memory. All three train on 45,000 images and none validates. Each round times all three for a share of
+an epoch, scaled up, so that other load on the machine hits them alike; the medians over the rounds count.
+
+    python benchmarks/engine.py [--data-dir DIR] [--json] [--rounds N] [--threads N] [--quick]
+"""
+
+import argparse
+import contextlib
+import importlib.metadata
+import itertools
+import json
+import math
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+    from hpo.datasets import Dataset
+    from hpo.engine import Engine
+
+SHAPES = ((32, 32), (32, 128), (256, 128), (512, 64), (512, 256))
+OPTIMIZERS = ("adam", "sgd", "rmsprop")
+N_TRAIN, N_VAL, N_CLASSES, INPUT_SHAPE = 45_000, 5_000, 10, (32, 32, 3)
+PART_ROWS = 9_000  # a fifth of an epoch: what fit and the floor run and scale up
+
+
+@dataclass(frozen=True)
+class Row:
+    """One shape's medians."""
+
+    width: int
+    batch_size: int
+    optimizer: str
+    fit_seconds: float
+    engine_seconds: float
+    floor_seconds: float
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, help="folder with CIFAR-10; without it, random images of its shape")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout and nothing else there")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds per shape (default 5)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of each contestant")
+    parser.add_argument("--quick", action="store_true", help="the two narrow shapes only, 3 rounds")
+    return parser.parse_args()
+
+
+def random_dataset() -> "Dataset":
+    """Return random uint8 images of CIFAR-10's shape: speed does not depend on the values."""
+    from hpo.datasets import Dataset
+
+    rng = np.random.default_rng(0)
+    n_rows = N_TRAIN + N_VAL
+    rows = rng.permutation(n_rows).astype(np.int32)
+    return Dataset(
+        name="random",
+        x=rng.integers(0, 256, (n_rows, *INPUT_SHAPE), dtype=np.uint8),
+        y=rng.integers(0, N_CLASSES, n_rows).astype(np.int32),
+        train_rows=np.sort(rows[:N_TRAIN]),
+        val_rows=np.sort(rows[N_TRAIN:]),
+        n_classes=N_CLASSES,
+        fingerprint="random",
+    )
+
+
+def open_dataset(data_dir: Path | None) -> tuple["Dataset", str]:
+    """Return the data and what they are, in words."""
+    if data_dir is None:
+        return random_dataset(), "random images of CIFAR-10's shape"
+    from hpo import datasets
+
+    return datasets.load("cifar10", seed=0, data_dir=data_dir), "CIFAR-10"
+
+
+def watched() -> tuple[list[float], "keras.callbacks.Callback"]:
+    """Return a callback and the list where it leaves the seconds of each epoch: what fit does once per call is no part."""
+    import keras
+
+    began: list[float] = []
+    seconds: list[float] = []
+    return seconds, keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda *_: began.append(time.perf_counter()),
+        on_epoch_end=lambda *_: seconds.append(time.perf_counter() - began[-1]),
+    )
+
+
+def fit_timer(width: int, batch_size: int, optimizer: str, x: np.ndarray, y: np.ndarray) -> Callable[[], float]:
+    """Return a function that times Keras's fit on float32 arrays, as anyone would write it, in seconds per epoch."""
+    from hpo.models import mlp
+    from hpo.parameters import MLPParameters
+
+    model = mlp(MLPParameters(width=width, n_layers=2), INPUT_SHAPE, N_CLASSES)
+    model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    n_rows = PART_ROWS // batch_size * batch_size
+    seconds, watch = watched()
+
+    def run() -> float:
+        model.fit(x[:n_rows], y[:n_rows], batch_size=batch_size, epochs=1, verbose=0, callbacks=[watch])
+        return seconds[-1] * N_TRAIN / n_rows
+
+    return run
+
+
+def engine_timer(engine: "Engine", width: int, batch_size: int, optimizer: str) -> Callable[[], float]:
+    """Return a function that times a whole epoch of hpo's engine, through fit, in seconds."""
+    from hpo.parameters import MLPParameters, Parameters, TrainingParameters
+
+    training = TrainingParameters(optimizer=optimizer, learning_rate=1e-3, batch_size=batch_size, epochs=1)
+    model = engine.model(Parameters(training=training, model=MLPParameters(width=width, n_layers=2)), seed=0)
+    seconds, watch = watched()
+
+    def run() -> float:
+        rows = model.row_chunks(0, 0, 1)
+        model.fit(rows, epochs=1, steps_per_epoch=model.n_chunks, shuffle=False, verbose=0, callbacks=[watch])
+        return seconds[-1]
+
+    return run
+
+
+def floor_timer(width: int, batch_size: int, optimizer: str) -> Callable[[], float]:
+    """Return a function that times the matrix products and the optimizer's memory traffic, in seconds per epoch."""
+    rng = np.random.default_rng(0)
+    n_inputs = math.prod(INPUT_SHAPE)
+    sizes = (n_inputs, width, width, N_CLASSES)
+    weights = [rng.normal(0, 0.01, shape).astype(np.float32) for shape in zip(sizes, sizes[1:], strict=False)]
+    gradients = [np.zeros_like(weight) for weight in weights]
+    slots = [np.zeros_like(weight) for weight in weights for _ in range({"adam": 2, "sgd": 0, "rmsprop": 1}[optimizer])]
+    inputs = [rng.random((batch_size, size), np.float32) for size in sizes[:-1]]
+    outputs = [rng.random((batch_size, size), np.float32) for size in sizes[1:]]
+    n_steps = PART_ROWS // batch_size
+
+    def step() -> None:
+        for x, weight, gradient, y in zip(inputs, weights, gradients, outputs, strict=True):
+            np.matmul(x, weight, out=y)
+            np.matmul(x.T, y, out=gradient)
+            if x is not inputs[0]:
+                np.matmul(y, weight.T, out=x)
+        for weight, gradient in zip(weights, gradients, strict=True):
+            np.add(weight, gradient, out=weight)  # reads two, writes one
+        for slot in slots:
+            np.negative(slot, out=slot)  # reads one, writes one
+
+    def run() -> float:
+        for array in (*inputs, *outputs):
+            array[:] = 1e-6  # products of products would overflow, or shrink to denormal numbers, which are slow
+        start = time.perf_counter()
+        for _ in range(n_steps):
+            step()
+        return (time.perf_counter() - start) * N_TRAIN / (n_steps * batch_size)
+
+    return run
+
+
+def measure(dataset: "Dataset", shapes: Sequence[tuple[int, int]], n_rounds: int) -> Iterator[Row]:
+    """Time every shape and optimizer; the three contestants take turns."""
+    import keras
+
+    from hpo.engine import Engine
+    from hpo.models import mlp
+
+    # Nobody validates here, so the engine, which always does, gets one row to validate on.
+    engine = Engine(replace(dataset, val_rows=dataset.val_rows[:1]), mlp)
+    rows = dataset.train_rows[:PART_ROWS]
+    x, y = dataset.x[rows] / np.float32(255), dataset.y[rows]
+    for (width, batch_size), optimizer in itertools.product(shapes, OPTIMIZERS):
+        timers = (
+            fit_timer(width, batch_size, optimizer, x, y),
+            engine_timer(engine, width, batch_size, optimizer),
+            floor_timer(width, batch_size, optimizer),
+        )
+        for timer in timers:
+            timer()  # compiles
+        rounds = [[timer() for timer in timers] for _ in range(n_rounds)]
+        yield Row(width, batch_size, optimizer, *(statistics.median(column) for column in zip(*rounds, strict=True)))
+        keras.backend.clear_session()
+
+
+def summary(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the geometric means of the ratios, and the worst fit / engine."""
+    fit = [row.fit_seconds / row.engine_seconds for row in rows]
+    floor = [row.floor_seconds / row.engine_seconds for row in rows]
+    return {
+        "fit_over_engine": statistics.geometric_mean(fit),
+        "fit_over_engine_min": min(fit),
+        "floor_over_engine": statistics.geometric_mean(floor),
+        "floor_over_engine_min": min(floor),
+    }
+
+
+def cpu_name() -> str:
+    """Return the processor's name, as well as the system tells it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def main() -> None:
+    """Print a table, or with --json one object."""
+    arguments = parse_arguments()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+    from threadpoolctl import threadpool_limits
+
+    tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
+    dataset, data = open_dataset(arguments.data_dir)
+    shapes = SHAPES[:2] if arguments.quick else SHAPES
+    show = sys.stderr if arguments.json else sys.stdout
+    print(
+        f"Seconds per epoch of 45,000 images, no validation; {data}; {cpu_name()}, {arguments.threads} threads",
+        file=show,
+    )
+    print("width batch optimizer    fit  engine  floor  fit/engine  floor/engine", file=show)
+    rows = []
+    with threadpool_limits(arguments.threads, user_api="blas"):
+        for row in measure(dataset, shapes, 3 if arguments.quick else arguments.rounds):
+            rows.append(row)
+            ratios = f"{row.fit_seconds / row.engine_seconds:11.2f} {row.floor_seconds / row.engine_seconds:13.2f}"
+            times = f"{row.fit_seconds:6.2f} {row.engine_seconds:7.3f} {row.floor_seconds:6.3f}"
+            print(f"{row.width:5} {row.batch_size:5} {row.optimizer:9} {times} {ratios}", file=show, flush=True)
+    means = summary(rows)
+    print(f"geometric means {means['fit_over_engine']:41.2f} {means['floor_over_engine']:13.2f}", file=show)
+    if arguments.json:
+        versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")}
+        machine = {"cpu": cpu_name(), "threads": arguments.threads, "python": platform.python_version(), **versions}
+        print(json.dumps({"rows": [asdict(row) for row in rows], **means, "data": data, **machine}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Keras callbacks that connect training to plain functions; they know neither Optuna nor the database."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+
+class AfterEpoch(keras.callbacks.Callback):  # type: ignore[misc] # Keras has no types
+    """Call a function after each whole epoch and stop training when it says so.
+
+    It stops by stop_training, not by raising, so that every callback's on_train_end still runs and writers close. Put
+    it last: callbacks before it have then changed the learning rate that a checkpoint must hold.
+
+    Args:
+        function: Gets the number of epochs trained so far, from 1, and the epoch's logs with learning_rate; returns
+            whether to go on.
+    """
+
+    def __init__(self, function: Callable[[int, dict[str, float]], bool]) -> None:
+        super().__init__()
+        self._function = function
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Call the function, unless the epoch was broken off: then it has no validation yet."""
+        if logs is None or "val_loss" not in logs:
+            return
+        values = {"learning_rate": float(self.model.optimizer.learning_rate)}
+        values |= {name: float(value) for name, value in logs.items()}
+        if not self._function(epoch + 1, values):
+            self.model.stop_training = True
+
+
+class StopOnRequest(keras.callbacks.Callback):  # type: ignore[misc]
+    """Stop training between two compiled calls when asked to.
+
+    Attributes:
+        stopped: Whether it did.
+    """
+
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
+        super().__init__()
+        self._should_stop = should_stop
+        self.stopped = False
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Look whether to stop; a batch is one compiled call, two seconds at most."""
+        if self._should_stop():
+            self.stopped = self.model.stop_training = True

@@ -1,0 +1,57 @@
+"""A trial's training at an epoch's end, in one file: state, best weights and the history of metrics."""
+
+import json
+import os
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Arrays = list[np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Everything from which training goes on, bit for bit.
+
+    Attributes:
+        state: What hpo.engine.state returned.
+        best_weights: The model's weights at the best epoch, in Keras's order; empty before there is one.
+        history: The logs of each epoch so far.
+    """
+
+    state: Arrays = field(default_factory=list)
+    best_weights: Arrays = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint under a temporary name, then rename it: a kill leaves the old one or the new one, whole.
+
+    Raises:
+        OSError: The disk is full or the folder is gone; nothing half-written stays.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    arrays = {f"state_{i}": array for i, array in enumerate(checkpoint.state)}
+    arrays |= {f"best_{i}": array for i, array in enumerate(checkpoint.best_weights)}
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, history=np.array(json.dumps(checkpoint.history)), **arrays)  # type: ignore[arg-type]
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: Path) -> Checkpoint | None:
+    """Read a checkpoint; None where there is none or it is damaged, so that the trial starts over."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = set(file.files)
+            state = [file[f"state_{i}"] for i in range(sum(name.startswith("state_") for name in names))]
+            best = [file[f"best_{i}"] for i in range(sum(name.startswith("best_") for name in names))]
+            history = json.loads(str(file["history"]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return Checkpoint(state=state, best_weights=best, history=history)

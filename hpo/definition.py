@@ -1,0 +1,167 @@
+"""What a file in studies/ declares: one StudyDefinition, as the constant STUDY."""
+
+import hashlib
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, TPESampler
+
+from hpo.errors import StudyFileError
+from hpo.parameters import ParameterError, Parameters
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+DIRECTIONS = {"val_accuracy": "maximize", "val_loss": "minimize"}
+
+
+def default_sampler(seed: int) -> BaseSampler:
+    """Build hpo's default sampler: multivariate TPE (Bergstra et al. 2011; Falkner et al. 2018 for the joint density)."""
+    return TPESampler(seed=seed, multivariate=True)
+
+
+def default_pruner() -> BasePruner:
+    """Build hpo's default pruner: asynchronous successive halving (Li et al. 2020) after 1, 3, 9, 27 ... epochs."""
+    return SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyDefinition:
+    """One question: which parameters make this model do best on these data?
+
+    Attributes:
+        dataset: A name hpo knows ("cifar10", "digits"), the path of an .npz file (relative to the study's file), or a
+            function that returns the same arrays as such a file: x, y and, if there are, x_val, y_val, x_test, y_test.
+        search_space: Draws one trial's parameters. Called before any data are loaded; must depend on nothing else.
+        model: Parameters.model, the input's shape without the batch, and the number of classes -> an uncompiled Keras
+            model with one input and softmax output. Images of dtype uint8 reach it scaled to [0, 1].
+        metric: "val_accuracy" (a fraction, 0 to 1) or "val_loss" (nats); a trial's value is its best epoch's.
+        direction: "maximize" for val_accuracy, "minimize" for val_loss.
+        n_trials: The budget over all workers; complete, pruned and failed trials all count.
+        seed: What the study draws, splits and initialises comes from it. See seed_of.
+        sampler: A recipe: builds a fresh sampler from a seed, one per trial.
+        pruner: Decides after each epoch but the last. Its step is the number of epochs trained, from 1.
+        baseline: The setting to beat, run as trial 0. Must lie in the search space.
+
+    Raises:
+        StudyFileError: A field is not what hpo can work with.
+    """
+
+    dataset: str | Path | Callable[[], Mapping[str, "np.ndarray[Any, Any]"]]
+    search_space: Callable[[optuna.Trial], Parameters]
+    model: Callable[[Any, tuple[int, ...], int], "keras.Model"]
+    metric: str = "val_accuracy"
+    direction: str = "maximize"
+    n_trials: int = 100
+    seed: int = 7
+    sampler: Callable[[int], BaseSampler] = default_sampler
+    pruner: BasePruner | None = None
+    baseline: Parameters | None = None
+
+    def __post_init__(self) -> None:
+        if self.metric not in DIRECTIONS:
+            raise StudyFileError(
+                f"STUDY.metric is {self.metric!r}; hpo trains classifiers and tunes them for one of "
+                f"{', '.join(DIRECTIONS)}.",
+                "Training metrics (accuracy, loss) are left out on purpose: they reward memorising.",
+            )
+        if self.direction != DIRECTIONS[self.metric]:
+            raise StudyFileError(
+                f"STUDY.direction is {self.direction!r}, but {self.metric} is better when "
+                f"{'higher' if DIRECTIONS[self.metric] == 'maximize' else 'lower'}.",
+                f'Write direction="{DIRECTIONS[self.metric]}".',
+            )
+        if not isinstance(self.n_trials, int) or self.n_trials < 1:
+            raise StudyFileError(f"STUDY.n_trials must be a whole number of at least 1, not {self.n_trials!r}.")
+        if not isinstance(self.seed, int):
+            raise StudyFileError(f"STUDY.seed must be a whole number, not {self.seed!r}.")
+        for field in ("search_space", "model", "sampler"):
+            if not callable(getattr(self, field)):
+                raise StudyFileError(f"STUDY.{field} must be a function, not {getattr(self, field)!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """One configuration, as hpo trains it and as Optuna stores it."""
+
+    parameters: Parameters
+    params: dict[str, Any]
+    distributions: dict[str, BaseDistribution]
+
+
+def draw(definition: StudyDefinition, trial: optuna.Trial | optuna.trial.FixedTrial) -> Draw:
+    """Run the search space on a trial.
+
+    Raises:
+        StudyFileError: It returned something else than Parameters, or Parameters refused its values.
+    """
+    try:
+        parameters = definition.search_space(trial)  # type: ignore[arg-type]
+    except ParameterError as error:
+        raise StudyFileError(f"search_space drew values that do not fit together: {error}.") from error
+    if not isinstance(parameters, Parameters):
+        raise StudyFileError(f"search_space must return hpo.Parameters, not {type(parameters).__name__}.")
+    return Draw(parameters=parameters, params=trial.params, distributions=trial.distributions)
+
+
+def place(definition: StudyDefinition, values: Mapping[str, Any]) -> Draw:
+    """Find the point of the search space that has these values, by parameter name.
+
+    Raises:
+        ParameterError: A value is missing or lies outside its range; the message gives the range.
+    """
+    trial = optuna.trial.FixedTrial(dict(values))
+    try:
+        with warnings.catch_warnings(action="ignore"):  # out of range is a warning there, an error below
+            found = draw(definition, trial)
+    except ValueError as error:
+        raise ParameterError(str(error)) from error
+    for name, distribution in found.distributions.items():
+        inside = distribution._contains(distribution.to_internal_repr(found.params[name]))
+        if not inside:
+            raise ParameterError(f"{name} = {found.params[name]!r} lies outside {describe(distribution)}")
+    return found
+
+
+def place_baseline(definition: StudyDefinition) -> Draw | None:
+    """Return the baseline as a point of the search space; None where the study has none.
+
+    Raises:
+        StudyFileError: The baseline lies outside the search space.
+    """
+    if definition.baseline is None:
+        return None
+    hint = "Widen the range: a baseline from outside would push that parameter out of the sampler's joint space."
+    try:
+        found = place(definition, definition.baseline.flat())
+    except ParameterError as error:
+        raise StudyFileError(f"STUDY.baseline does not lie in the search space: {error}.", hint) from error
+    if found.parameters != definition.baseline:
+        raise StudyFileError(
+            f"STUDY.baseline is {definition.baseline}, but the search space makes {found.parameters} of it.",
+            "Parameters of the search space are looked up in the baseline by name: name them like its fields.",
+        )
+    return found
+
+
+def describe(distribution: BaseDistribution) -> str:
+    """Say a range in words."""
+    choices = getattr(distribution, "choices", None)
+    if choices is not None:
+        return "one of " + ", ".join(repr(choice) for choice in choices)
+    low, high, step = (getattr(distribution, name) for name in ("low", "high", "step"))
+    steps = f" in steps of {step}" if step not in (None, 1) else ""
+    return f"{low} to {high}{steps}"
+
+
+def seed_of(study_seed: int, number: int, purpose: str) -> int:
+    """Derive the seed of one ticket for one purpose ("sampler", "training"): 31 bits of SHA-256, so no two correlate."""
+    digest = hashlib.sha256(f"{study_seed}/{number}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1

@@ -1,0 +1,432 @@
+"""The training engine: an epoch of a Keras classifier is one compiled call, or a few when it is long.
+
+`Engine.model` returns an `EpochModel`, which `fit` drives like any Keras model, callbacks included:
+
+    model = engine.model(parameters, seed)
+    model.fit(
+        model.row_chunks(seed, 0, 5), epochs=5, steps_per_epoch=model.n_chunks, shuffle=False, verbose=0
+    )
+
+It never reads the clock, and knows neither Optuna nor the database. training.py calls it.
+"""
+
+import math
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hpo.datasets import Dataset
+from hpo.errors import TrialError
+from hpo.parameters import Parameters
+
+N_CACHED_MODELS = 8  # a 512-wide MLP with Adam holds 22 MB of variables
+VAL_BATCH_SIZE = 250  # bounds a validation batch's activations; from 100 to 1000 its time differs by less than 5 %
+CALL_COST = (
+    15e9  # multiply-adds per compiled call: half a second on a 2024 core, under two on anything TensorFlow runs on
+)
+CONTRACTIONS = ("MatMul", "BatchMatMulV2", "Conv2D", "Conv3D", "DepthwiseConv2dNative", "Einsum")
+
+type_of_update = Callable[[Any, Any, list[Any], "Pace"], tuple[Any, list[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What an update rule needs besides weight, gradient and slots: float32 scalars."""
+
+    step: Any  # from 1
+    learning_rate: Any
+    momentum: Any
+
+
+def _adam(weight: Any, gradient: Any, slots: list[Any], pace: Pace) -> tuple[Any, list[Any]]:
+    mean, square = slots
+    rate = pace.learning_rate * tf.sqrt(1 - tf.pow(0.999, pace.step)) / (1 - tf.pow(0.9, pace.step))
+    mean += (gradient - mean) * (1 - 0.9)
+    square += (tf.square(gradient) - square) * (1 - 0.999)
+    return weight - mean * rate / (tf.sqrt(square) + 1e-7), [mean, square]
+
+
+def _sgd(weight: Any, gradient: Any, slots: list[Any], pace: Pace) -> tuple[Any, list[Any]]:
+    return weight - gradient * pace.learning_rate, slots
+
+
+def _momentum(weight: Any, gradient: Any, slots: list[Any], pace: Pace) -> tuple[Any, list[Any]]:
+    velocity = slots[0] * pace.momentum - gradient * pace.learning_rate
+    return weight + velocity, [velocity]
+
+
+def _rmsprop(weight: Any, gradient: Any, slots: list[Any], pace: Pace) -> tuple[Any, list[Any]]:
+    square = 0.9 * slots[0] + (1 - 0.9) * tf.square(gradient)
+    return weight - pace.learning_rate * gradient / tf.sqrt(square + 1e-7), [square]
+
+
+# Keras's rules at Keras's defaults, on plain tensors of any layout; tests/test_engine.py holds them to Keras's own.
+UPDATES: dict[str, tuple[int, type_of_update]] = {
+    "adam": (2, _adam),
+    "sgd": (0, _sgd),
+    "momentum": (1, _momentum),
+    "rmsprop": (1, _rmsprop),
+}
+
+
+class EpochOptimizer(keras.optimizers.Optimizer):
+    """Holds learning rate, iterations and slots as Keras variables, for callbacks to see; the compiled call updates them.
+
+    Attributes:
+        slots: For each trainable variable, its list of slot variables.
+    """
+
+    def __init__(self, rule: str, trainable_variables: list[Any]) -> None:
+        super().__init__(learning_rate=1e-3, name=rule)
+        self.n_slots, self.update = UPDATES[rule]
+        self.build(trainable_variables)
+        self.slots = [
+            [self.add_variable_from_reference(variable, name=f"slot_{slot}") for slot in range(self.n_slots)]
+            for variable in trainable_variables
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Resident:
+    """The data of one worker process as TensorFlow sees them: images (n_rows, *input_shape), labels (n_rows,)."""
+
+    images: Any
+    labels: Any
+    val_rows: Any
+
+
+def resident(dataset: Dataset) -> Resident:
+    """Hand the data to TensorFlow; images are not copied when their memory allows it (page cache, shared by workers)."""
+    with tf.device("CPU:0"):
+        try:
+            images = tf.experimental.dlpack.from_dlpack(dataset.x.__dlpack__())
+        except (BufferError, TypeError, ValueError, tf.errors.OpError):  # read-only, big-endian or unaligned memory
+            images = tf.constant(dataset.x)
+        return Resident(images, tf.constant(dataset.y), tf.constant(dataset.val_rows))
+
+
+def row_order(seed: int, epoch: int, rows: np.ndarray, batch_size: int) -> np.ndarray:
+    """Return an epoch's row numbers, (n_steps, batch) int32: a permutation from (seed, epoch) cut to whole batches.
+
+    What the cut leaves out differs from epoch to epoch. With fewer rows than a batch, one step takes them all.
+    """
+    batch = min(batch_size, len(rows))
+    n_steps = len(rows) // batch
+    order = np.random.default_rng((seed, epoch)).permutation(rows)
+    return order[: n_steps * batch].reshape(n_steps, batch).astype(np.int32, copy=False)
+
+
+def _batch(data: Resident, rows: Any) -> tuple[Any, Any]:
+    """Return float32 images, scaled to [0, 1] when they are stored as bytes, and their labels."""
+    images = tf.cast(tf.gather(data.images, rows), tf.float32)
+    if data.images.dtype == tf.uint8:
+        images /= 255.0
+    return images, tf.gather(data.labels, rows)
+
+
+def _losses(probabilities: Any, labels: Any, penalties: list[Any]) -> tuple[Any, Any]:
+    """Return the batch's mean loss as Keras computes it, regularisation included, and how many rows are right."""
+    # Keras finds the softmax's logits by itself; without them it clips probabilities, which keeps a NaN a NaN.
+    loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, probabilities))
+    right = tf.equal(tf.argmax(probabilities, axis=-1, output_type=tf.int32), labels)
+    return tf.add_n([tf.cast(part, tf.float32) for part in (loss, *penalties)]), tf.reduce_sum(tf.cast(right, tf.int32))
+
+
+def _turned(variable: Any, value: Any) -> Any:
+    """Transpose a kernel of shape (inputs, units), or its slot, or transpose it back; leave other shapes alone."""
+    # XLA's CPU code for the first layer's weight gradient (images transposed times delta) is slow; with the kernel
+    # kept as (units, inputs) it is delta transposed times images: 32/32 0.78 -> 0.42 s per epoch, 256/128 2.5 -> 2.1.
+    return tf.transpose(value) if len(variable.shape) == 2 else value
+
+
+def _train_steps(inner: keras.Model, optimizer: EpochOptimizer) -> Callable[..., Any]:
+    """Return the function that trains on a chunk of row numbers and updates all variables.
+
+    It takes the data, rows (n_steps, batch) int32 where steps of -1 are padding, the epoch's sum of losses (float32) and
+    number of right answers (int32) so far, and the momentum; it returns the two sums with this chunk's added.
+    """
+    trainable, others = inner.trainable_variables, inner.non_trainable_variables
+
+    def step(data: Resident, rows: Any, weights: list[Any], state: list[Any]) -> tuple[Any, Any, list[Any], list[Any]]:
+        images, labels = _batch(data, rows)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            values = [_turned(variable, weight) for variable, weight in zip(trainable, weights, strict=True)]
+            outputs, state, penalties = inner.stateless_call(values, state, images, training=True, return_losses=True)
+            loss, n_right = _losses(outputs, labels, penalties)
+        gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return loss, n_right, [tf.convert_to_tensor(gradient) for gradient in gradients], state
+
+    def train(images: Any, labels: Any, rows: Any, loss_sum: Any, n_right: Any, momentum: Any) -> tuple[Any, Any]:
+        data = Resident(images, labels, None)
+        n_steps = tf.reduce_sum(tf.cast(rows[:, 0] >= 0, tf.int32))
+        first = tf.cast(optimizer.iterations.value, tf.int32)
+        rate = tf.convert_to_tensor(optimizer.learning_rate.value)
+
+        def body(i: Any, loss_sum: Any, n_right: Any, weights: Any, slots: Any, state: Any) -> tuple[Any, ...]:
+            loss, n_more, gradients, state = step(data, rows[i], weights, state)
+            pace = Pace(tf.cast(first + i + 1, tf.float32), rate, momentum)
+            moved = [optimizer.update(*each, pace) for each in zip(weights, gradients, slots, strict=True)]
+            return i + 1, loss_sum + loss, n_right + n_more, [w for w, _ in moved], [s for _, s in moved], state
+
+        start = (
+            tf.constant(0),
+            loss_sum,
+            n_right,
+            [_turned(v, tf.convert_to_tensor(v.value)) for v in trainable],
+            [
+                [_turned(v, tf.convert_to_tensor(slot.value)) for slot in of]
+                for v, of in zip(trainable, optimizer.slots)
+            ],
+            [tf.convert_to_tensor(v.value) for v in others],
+        )
+        end = tf.while_loop(lambda i, *_: i < n_steps, body, start, parallel_iterations=1)
+        _, loss_sum, n_right, weights, slots, state = end
+        for variable, weight, of, new in zip(trainable, weights, optimizer.slots, slots, strict=True):
+            variable.assign(_turned(variable, weight))
+            for slot, value in zip(of, new, strict=True):
+                slot.assign(_turned(variable, value))
+        for variable, value in zip(others, state, strict=True):
+            variable.assign(value)
+        optimizer.iterations.assign_add(tf.cast(n_steps, optimizer.iterations.dtype))
+        # An infinite weight before a ReLU can still give a finite loss: divergence must show.
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(weight)) for weight in weights])
+        return tf.where(finite, loss_sum, math.nan), n_right
+
+    return train
+
+
+def _validation(inner: keras.Model, n_rows: int) -> Callable[..., Any]:
+    """Return the function from data and row numbers (n_rows,) to mean loss and accuracy, in inference mode."""
+    n_full = n_rows // VAL_BATCH_SIZE
+
+    def validate(images: Any, labels: Any, rows: Any) -> tuple[Any, Any]:
+        data = Resident(images, labels, None)
+        values = [tf.convert_to_tensor(v.value) for v in inner.trainable_variables]
+        state = [tf.convert_to_tensor(v.value) for v in inner.non_trainable_variables]
+
+        def batch(rows: Any, loss_sum: Any, n_right: Any) -> tuple[Any, Any]:
+            images, labels = _batch(data, rows)
+            outputs, _, penalties = inner.stateless_call(values, state, images, training=False, return_losses=True)
+            loss, n_more = _losses(outputs, labels, penalties)
+            return loss_sum + loss * tf.cast(tf.shape(rows)[0], tf.float32), n_right + n_more
+
+        sums = (tf.constant(0.0), tf.constant(0))
+        if n_full:
+            full = tf.reshape(rows[: n_full * VAL_BATCH_SIZE], (n_full, VAL_BATCH_SIZE))
+            start = (tf.constant(0), *sums)
+            _, *sums = tf.while_loop(
+                lambda i, *_: i < n_full, lambda i, *s: (i + 1, *batch(full[i], *s)), start, parallel_iterations=1
+            )
+        if n_rows % VAL_BATCH_SIZE:
+            sums = batch(rows[n_full * VAL_BATCH_SIZE :], *sums)
+        return sums[0] / n_rows, tf.cast(sums[1], tf.float32) / n_rows
+
+    return validate
+
+
+def _compiled(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Compile with XLA at the first call, or run as a plain graph, saying so, when XLA lacks one of its operations."""
+    chosen: list[Callable[..., Any]] = []
+
+    def call(*arguments: Any) -> Any:
+        if chosen:
+            return chosen[0](*arguments)
+        compiled = tf.function(function, jit_compile=True, autograph=False)
+        try:
+            result = compiled(*arguments)
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+            # Nothing has been assigned yet. If the plain graph fails as well, its error is the model's own.
+            compiled = tf.function(function, autograph=False)
+            result = compiled(*arguments)
+            reason = str(error).splitlines()[0][:200]
+            warnings.warn(f"{name} runs without XLA, more slowly, which cannot compile it: {reason}", stacklevel=2)
+        chosen.append(compiled)
+        return result
+
+    return call
+
+
+class EpochModel(keras.Model):
+    """A classifier whose train step is a whole chunk of an epoch.
+
+    At an epoch's last chunk the logs also hold val_loss and val_accuracy, so `fit` needs no validation data. Weights,
+    their order and their layout are the inner model's, and saving saves that one: Keras loads it without hpo.
+
+    Attributes:
+        inner: The study's own model.
+        n_chunks: Compiled calls per epoch, for fit's `steps_per_epoch`.
+        momentum: For "sgd".
+    """
+
+    def __init__(self, inner: keras.Model, rule: str, batch_size: int, dataset: Dataset, data: Resident) -> None:
+        super().__init__(name=inner.name)
+        self.inner = inner
+        self.built = True
+        self.momentum = 0.0
+        self._rows, self._batch_size, self._data = dataset.train_rows, min(batch_size, len(dataset.train_rows)), data
+        n_steps = len(dataset.train_rows) // self._batch_size
+        step_cost = self._batch_size * 3 * row_cost(inner, dataset.input_shape) + 20 * inner.count_params() + 500_000
+        self.n_chunks = min(n_steps, math.ceil(n_steps * step_cost / CALL_COST))
+        self._n_chunk_steps = math.ceil(n_steps / self.n_chunks)
+        self.n_chunks = math.ceil(n_steps / self._n_chunk_steps)
+        optimizer = EpochOptimizer(rule, inner.trainable_variables)
+        self._train = _compiled(_train_steps(inner, optimizer), "Training")
+        self._validate = _compiled(_validation(inner, len(dataset.val_rows)), "Validation")
+        # Run eagerly, fit calls train_step as plain Python; what it calls is compiled.
+        self.compile(optimizer=optimizer, run_eagerly=True, jit_compile=False)
+        self.reset_metrics()
+
+    def row_chunks(self, seed: int, first_epoch: int, last_epoch: int) -> Iterator[tuple[np.ndarray]]:
+        """Yield fit's input for the epochs from first_epoch up to but not including last_epoch.
+
+        Each is (steps, batch) int32, n_chunks per epoch; a chunk that is short of steps is filled up with -1.
+        """
+        for epoch in range(first_epoch, last_epoch):
+            order = row_order(seed, epoch, self._rows, self._batch_size)
+            padding = self.n_chunks * self._n_chunk_steps - len(order)
+            order = np.pad(order, ((0, padding), (0, 0)), constant_values=-1)
+            for chunk in order.reshape(self.n_chunks, self._n_chunk_steps, -1):
+                yield (chunk,)
+
+    def train_step(self, data: tuple[Any]) -> dict[str, Any]:
+        """Train on rows (steps, batch) int32; return the means over the epoch so far."""
+        (rows,) = data
+        momentum = tf.constant(self.momentum, tf.float32)
+        self._sums = self._train(self._data.images, self._data.labels, rows, *self._sums, momentum)
+        self._n_chunks_done += 1
+        self._n_steps_done += self._n_chunk_steps
+        last = self._n_chunks_done == self.n_chunks
+        n_steps = len(self._rows) // self._batch_size if last else self._n_steps_done
+        logs = {"loss": self._sums[0] / n_steps, "accuracy": self._sums[1] / (n_steps * self._batch_size)}
+        if last:
+            val_loss, val_accuracy = self._validate(self._data.images, self._data.labels, self._data.val_rows)
+            logs |= {"val_loss": val_loss, "val_accuracy": val_accuracy}
+        return {name: tf.cast(value, tf.float32) for name, value in logs.items()}
+
+    def reset_metrics(self) -> None:
+        """Start an epoch; fit calls it."""
+        self._sums = (tf.constant(0.0), tf.constant(0))
+        self._n_chunks_done = self._n_steps_done = 0
+
+    def call(self, inputs: Any, training: bool = False) -> Any:  # noqa: FBT001, FBT002 - Keras's signature
+        """Map float32 images (batch, *input_shape) to probabilities (batch, n_classes)."""
+        return self.inner(inputs, training=training)
+
+    def save(self, filepath: Any, overwrite: bool = True, **options: Any) -> None:  # noqa: FBT001, FBT002
+        """Save the inner model."""
+        self.inner.save(filepath, overwrite=overwrite, **options)
+
+    def save_weights(self, filepath: Any, overwrite: bool = True, **options: Any) -> None:  # noqa: FBT001, FBT002
+        """Save the inner model's weights."""
+        self.inner.save_weights(filepath, overwrite=overwrite, **options)
+
+
+def row_cost(inner: keras.Model, input_shape: tuple[int, ...]) -> int:
+    """Return about how many multiply-adds one row's forward pass takes, from the model's graph."""
+    forward = tf.function(lambda images: inner(images, training=False), autograph=False)
+    graph = forward.get_concrete_function(tf.TensorSpec((1, *input_shape), tf.float32)).graph
+    return sum(_operation_cost(operation) for operation in graph.get_operations())
+
+
+def _operation_cost(operation: Any) -> int:
+    n_outputs = sum(output.shape.num_elements() or 0 for output in operation.outputs)
+    if operation.type not in CONTRACTIONS:
+        return 8 * n_outputs if operation.inputs else 0  # moving a float costs as much as several multiply-adds
+    kernel = operation.inputs[1].shape
+    return int(n_outputs * (kernel.num_elements() or 0) / (kernel[-1] or 1))
+
+
+def state(model: EpochModel) -> list[np.ndarray]:
+    """Return all that training goes on from at an epoch's end: weights, statistics, seeds, slots, iterations, rate."""
+    return [variable.numpy() for variable in _state_variables(model)]
+
+
+def restore_state(model: EpochModel, arrays: list[np.ndarray]) -> None:
+    """Set what `state` returned, for the same parameters, in this process or another.
+
+    Raises:
+        ValueError: The arrays are another model's.
+    """
+    for variable, array in zip(_state_variables(model), arrays, strict=True):
+        variable.assign(array)
+
+
+def _state_variables(model: EpochModel) -> list[Any]:
+    return [*model.inner.variables, *model.optimizer.variables]
+
+
+class Engine:
+    """One worker process's training: the data, and the compiled models of the last few shapes.
+
+    Args:
+        dataset: Stays where it is: TensorFlow reads the same memory.
+        build_model: The study's model function: (Parameters.model, input_shape, n_classes) -> uncompiled Keras model.
+    """
+
+    def __init__(self, dataset: Dataset, build_model: Callable[[Any, tuple[int, ...], int], keras.Model]) -> None:
+        self._dataset = dataset
+        self._build_model = build_model
+        self._data = resident(dataset)
+        self._models: OrderedDict[Any, EpochModel] = OrderedDict()
+
+    def model(self, parameters: Parameters, seed: int) -> EpochModel:
+        """Return a model at its initial weights; it is valid until the next call, which may reuse it.
+
+        Weights and all random layers depend on the seed only, not on what was trained before.
+
+        Raises:
+            TrialError: hpo cannot train this model; the message says why.
+        """
+        training = parameters.training
+        rule = "momentum" if training.momentum else training.optimizer
+        keras.utils.set_random_seed(seed)
+        inner = self._build_model(parameters.model, self._dataset.input_shape, self._dataset.n_classes)
+        check_model(inner, self._dataset.input_shape, self._dataset.n_classes)
+        model = self._cached(parameters.model, rule, min(training.batch_size, len(self._dataset.train_rows)), inner)
+        model.momentum = training.momentum or 0.0
+        model.optimizer.learning_rate.assign(training.learning_rate)
+        return model
+
+    def _cached(self, shape: Any, rule: str, batch_size: int, inner: keras.Model) -> EpochModel:
+        key = (shape, rule, batch_size)
+        try:
+            model = self._models.pop(key, None)
+        except TypeError:  # not hashable: nothing to recognise it by
+            return EpochModel(inner, rule, batch_size, self._dataset, self._data)
+        if model is None or [v.shape for v in model.inner.variables] != [v.shape for v in inner.variables]:
+            model = EpochModel(inner, rule, batch_size, self._dataset, self._data)
+        else:
+            for variable, fresh in zip(model.inner.variables, inner.variables, strict=True):
+                variable.assign(fresh)
+            for variable in model.optimizer.variables:
+                variable.assign(tf.zeros_like(variable.value))
+            model.reset_metrics()
+        self._models[key] = model
+        if len(self._models) > N_CACHED_MODELS:
+            self._models.popitem(last=False)
+        return model
+
+
+def check_model(inner: Any, input_shape: tuple[int, ...], n_classes: int) -> None:
+    """Build the model if it is not yet built, and refuse what hpo does not train.
+
+    Raises:
+        TrialError: Not a Keras model, several inputs or outputs, or not one probability per class.
+    """
+    if not isinstance(inner, keras.Model):
+        raise TrialError(f"the study's model function returned {type(inner).__name__}, not a keras.Model")
+    outputs = inner(keras.Input(input_shape))
+    if isinstance(outputs, list | tuple | dict):
+        raise TrialError(f"the model has {len(outputs)} outputs; hpo trains classifiers with one")
+    if tuple(outputs.shape) != (None, n_classes):
+        raise TrialError(
+            f"the model's output has shape {tuple(outputs.shape)}, not (None, {n_classes}): hpo trains classifiers "
+            f"whose last layer is a softmax over the data's {n_classes} classes, no regression"
+        )

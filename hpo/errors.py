@@ -1,0 +1,79 @@
+"""Every error hpo raises on purpose, each with what happened, the next step, and an exit code.
+
+    HpoError                      stops the command, without a traceback
+    |- StudyFileError        3    the study's file is missing, broken or asks for what hpo does not do
+    |- DatasetError          4    the data are missing, damaged, or not what hpo can train on
+    |- StorageError          5    the database cannot be reached, or belongs to another program or version
+    |- StudyMismatchError    6    the stored study and this command disagree (seed, definition, data)
+    |- TrialsFailingError    7    the first trials all failed: the study's own code is broken
+    |- WorkersFailingError   8    worker processes die before they get anything done
+
+    TrialError                    ends one trial as FAIL; the worker takes the next
+    LeaseLostError                the trial belongs to another worker now; nothing more is written to it
+
+Exit codes 0, 1, 2, 130 keep their usual meanings: done, unexpected error, wrong arguments, Ctrl-C.
+"""
+
+
+class HpoError(Exception):
+    """Something a user can understand and mend.
+
+    Attributes:
+        message: What happened and why, one or two sentences, without a password in it.
+        hint: What to do next; may be empty.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[type["HpoError"], tuple[str, str]]:
+        """Keep the hint when the error crosses from a worker to its launcher."""
+        return type(self), (self.message, self.hint)
+
+
+class StudyFileError(HpoError):
+    """The study's file cannot be used."""
+
+    exit_code = 3
+
+
+class DatasetError(HpoError):
+    """The data cannot be used."""
+
+    exit_code = 4
+
+
+class StorageError(HpoError):
+    """The database cannot be used."""
+
+    exit_code = 5
+
+
+class StudyMismatchError(HpoError):
+    """What is stored and what was asked for differ; hpo never mixes the two."""
+
+    exit_code = 6
+
+
+class TrialsFailingError(HpoError):
+    """The first trials of a run all failed, so the budget is kept for when the cause is mended."""
+
+    exit_code = 7
+
+
+class WorkersFailingError(HpoError):
+    """Worker processes die again and again without finishing anything."""
+
+    exit_code = 8
+
+
+class TrialError(Exception):
+    """This trial cannot be trained; the message is stored as its reason and it ends as FAIL."""
+
+
+class LeaseLostError(Exception):
+    """Another worker holds this trial's ticket; whatever was about to be written has been rolled back."""

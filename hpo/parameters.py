@@ -1,0 +1,95 @@
+"""What one trial chose: frozen, validated values. Knows neither Keras nor Optuna."""
+
+import math
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
+
+OPTIMIZERS = ("adam", "sgd", "rmsprop")
+
+
+class ParameterError(ValueError):
+    """A value is out of its range, or two values do not fit together."""
+
+
+def require(ok: bool, name: str, wanted: str, value: object) -> None:  # noqa: FBT001 - reads as a sentence
+    """Raise ParameterError naming the field, what it must be and what it was, unless ok."""
+    if not ok:
+        raise ParameterError(f"{name} must be {wanted}, not {value!r}")
+
+
+def is_count(value: object) -> bool:
+    """Whether value is a whole number of at least 1; True and 1.0 are not."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingParameters:
+    """How one trial trains; hpo builds the optimizer and the loop from it.
+
+    Attributes:
+        optimizer: "adam", "sgd" or "rmsprop".
+        learning_rate: Above 0.
+        batch_size: Rows per gradient step, at least 1.
+        epochs: Passes over the training rows, at least 1.
+        momentum: From 0 up to but not including 1, for "sgd"; None for the others.
+
+    Raises:
+        ParameterError: A value is out of range, or momentum and optimizer do not fit.
+    """
+
+    optimizer: str
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    momentum: float | None = None
+
+    def __post_init__(self) -> None:
+        require(self.optimizer in OPTIMIZERS, "optimizer", f"one of {', '.join(OPTIMIZERS)}", self.optimizer)
+        rate = self.learning_rate
+        require(isinstance(rate, int | float) and 0 < rate < math.inf, "learning_rate", "a number above 0", rate)
+        require(is_count(self.batch_size), "batch_size", "a whole number of at least 1", self.batch_size)
+        require(is_count(self.epochs), "epochs", "a whole number of at least 1", self.epochs)
+        if self.optimizer == "sgd":
+            momentum = 0.0 if self.momentum is None else self.momentum
+            require(0 <= momentum < 1, "momentum", "from 0 up to but not including 1", momentum)
+        else:
+            require(self.momentum is None, "momentum", f"None for {self.optimizer}", self.momentum)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MLPParameters:
+    """The shape of a multilayer perceptron.
+
+    Attributes:
+        width: Units in each hidden layer, at least 1.
+        n_layers: Hidden layers, at least 1.
+
+    Raises:
+        ParameterError: A value is out of range.
+    """
+
+    width: int
+    n_layers: int
+
+    def __post_init__(self) -> None:
+        require(is_count(self.width), "width", "a whole number of at least 1", self.width)
+        require(is_count(self.n_layers), "n_layers", "a whole number of at least 1", self.n_layers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """Everything one trial chose.
+
+    Attributes:
+        training: hpo's part.
+        model: The study's part, whatever its model function needs: a frozen dataclass. Equal and hashable values
+            share one compiled function.
+    """
+
+    training: TrainingParameters
+    model: Any
+
+    def flat(self) -> dict[str, Any]:
+        """Every field by its own name, as a search space names its parameters; None where a field is unused."""
+        model = asdict(self.model) if is_dataclass(self.model) and not isinstance(self.model, type) else {}
+        return {**asdict(self.training), **model}

@@ -1,0 +1,172 @@
+"""One trial as the database holds it, written by the worker that holds its ticket.
+
+Invariants. Everything is written with the ticket's token checked inside the same transaction, so a worker that lost its
+lease writes nothing. A claim first brings the trial in line with its ticket; leaving, the trial changes first and the
+ticket last. Reports that cannot be written now are queued and written in order later; until then nothing is pruned.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from hpo.errors import StorageError
+from hpo.sampling import Mirror
+from hpo.storage import TRANSIENT, Store, guarded
+from hpo.study import TICKET_ATTR, StoredStudy
+from hpo.tickets import Ticket, TicketTable
+
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.2, 5.0
+
+T = TypeVar("T")
+
+
+class DatabaseAwayError(StorageError):
+    """The database stayed away for too long, or the worker was told to stop meanwhile."""
+
+
+def insist(call: Callable[[], T], *, should_stop: Callable[[], bool], patience_seconds: float) -> T:
+    """Repeat a call until the database takes it.
+
+    Raises:
+        DatabaseAwayError: It was away for patience_seconds, or should_stop said so.
+    """
+    begun_seconds, wait_seconds = time.monotonic(), FIRST_RETRY_SECONDS
+    while True:
+        try:
+            return call()
+        except TRANSIENT as error:
+            if should_stop() or time.monotonic() - begun_seconds > patience_seconds:
+                raise DatabaseAwayError(
+                    "The database is away.", "Nothing is lost: run the same command when it is back."
+                ) from error
+            time.sleep(wait_seconds)
+            wait_seconds = min(2 * wait_seconds, LAST_RETRY_SECONDS)
+
+
+class TrialRecord:
+    """A leased ticket and its trial.
+
+    Args:
+        store: The database.
+        stored: The study.
+        study: Optuna's handle with the study's pruner.
+        ticket: As it was claimed.
+        should_stop: Ends waiting for a database that is away.
+        patience_seconds: So does this.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        study: optuna.Study,
+        *,
+        stored: StoredStudy,
+        ticket: Ticket,
+        should_stop: Callable[[], bool],
+        patience_seconds: float,
+    ) -> None:
+        self._storage, self._study, self._stored = store.optuna, study, stored
+        self._tickets: TicketTable = stored.tickets(store)
+        self._ticket, self._token = ticket, str(ticket.token)
+        self._should_stop, self._patience_seconds = should_stop, patience_seconds
+        self._trial_id = -1
+        self._recorded: set[int] = set()
+        self._queue: list[tuple[int, float]] = []
+
+    def align(self, mirror: Mirror) -> FrozenTrial:
+        """Bring the trial in line with its ticket and return it: RUNNING, or ended when only the ticket had not.
+
+        A free ticket's trial is drawn and stored whole, unless a worker was killed just after that: the ticket's number
+        in the trial's attributes tells.
+        """
+
+        def find_or_store() -> int:
+            trials = self._storage.get_all_trials(self._stored.study_id, deepcopy=False)
+            born = [trial for trial in trials if trial.user_attrs.get(TICKET_ATTR) == self._ticket.number]
+            if born:
+                return born[0]._trial_id
+            template = mirror.draw(self._ticket.number)
+            return self._write(lambda: self._storage.create_new_trial(self._stored.study_id, template))
+
+        def run() -> FrozenTrial:
+            trial = self._storage.get_trial(self._trial_id)
+            if trial.state == TrialState.WAITING:
+                self._write(lambda: self._storage.set_trial_state_values(self._trial_id, TrialState.RUNNING))
+                trial = self._storage.get_trial(self._trial_id)
+            return trial
+
+        known = self._ticket.trial_id
+        self._trial_id = known if known is not None else self._insist(find_or_store)
+        trial = self._insist(run)
+        self._recorded = set(trial.intermediate_values)
+        return trial
+
+    def note(self, *, epochs: int) -> None:
+        """Write down on the ticket which trial it stands for, and how many epochs it asks for."""
+        self._insist(lambda: self._tickets.note_trial(self._token, trial_id=self._trial_id, epochs=epochs))
+
+    def report(self, epoch: int, value: float) -> None:
+        """Record an epoch's value, now or when the database is back; epochs recorded before are left as they are."""
+        if epoch not in self._recorded and math.isfinite(value):
+            self._recorded.add(epoch)
+            self._queue.append((epoch, value))
+        with contextlib.suppress(*TRANSIENT):
+            self._flush()
+
+    def note_progress(self, epoch: int, value: float | None) -> None:
+        """Show how far training is, if the database is there."""
+        with contextlib.suppress(*TRANSIENT):
+            self._tickets.note_progress(self._token, epoch=epoch, value=value)
+
+    def should_prune(self, epoch: int) -> bool:
+        """Ask the study's pruner about an epoch that was just reported; no while reports are queued."""
+        if self._queue or epoch not in self._recorded:
+            return False
+        with contextlib.suppress(*TRANSIENT):
+            return self._write(Trial(self._study, self._trial_id).should_prune)
+        return False
+
+    def hand_back(self, *, seconds: float) -> None:
+        """Leave the trial for this or another worker to go on with, after seconds of training."""
+        self._insist(self._flush)
+        self._insist(
+            lambda: self._write(lambda: self._storage.set_trial_state_values(self._trial_id, TrialState.WAITING))
+        )
+        self._insist(lambda: self._tickets.hand_back(self._token, seconds=seconds))
+
+    def end(self, state: TrialState, value: float | None, attrs: Mapping[str, Any], *, seconds: float) -> None:
+        """Record how the trial ended, then end its ticket, after seconds of training."""
+
+        def finish() -> None:
+            self._flush()
+            if self._storage.get_trial(self._trial_id).state.is_finished():
+                return  # an earlier try was committed, but its answer was lost
+            for key, attr in attrs.items():
+                self._write(lambda k=key, a=attr: self._storage.set_trial_user_attr(self._trial_id, k, a))  # type: ignore[misc]
+            values = None if value is None else [value]
+            self._write(lambda: self._storage.set_trial_state_values(self._trial_id, state, values))
+
+        self._insist(finish)
+        self.end_ticket(seconds=seconds)
+
+    def end_ticket(self, *, seconds: float) -> None:
+        """End the ticket of a trial that has ended."""
+        self._insist(lambda: self._tickets.end(self._token, seconds=seconds))
+
+    def _flush(self) -> None:
+        while self._queue:
+            epoch, value = self._queue[0]
+            self._write(lambda e=epoch, v=value: self._storage.set_trial_intermediate_value(self._trial_id, e, v))  # type: ignore[misc]
+            del self._queue[0]
+
+    def _write(self, call: Callable[[], T]) -> T:
+        with guarded(lambda connection: self._tickets.check(connection, self._token)):
+            return call()
+
+    def _insist(self, call: Callable[[], T]) -> T:
+        return insist(call, should_stop=self._should_stop, patience_seconds=self._patience_seconds)

@@ -1,0 +1,102 @@
+"""Stored trials -> rows, ranks and summaries. Never imports TensorFlow."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.storage import Store
+from hpo.study import StoredStudy
+
+RESULT_ATTR, REASON_ATTR = "hpo:result", "hpo:reason"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRow:
+    """One trial, for people.
+
+    Attributes:
+        number: Optuna's.
+        trial_id: Optuna's, as tickets know it.
+        state: Optuna's.
+        value: Its best epoch's, also while it runs or waits; None before there is one and for failed trials without.
+        best_epoch: From 1; None as long as value is.
+        params: By name.
+        seconds: Trained in all; 0 before it ended.
+        is_diverged: Its loss became NaN or infinite.
+        reason: Why it failed; else empty.
+    """
+
+    number: int
+    trial_id: int
+    state: TrialState
+    value: float | None
+    best_epoch: int | None
+    params: dict[str, Any]
+    seconds: float
+    is_diverged: bool
+    reason: str
+
+
+def read_rows(store: Store, stored: StoredStudy) -> list[TrialRow]:
+    """Return all trials by number."""
+    trials = store.optuna.get_all_trials(stored.study_id, deepcopy=False)
+    return [_row(trial, stored) for trial in trials]
+
+
+def _row(trial: FrozenTrial, stored: StoredStudy) -> TrialRow:
+    result = trial.user_attrs.get(RESULT_ATTR, {})
+    reported = {epoch: value for epoch, value in trial.intermediate_values.items() if math.isfinite(value)}
+    pick = max if stored.is_maximized else min
+    best_epoch = pick(reported, key=lambda epoch: (reported[epoch], -epoch if stored.is_maximized else epoch), default=None)
+    value = trial.value if trial.values else None
+    return TrialRow(
+        number=trial.number,
+        trial_id=trial._trial_id,
+        state=trial.state,
+        value=value if value is not None or best_epoch is None else reported[best_epoch],
+        best_epoch=best_epoch,
+        params=trial.params,
+        seconds=result.get("seconds", 0.0),
+        is_diverged=result.get("diverged", False),
+        reason=trial.user_attrs.get(REASON_ATTR, ""),
+    )
+
+
+def rank(rows: Sequence[TrialRow], stored: StoredStudy) -> list[TrialRow]:
+    """Return the rows that have a value, best first; of equal ones the older first."""
+    sign = -1 if stored.is_maximized else 1
+    valued = [row for row in rows if row.value is not None and row.state != TrialState.FAIL]
+    return sorted(valued, key=lambda row: (sign * (row.value or 0.0), row.number))
+
+
+def find_baseline(rows: Sequence[TrialRow], stored: StoredStudy) -> TrialRow | None:
+    """Return the baseline's row: trial 0 of a study that has one."""
+    return next((row for row in rows if row.number == 0), None) if stored.baseline is not None else None
+
+
+def count_states(rows: Sequence[TrialRow]) -> dict[str, int]:
+    """Count the trials by Optuna's states, all of them named."""
+    return {state.name: sum(row.state == state for row in rows) for state in TrialState}
+
+
+def group_parameter(rows: Sequence[TrialRow]) -> str | None:
+    """Return the parameter that a table of the best should be grouped by: the optimizer, else the first of words."""
+    words = [name for row in rows for name, value in row.params.items() if isinstance(value, str)]
+    return "optimizer" if "optimizer" in words else next(iter(words), None)
+
+
+def as_json(row: TrialRow | None) -> dict[str, Any] | None:
+    """Return number, value and parameters; a value that JSON has no number for becomes null."""
+    if row is None:
+        return None
+    value = row.value if row.value is not None and math.isfinite(row.value) else None
+    return {"number": row.number, "value": value, "parameters": row.params, "best_epoch": row.best_epoch}
+
+
+def trial_dir(study_dir: Path, number: int) -> Path:
+    """Return a trial's folder."""
+    return study_dir / f"trial-{number:05d}"

@@ -1,0 +1,206 @@
+"""The main command: python -m hpo.run --study NAME."""
+
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from hpo.errors import HpoError
+
+if TYPE_CHECKING:
+    from hpo.launcher import Outcome
+    from hpo.settings import Plan
+
+STARTED_SECONDS = time.monotonic()
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def seconds_of(text: str) -> float:
+    """Read a duration: 90s, 10m, 2h, 1h30m; a bare number is seconds."""
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", text):
+        raise typer.BadParameter(f"{text!r} is not a duration; write 90s, 10m, 2h or 1h30m")
+    return sum(float(number) * UNITS[unit] for number, unit in re.findall(r"([\d.]+)([smhd])", text))
+
+
+@app.command()
+def run(
+    study: Annotated[str | None, typer.Option(envvar="HPO_STUDY", help="The study: a file in the studies folder.")] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(envvar="HPO_TRIALS", min=1, help="The study's total, over all workers. More than stored extends it."),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            envvar="HPO_TIMEOUT", parser=seconds_of, metavar="10m", help="Stop after this time; go on later."
+        ),
+    ] = None,
+    target: Annotated[
+        float | None, typer.Option(envvar="HPO_TARGET", help="Stop when the metric has reached this.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(envvar="HPO_WORKERS", min=1, help="Worker processes. Default: what this machine bears.")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(envvar="HPO_STORAGE", metavar="URL", help="Database. Default: a SQLite file in the runs folder."),
+    ] = None,
+    runs_dir: Annotated[Path, typer.Option(envvar="HPO_RUNS_DIR", help="Logs, checkpoints and models.")] = Path("runs"),
+    data_dir: Annotated[
+        Path | None, typer.Option(envvar="HPO_DATA_DIR", help="Where data sets are, or are downloaded to.")
+    ] = None,
+    studies_dir: Annotated[Path, typer.Option(envvar="HPO_STUDIES_DIR", help="Your study files.")] = Path("studies"),
+    seed: Annotated[int | None, typer.Option(envvar="HPO_SEED", help="A new study's seed. Default: its file's.")] = None,
+    threads: Annotated[
+        int, typer.Option(envvar="HPO_THREADS", min=1, help="Threads per worker, for a new study; kept with it.")
+    ] = 1,
+    keep_models: Annotated[
+        int, typer.Option(envvar="HPO_KEEP_MODELS", min=0, help="How many of the best trials keep their model.")
+    ] = 3,
+    lease: Annotated[
+        float,
+        typer.Option(
+            envvar="HPO_LEASE", parser=seconds_of, metavar="60s", help="A worker silent for so long loses its trial."
+        ),
+    ] = "60s",  # type: ignore[assignment] # typer parses defaults too
+    patience: Annotated[
+        float,
+        typer.Option(
+            envvar="HPO_PATIENCE", parser=seconds_of, metavar="1h", help="How long the database may be away."
+        ),
+    ] = "1h",  # type: ignore[assignment]
+    max_memory: Annotated[
+        float,
+        typer.Option(envvar="HPO_MAX_MEMORY", min=0.5, help="GB; a worker that grew past it is replaced."),
+    ] = 4.0,
+    new_generation: Annotated[
+        bool,
+        typer.Option("--new-generation", envvar="HPO_NEW_GENERATION", help="Begin anew beside the stored study."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", envvar="HPO_JSON", help="Print one JSON object at the end.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the studies in the studies folder.")] = False,
+) -> None:
+    """Tune a Keras model: run a study's trials until its budget is spent; the same command again goes on with it."""
+    from hpo.catalog import find_study, list_studies
+
+    if list_:
+        for file in list_studies(studies_dir):
+            print(f"{file.name:24} {file.title}")
+        return
+    if study is None:
+        raise typer.BadParameter("name a study with --study NAME; --list shows them", param_hint="--study")
+    from hpo.settings import Plan, Wish
+    from hpo.storage import default_url
+
+    wish = Wish(
+        file=find_study(study, studies_dir),
+        url=storage or default_url(runs_dir),
+        runs_dir=runs_dir,
+        data_dir=data_dir,
+        n_trials=trials,
+        seed=seed,
+        n_threads=threads,
+        is_new_generation=new_generation,
+    )
+    plan = Plan(
+        wish=wish,
+        n_workers=workers,
+        deadline_seconds=None if timeout is None else STARTED_SECONDS + timeout,
+        target=target,
+        lease_seconds=lease,
+        patience_seconds=patience,
+        n_kept_models=keep_models,
+        max_memory_bytes=int(max_memory * 1e9),
+    )
+    raise typer.Exit(carry_out(plan, as_json=as_json))
+
+
+def carry_out(plan: "Plan", *, as_json: bool) -> int:
+    """Run a plan, show it, and return the exit code."""
+    import optuna
+
+    from hpo.display import LinesView, LiveView
+    from hpo.launcher import Signals, run_study
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    signals = Signals()
+    console = Console(stderr=as_json)
+    view = LiveView(console) if console.is_terminal else LinesView(console)
+    try:
+        with view:
+            outcome = run_study(plan, view, signals)
+    except KeyboardInterrupt:
+        return 130 if signals.n_interrupts else 0
+    show(outcome, plan, console)
+    if as_json:
+        print(json.dumps(describe(outcome)))
+    return 130 if signals.n_interrupts else 0
+
+
+def show(outcome: "Outcome", plan: "Plan", console: Console) -> None:
+    """Print the result and what to do next."""
+    from hpo.display import summary
+    from hpo.launcher import Ending
+
+    n_trials, wish = len(outcome.tickets), plan.wish
+    study_dir = wish.runs_dir / outcome.stored.name
+    lines = [f"{outcome.stored.name}: {outcome.n_ended} of {n_trials} trials have ended."]
+    if outcome.ending == Ending.FINISHED:
+        lines = [f"{outcome.stored.name} is finished: all of its {n_trials} trials have ended."]
+    else:
+        lines[0] += f" Stopped: {outcome.ending.value}. The same command goes on."
+    if wish.n_trials is not None and wish.n_trials < n_trials:
+        lines.append(f"--trials {wish.n_trials} changes nothing: the study already has {n_trials}.")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(summary(outcome.rows, outcome.stored, study_dir))
+    storage_url = outcome.store.url if wish.url.partition(":")[0] != "sqlite" else wish.url
+    for command in (f"optuna-dashboard {storage_url}", f"tensorboard --logdir {study_dir}"):
+        console.print(f"look further: {command}", markup=False, highlight=False, soft_wrap=True)
+
+
+def describe(outcome: "Outcome") -> dict[str, object]:
+    """Return what --json prints."""
+    from hpo.results import as_json, count_states, find_baseline, rank
+
+    ranked = rank(outcome.rows, outcome.stored)
+    return {
+        "study": outcome.stored.name,
+        "storage": outcome.store.url,
+        "ending": outcome.ending.name.lower(),
+        "n_trials": len(outcome.tickets),
+        "states": count_states(outcome.rows),
+        "metric": outcome.stored.metric,
+        "best": as_json(ranked[0] if ranked else None),
+        "baseline": as_json(find_baseline(outcome.rows, outcome.stored)),
+        "seconds": round(time.monotonic() - STARTED_SECONDS, 3),
+    }
+
+
+def main(command: typer.Typer = app) -> None:
+    """Run a command line; every error a user can meet is one message and an exit code of its own."""
+    try:
+        command()
+    except HpoError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"       {error.hint}", file=sys.stderr)
+        sys.stderr.flush()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

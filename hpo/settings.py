@@ -1,0 +1,87 @@
+"""What a command and its processes are told: values only."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpo.catalog import StudyFile
+
+REPLACE_ME = 75  # a worker's exit code: healthy, but grown past its memory; its launcher starts another
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What a command asks of a study; None leaves what is stored, or the definition's own for a new study.
+
+    Attributes:
+        file: The study's file.
+        url: The database's, password included.
+        runs_dir: Holds a folder per study.
+        data_dir: Where data are looked for and downloaded to.
+        n_trials: The budget; a larger one than the stored one extends it.
+        seed: Refused when another one is stored.
+        n_threads: Of each worker, for a new study.
+        is_new_generation: Open a new generation beside what is stored.
+    """
+
+    file: StudyFile
+    url: str
+    runs_dir: Path
+    data_dir: Path | None
+    n_trials: int | None
+    seed: int | None
+    n_threads: int
+    is_new_generation: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """What a worker process is told at its start.
+
+    Attributes:
+        name: For people: who holds a ticket.
+        file: The study's file.
+        study_name: The stored study, with its generation.
+        url: The database's, password included.
+        runs_dir: Holds a folder per study.
+        data_dir: Where data are looked for.
+        lease_seconds: How long a worker may stand still before others take its trial.
+        patience_seconds: How long the database may be away.
+        n_kept_models: How many of the best trials keep their model.
+        max_memory_bytes: Resident memory at which the worker asks to be replaced, between two trials.
+    """
+
+    name: str
+    file: StudyFile
+    study_name: str
+    url: str
+    runs_dir: Path
+    data_dir: Path | None
+    lease_seconds: float
+    patience_seconds: float
+    n_kept_models: int
+    max_memory_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What one command wants, beside its wish for the study.
+
+    Attributes:
+        wish: For the study.
+        n_workers: None for what this machine bears.
+        deadline_seconds: On time.monotonic's clock; None for no limit.
+        target: The value of the metric at which to stop.
+        lease_seconds: See hpo.leases.
+        patience_seconds: How long the database may be away.
+        n_kept_models: How many of the best trials keep their model.
+        max_memory_bytes: A worker that grew past it is replaced.
+    """
+
+    wish: Wish
+    n_workers: int | None
+    deadline_seconds: float | None
+    target: float | None
+    lease_seconds: float
+    patience_seconds: float
+    n_kept_models: int
+    max_memory_bytes: int

@@ -1,0 +1,209 @@
+"""The only home of database URLs, engines and Optuna's RDBStorage.
+
+SQLite and PostgreSQL. A Store holds one engine that Optuna and hpo's own tables share.
+"""
+
+import contextlib
+import fcntl
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import optuna
+import sqlalchemy as sa
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, RDBStorage
+
+from hpo.errors import StorageError
+
+# What a database that is away for a while raises, through Optuna or past it.
+TRANSIENT = (StorageInternalError, sa.exc.SQLAlchemyError)
+
+SQLITE_BUSY_SECONDS = 20.0
+CONNECT_SECONDS = 5
+SETUP_LOCK = 0x68706F  # "hpo": the key of PostgreSQL's advisory lock
+
+_guard = threading.local()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Store:
+    """An open database.
+
+    Attributes:
+        url: For people and for Optuna; without a password.
+        optuna: Optuna's storage, with its cache of trials.
+        engine: SQLAlchemy's engine behind it.
+    """
+
+    url: str
+    optuna: BaseStorage
+    engine: sa.Engine
+
+    def close(self) -> None:
+        """Close all connections; the store can be used again."""
+        self.optuna.remove_session()
+        self.engine.dispose()
+
+
+def default_url(runs_dir: Path) -> str:
+    """Return the URL of the SQLite file under a runs folder."""
+    return f"sqlite:///{runs_dir / 'hpo.db'}"
+
+
+def parse_url(text: str) -> sa.URL:
+    """Read a database URL as people write it.
+
+    postgres:// and postgresql:// mean psycopg2 (SQLAlchemy 2.1 would load psycopg 3). A password may hold any
+    characters, percent-encoded or not: it ends at the last @.
+
+    Raises:
+        StorageError: It is no URL, or of a database that hpo does not support.
+    """
+    match = re.fullmatch(r"([A-Za-z0-9+]+)://(?:([^:@/]*)(?::(.*))?@)?([^@]*)", text, re.DOTALL)
+    hint = "Write sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
+    if match is None:
+        raise StorageError("The storage is not a database URL.", hint)
+    scheme, user, password, rest = match.groups()
+    try:
+        url = sa.make_url(f"{scheme}://{rest}")
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise StorageError(f"The storage is not a database URL: {scheme}://... cannot be read.", hint) from error
+    if user is not None:
+        url = url.set(username=unquote(user), password=None if password is None else unquote(password))
+    backend = scheme.partition("+")[0]
+    if backend == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise StorageError("A SQLite storage needs a file: workers are processes and cannot share memory.", hint)
+        return url
+    if backend not in ("postgres", "postgresql"):
+        raise StorageError(f"hpo stores studies in SQLite or PostgreSQL, not in {backend}.", hint)
+    if scheme not in ("postgres", "postgresql", "postgresql+psycopg2"):
+        raise StorageError(f"hpo reaches PostgreSQL through psycopg2, not through {scheme}.", hint)
+    return url.set(drivername="postgresql+psycopg2")
+
+
+def public_url(url: sa.URL) -> str:
+    """Return a URL that Optuna opens (a SQLite path made absolute), without its password."""
+    if url.get_backend_name() == "sqlite":
+        url = url.set(database=str(Path(str(url.database)).absolute()))
+    return url.set(password=None).render_as_string(hide_password=False)
+
+
+def open_store(text: str, *, create: bool) -> Store:
+    """Open a database; with create, make Optuna's tables where there are none (safe for many at once).
+
+    Raises:
+        StorageError: Unreachable, not a database, another Optuna schema, or without create, no such database.
+    """
+    url = parse_url(text)
+    sqlite = url.get_backend_name() == "sqlite"
+    if sqlite and create:
+        _make_folder(Path(str(url.database)).parent)
+    elif sqlite and not Path(str(url.database)).is_file():
+        raise StorageError(f"There is no database {url.database}.", "Run a study first, or name another --storage.")
+    arguments: dict[str, Any] = (
+        {"connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
+        if sqlite
+        # Optuna sets pool_pre_ping for MySQL only; without it a restarted server fails the next statement.
+        else {"connect_args": {"connect_timeout": CONNECT_SECONDS, "keepalives_idle": 30}, "pool_pre_ping": True}
+    )
+    with explained(url), setup_lock(url):
+        rdb = RDBStorage(
+            url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
+            engine_kwargs=arguments,
+            skip_table_creation=not create,
+        )
+        if sqlite:
+            sa.event.listen(rdb.engine, "connect", _set_pragmas)
+            rdb.engine.dispose()  # the connections so far were made without the pragmas
+            rdb.engine.connect().close()
+        sa.event.listen(rdb.engine, "commit", _check_guard)
+    return Store(url=public_url(url), optuna=optuna.storages.get_storage(rdb), engine=rdb.engine)
+
+
+@contextlib.contextmanager
+def explained(url: sa.URL) -> Iterator[None]:
+    """Turn what the database or Optuna raises into a StorageError that names the database, never the password."""
+    where = public_url(url)
+    try:
+        yield
+    except RuntimeError as error:
+        if "schema version" not in str(error) and "runtime optuna version" not in str(error):
+            raise
+        raise StorageError(
+            f"{where} was made by another version of Optuna.",
+            f"Use another database, or upgrade it: optuna storage upgrade --storage {where}",
+        ) from error
+    except TRANSIENT as error:
+        reason = _reason(error).replace(str(url.password or "\0"), "***")
+        raise StorageError(f"Cannot use the database {where}: {reason}", _next_step(url)) from error
+
+
+@contextlib.contextmanager
+def setup_lock(url: sa.URL) -> Iterator[None]:
+    """Let one process at a time create tables and studies; others wait. Ends with its holder, however that dies.
+
+    Optuna's table creation crashes when several processes meet in it: three of four did on an empty PostgreSQL.
+    """
+    if url.get_backend_name() == "sqlite":
+        with open(f"{url.database}.lock", "a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        return
+    engine = sa.create_engine(url, connect_args={"connect_timeout": CONNECT_SECONDS}, poolclass=sa.NullPool)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": SETUP_LOCK})
+        yield
+
+
+@contextlib.contextmanager
+def guarded(check: Callable[[sa.Connection], None]) -> Iterator[None]:
+    """Run check inside every transaction that this thread commits meanwhile, just before the commit.
+
+    An exception from check rolls the transaction back and passes through. Checking before writing would not do: a
+    process frozen between the two would still write over its successor.
+    """
+    _guard.check = check
+    try:
+        yield
+    finally:
+        _guard.check = None
+
+
+def _check_guard(connection: sa.Connection) -> None:
+    check = getattr(_guard, "check", None)
+    if check is not None:
+        check(connection)
+
+
+def _set_pragmas(connection: Any, record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")  # readers (dashboard, status) and the writer don't block each other
+    cursor.execute("PRAGMA synchronous=NORMAL")  # safe against any process dying; see sqlite.org/wal.html
+    cursor.close()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"Cannot make the folder {folder}: {error.strerror}.", "Name another --runs-dir.") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost cause in one line, without SQL."""
+    cause: BaseException = error
+    while cause.__cause__ is not None or getattr(cause, "orig", None) is not None:
+        cause = getattr(cause, "orig", None) or cause.__cause__ or cause
+    return " ".join(str(cause).split()) or type(cause).__name__
+
+
+def _next_step(url: sa.URL) -> str:
+    if url.get_backend_name() == "sqlite":
+        return "Is it a SQLite file, on a local disk with space left, that you may write?"
+    return f"Is PostgreSQL up on {url.host or 'this machine'}, and are user, password and database right?"

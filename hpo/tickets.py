@@ -1,0 +1,228 @@
+"""Who may run which trial: the table behind exact budgets, leases and takeovers, beside Optuna's own tables.
+
+A ticket is the right to run one trial. A study with a budget of N has tickets 0 to N-1, and a ticket ends once.
+
+    state         meaning                      Optuna's trial         goes to
+    free          never begun                  none                   leased
+    leased        a worker trains it           RUNNING                ended; handed back (on purpose, or expired)
+    handed back   waits to be gone on with     WAITING                leased
+    ended         final                        COMPLETE, PRUNED, FAIL -
+
+The ticket decides. Ticket and trial change in two transactions, so after a kill they may disagree; whoever claims a
+ticket first brings the trial in line with it. Every change here is one UPDATE that names the state or token it expects,
+which both databases run atomically: no transaction is held open, no clock is read.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from hpo.errors import LeaseLostError, StorageError
+
+SCHEMA_VERSION = 1
+
+
+class TicketState(StrEnum):
+    """See the table above."""
+
+    FREE = "free"
+    LEASED = "leased"
+    HANDED_BACK = "handed back"
+    ENDED = "ended"
+
+
+_metadata = sa.MetaData()
+_version = sa.Table("hpo_version", _metadata, sa.Column("version", sa.Integer, primary_key=True, autoincrement=False))
+_tickets = sa.Table(
+    "hpo_tickets",
+    _metadata,
+    sa.Column("study", sa.String(32), primary_key=True),  # the study's own random key: ids and names get reused
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("trial_id", sa.Integer),
+    sa.Column("state", sa.String(16), nullable=False, default=TicketState.FREE.value),
+    sa.Column("worker", sa.String(128)),
+    sa.Column("token", sa.String(32), index=True),
+    sa.Column("beat", sa.Integer, nullable=False, default=0),
+    sa.Column("takeovers", sa.Integer, nullable=False, default=0),
+    sa.Column("seconds", sa.Float, nullable=False, default=0.0),
+    sa.Column("epoch", sa.Integer, nullable=False, default=0),
+    sa.Column("epochs", sa.Integer),
+    sa.Column("value", sa.Float(53)),
+)
+_columns = _tickets.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """One row of the table, as it was read.
+
+    Attributes:
+        number: From 0.
+        trial_id: Optuna's id of the trial, None until it is born.
+        state: See TicketState.
+        worker: Who holds or last held it, for people.
+        token: Random, new at every claim; whoever knows the current one may write to the trial.
+        beat: Raised by the holder every few seconds.
+        takeovers: How many holders died with it.
+        seconds: Trained so far, over all holders.
+        epoch: Epochs trained so far.
+        epochs: Epochs the trial asks for, None until it is born.
+        value: The best epoch's metric so far.
+    """
+
+    number: int
+    trial_id: int | None
+    state: TicketState
+    worker: str | None
+    token: str | None
+    beat: int
+    takeovers: int
+    seconds: float
+    epoch: int
+    epochs: int | None
+    value: float | None
+
+
+def create_tables(engine: sa.Engine) -> None:
+    """Make the tables where there are none. Call under storage.setup_lock.
+
+    Raises:
+        StorageError: The tables are of another version of hpo.
+    """
+    _metadata.create_all(engine)
+    with engine.begin() as connection:
+        found = connection.scalar(sa.select(_version.c.version))
+        if found is None:
+            connection.execute(sa.insert(_version).values(version=SCHEMA_VERSION))
+        elif found != SCHEMA_VERSION:
+            raise StorageError(
+                f"This database's hpo tables have version {found}; this hpo reads version {SCHEMA_VERSION}.",
+                "Use the hpo that made them, or another database.",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TicketTable:
+    """The tickets of one study.
+
+    Every method is one or two short statements. Methods that write for a holder raise LeaseLostError when its token is
+    no longer the current one; all pass on what SQLAlchemy raises when the database is away.
+    """
+
+    engine: sa.Engine
+    study: str
+
+    def grow(self, n_tickets: int) -> None:
+        """Add free tickets until there are at least n_tickets; those that exist are left alone."""
+        rows = [{"study": self.study, "number": number} for number in range(self.count(), n_tickets)]
+        insert = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
+        if rows:
+            with self.engine.begin() as connection:
+                connection.execute(insert(_tickets).on_conflict_do_nothing(), rows)
+
+    def count(self) -> int:
+        """Return the budget: the number of tickets."""
+        with self.engine.connect() as connection:
+            return connection.scalar(sa.select(sa.func.count()).where(_columns.study == self.study)) or 0
+
+    def read(self) -> list[Ticket]:
+        """Return all tickets by number."""
+        query = sa.select(*_fields()).where(_columns.study == self.study).order_by(_columns.number)
+        with self.engine.connect() as connection:
+            return [_ticket(row) for row in connection.execute(query)]
+
+    def claim(self, worker: str, token: str) -> Ticket | None:
+        """Lease the next ticket to a new token: handed-back ones first, then free ones, by number.
+
+        Returns None when none can be had now; others may be leased, or only locked by another claim.
+        """
+        claimable = (TicketState.HANDED_BACK.value, TicketState.FREE.value)
+        candidates = _tickets.alias()
+        chosen = (
+            sa.select(candidates.c.number)
+            .where(candidates.c.study == self.study, candidates.c.state.in_(claimable))
+            .order_by(sa.case((candidates.c.state == TicketState.HANDED_BACK.value, 0), else_=1), candidates.c.number)
+            .limit(1)
+            .with_for_update(skip_locked=True)  # PostgreSQL; SQLite has one writer at a time anyway
+            .scalar_subquery()
+        )
+        # PostgreSQL checks the outer condition again on the row it locked, so a ticket is never leased twice.
+        query = (
+            sa.update(_tickets)
+            .where(_columns.study == self.study, _columns.number == chosen, _columns.state.in_(claimable))
+            .values(state=TicketState.LEASED.value, worker=worker, token=token, beat=0)
+            .returning(*_fields())
+        )
+        with self.engine.begin() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _ticket(row)
+
+    def put_back(self, number: int, *, trial_id: int, epochs: int) -> None:
+        """Make a free ticket stand for a trial that was stored ahead of it, to be run next."""
+        query = (
+            sa.update(_tickets)
+            .where(_columns.study == self.study, _columns.number == number)
+            .where(_columns.state == TicketState.FREE.value)
+            .values(state=TicketState.HANDED_BACK.value, trial_id=trial_id, epochs=epochs)
+        )
+        with self.engine.begin() as connection:
+            connection.execute(query)
+
+    def note_trial(self, token: str, *, trial_id: int, epochs: int) -> None:
+        """Write down which trial a leased ticket stands for."""
+        self._hold(token, trial_id=trial_id, epochs=epochs)
+
+    def note_progress(self, token: str, *, epoch: int, value: float | None) -> None:
+        """Write down how far a leased ticket's training is, for people."""
+        self._hold(token, epoch=epoch, value=value)
+
+    def beat(self, token: str) -> None:
+        """Show that the holder lives."""
+        self._hold(token, beat=_columns.beat + 1)
+
+    def hand_back(self, token: str, *, seconds: float) -> None:
+        """Give a leased ticket back on purpose, after seconds more of training."""
+        self._hold(token, state=TicketState.HANDED_BACK.value, token=None, seconds=_columns.seconds + seconds)
+
+    def end(self, token: str, *, seconds: float) -> None:
+        """End a leased ticket, after seconds more of training; its trial has ended already."""
+        self._hold(token, state=TicketState.ENDED.value, token=None, seconds=_columns.seconds + seconds)
+
+    def expire(self, token: str, *, beat: int | None = None, n_takeovers: int = 1) -> bool:
+        """Hand a dead holder's ticket back, with beat only if it has not beaten since; returns whether this call did."""
+        query = (
+            sa.update(_tickets)
+            .where(_columns.study == self.study, _columns.token == token)
+            .where(sa.true() if beat is None else _columns.beat == beat)
+            .values(state=TicketState.HANDED_BACK.value, token=None, takeovers=_columns.takeovers + n_takeovers)
+        )
+        with self.engine.begin() as connection:
+            return connection.execute(query).rowcount == 1
+
+    def touch(self) -> None:
+        """Commit a write that changes nothing: shows that the database takes writes."""
+        with self.engine.begin() as connection:
+            connection.execute(sa.update(_version).values(version=_version.c.version))
+
+    def check(self, connection: sa.Connection, token: str) -> None:
+        """Raise LeaseLostError unless token is current, and keep it so until the connection's transaction ends."""
+        query = sa.select(_columns.number).where(_columns.study == self.study, _columns.token == token)
+        if connection.scalar(query.with_for_update(read=True)) is None:
+            raise LeaseLostError
+
+    def _hold(self, current: str, /, **values: Any) -> None:
+        query = sa.update(_tickets).where(_columns.study == self.study, _columns.token == current).values(**values)
+        with self.engine.begin() as connection:
+            if connection.execute(query).rowcount != 1:
+                raise LeaseLostError
+
+
+def _fields() -> list[sa.Column[Any]]:
+    return [column for column in _columns if column is not _columns.study]
+
+
+def _ticket(row: sa.Row[Any]) -> Ticket:
+    return Ticket(**{**row._mapping, "state": TicketState(row.state)})

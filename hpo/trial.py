@@ -1,0 +1,224 @@
+"""One trial from ticket to result: the only place where Optuna and Keras meet."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.definition import StudyDefinition, place, seed_of
+from hpo.engine import Engine
+from hpo.errors import TrialError
+from hpo.events import Session, State, open_log, write_session
+from hpo.parameters import Parameters
+from hpo.record import TrialRecord
+from hpo.results import REASON_ATTR, RESULT_ATTR, rank, read_rows, trial_dir
+from hpo.sampling import Mirror
+from hpo.storage import TRANSIENT, Store
+from hpo.study import StoredStudy
+from hpo.tickets import Ticket
+from hpo.training import Task, TrainingResult, train
+
+MAX_TAKEOVERS = 3
+CHECKPOINT, MODEL = "checkpoint.npz", "model.keras"
+STATES: dict[TrialState, State] = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """What one worker process trains with, the same for all its trials.
+
+    Attributes:
+        store: The database.
+        stored: The study as the database holds it.
+        definition: The study as its file declares it.
+        study: Optuna's handle, with the definition's pruner; its sampler is never asked.
+        mirror: Draws parameters.
+        engine: Trains.
+        study_dir: runs/<study>.
+        n_kept_models: How many of the best trials keep their model.
+        patience_seconds: How long the database may be away.
+        say: Takes a line for the log.
+    """
+
+    store: Store
+    stored: StoredStudy
+    definition: StudyDefinition
+    study: optuna.Study
+    mirror: Mirror
+    engine: Engine
+    study_dir: Path
+    n_kept_models: int
+    patience_seconds: float
+    say: Callable[[str], None]
+
+
+def run_trial(shop: Workshop, ticket: Ticket, should_stop: Callable[[], bool]) -> None:
+    """Run a claimed ticket's trial, or go on with it, until it ends or should_stop says to hand it back.
+
+    Raises:
+        LeaseLostError: Another worker has been given the ticket; nothing was written since.
+        DatabaseAwayError: The database stayed away; the ticket is left leased.
+    """
+    record = TrialRecord(
+        shop.store,
+        shop.study,
+        stored=shop.stored,
+        ticket=ticket,
+        should_stop=should_stop,
+        patience_seconds=shop.patience_seconds,
+    )
+    trial = record.align(shop.mirror)
+    if trial.state.is_finished():
+        record.end_ticket(seconds=0.0)
+        return
+    parameters = place(shop.definition, trial.params).parameters
+    record.note(epochs=parameters.training.epochs)
+    run = _Run(shop, record, ticket, trial, parameters)
+    if ticket.takeovers >= MAX_TAKEOVERS:
+        run.fail(f"Its worker died {ticket.takeovers} times while training it (out of memory?).", seconds=0.0)
+        return
+    begun_seconds = time.monotonic()
+    try:
+        result = train(shop.engine, run.task(should_stop))
+    except TrialError as error:
+        run.fail(str(error), seconds=time.monotonic() - begun_seconds)
+        return
+    if result.is_stopped and not run.is_over(result):
+        record.hand_back(seconds=result.seconds)
+    else:
+        run.end(result)
+
+
+class _Run:
+    """The stretch of a trial that this worker trains."""
+
+    def __init__(
+        self, shop: Workshop, record: TrialRecord, ticket: Ticket, trial: FrozenTrial, parameters: Parameters
+    ) -> None:
+        self._shop, self._record, self._ticket, self._trial, self._parameters = shop, record, ticket, trial, parameters
+        self._dir = trial_dir(shop.study_dir, trial.number)
+        self._log = open_log(self._dir, first_epoch=1, on_loss=shop.say)
+        self._began = time.time()
+        self._n_recorded = max(trial.intermediate_values, default=0)
+        self._best: float | None = None
+        self._is_pruned = False
+
+    def task(self, should_stop: Callable[[], bool]) -> Task:
+        metric, sign = self._shop.stored.metric, 1 if self._shop.stored.is_maximized else -1
+        return Task(
+            parameters=self._parameters,
+            seed=seed_of(self._shop.stored.seed, self._ticket.number, "training"),
+            is_better=lambda new, old: sign * new[metric] > sign * old[metric],
+            checkpoint_path=self._dir / CHECKPOINT,
+            resumed=self._resumed,
+            after_epoch=self._after_epoch,
+            should_stop=should_stop,
+            on_loss=self._shop.say,
+        )
+
+    def _resumed(self, history: list[dict[str, float]]) -> None:
+        # What a killed worker trained and saved, but never got into the log or the database.
+        for epoch, logs in enumerate(history, 1):
+            self._show(epoch, logs)
+
+    def _after_epoch(self, epoch: int, logs: dict[str, float]) -> bool:
+        self._show(epoch, logs)
+        # Without a checkpoint a trial starts over; what was decided after an epoch is not decided again.
+        if epoch >= self._parameters.training.epochs or epoch <= self._n_recorded:
+            return True
+        self._is_pruned = self._record.should_prune(epoch)
+        return not self._is_pruned
+
+    def _show(self, epoch: int, logs: dict[str, float]) -> None:
+        value = logs[self._shop.stored.metric]
+        pick = max if self._shop.stored.is_maximized else min
+        self._best = value if self._best is None else pick(self._best, value)
+        self._log.epoch(epoch, logs, logs["learning_rate"])
+        self._record.report(epoch, value)
+        self._record.note_progress(epoch, self._best)
+
+    def is_over(self, result: TrainingResult) -> bool:
+        """Whether the trial has ended by itself, also where it was told to stop at the same moment."""
+        n_epochs = len(result.history)
+        return self._is_pruned or result.is_diverged or n_epochs >= self._parameters.training.epochs
+
+    def end(self, result: TrainingResult) -> None:
+        """Record a trial that trained: its value is its best epoch's, of pruned and diverged ones too."""
+        seconds = self._ticket.seconds + result.seconds
+        state = TrialState.PRUNED if self._is_pruned else TrialState.COMPLETE
+        metric = self._shop.stored.metric
+        best = result.history[result.best_epoch - 1][metric] if result.best_epoch else None
+        value = self._worst_value() if best is None else best
+        attrs = {
+            "best_epoch": result.best_epoch,
+            "epochs": len(result.history),
+            "seconds": round(seconds, 3),
+            "diverged": result.is_diverged,
+        }
+        self._record.end(state, value, {RESULT_ATTR: attrs}, seconds=result.seconds)
+        self._write_session(state, best, epochs=len(result.history), seconds=seconds)
+        self._clean_up(result)
+
+    def fail(self, reason: str, *, seconds: float) -> None:
+        """Record a trial that could not be trained."""
+        self._shop.say(f"trial {self._trial.number} failed: {reason}")
+        self._record.end(TrialState.FAIL, None, {REASON_ATTR: reason[:2000]}, seconds=seconds)
+        epochs = max(self._trial.intermediate_values, default=0)
+        self._write_session(TrialState.FAIL, self._best, epochs=epochs, seconds=self._ticket.seconds + seconds)
+        (self._dir / CHECKPOINT).unlink(missing_ok=True)
+
+    def _worst_value(self) -> float:
+        # Something the sampler learns from; a FAIL would be ignored and drawn again and again.
+        if self._shop.stored.metric == "val_accuracy":
+            return 0.0
+        return float("-inf") if self._shop.stored.is_maximized else float("inf")
+
+    def _write_session(self, state: TrialState, best: float | None, *, epochs: int, seconds: float) -> None:
+        started = self._trial.datetime_start
+        session = Session(
+            parameters=dict(self._trial.params),
+            state=STATES[state],
+            metric=self._shop.stored.metric,
+            best=best,
+            epochs=epochs,
+            trained_seconds=seconds,
+            started_seconds=started.timestamp() if started is not None else self._began,
+            ended_seconds=time.time(),
+        )
+        write_session(self._dir, session, on_loss=self._shop.say)
+
+    def _clean_up(self, result: TrainingResult) -> None:
+        """Keep this trial's model if it is among the best few, drop what is not any more, and the checkpoint."""
+        try:
+            ranked = rank(read_rows(self._shop.store, self._shop.stored), self._shop.stored)
+            ended = [row.number for row in ranked if row.state.is_finished()]
+            kept = set(ended[: self._shop.n_kept_models])
+            if self._trial.number in kept and result.best_weights:
+                save_model(self._dir / MODEL, result)
+            for path in self._shop.study_dir.glob(f"trial-*/{MODEL}"):
+                if int(path.parent.name.partition("-")[2]) not in kept:
+                    path.unlink(missing_ok=True)
+            (self._dir / CHECKPOINT).unlink(missing_ok=True)
+        except (OSError, *TRANSIENT) as error:
+            self._shop.say(f"trial {self._trial.number}: its model was not kept: {error}")
+
+
+def save_model(path: Path, result: TrainingResult) -> None:
+    """Write a trial's model with its best weights, as Keras's own file, whole or not at all."""
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    model: Any = result.model
+    model.set_weights(result.best_weights)
+    try:
+        model.save(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,176 @@
+"""One process: claim a ticket, run its trial, again, until all have ended or somebody says stop.
+
+SIGTERM, or a launcher that is gone, means: finish the compiled call, hand the trial back, leave with 0. SIGINT is the
+launcher's business: a terminal sends it to every process of the group.
+"""
+
+import gc
+import os
+import resource
+import signal
+import sys
+import threading
+import traceback
+import uuid
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import optuna
+import tensorflow as tf
+
+from hpo import study as studies
+from hpo.catalog import fingerprint, load_definition
+from hpo.datasets import load
+from hpo.engine import Engine
+from hpo.errors import HpoError, LeaseLostError, StorageError
+from hpo.leases import LeaseKeeper
+from hpo.opening import open_study
+from hpo.record import insist
+from hpo.sampling import Mirror
+from hpo.settings import REPLACE_ME, Wish, WorkerSettings
+from hpo.storage import open_store
+from hpo.tickets import TicketState
+from hpo.trial import Workshop, run_trial
+
+IDLE_SECONDS = 0.5
+
+
+def open_in_process(wish: Wish, pipe: Connection) -> None:
+    """Process target: run open_study; sends ("say", text) lines, then ("study", StoredStudy) or ("error", HpoError)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    _telling(pipe, lambda: pipe.send(("study", open_study(wish, lambda text: pipe.send(("say", text))))))
+
+
+def work_in_process(settings: WorkerSettings, pipe: Connection) -> None:
+    """Process target: work until there is nothing left; sends ("error", HpoError) when it cannot go on.
+
+    Output goes to runs/<study>/workers.log. Ends by itself when the other end of the pipe is gone.
+    """
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    _redirect_output(settings.runs_dir / settings.study_name)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    threading.Thread(target=_watch_launcher, args=(pipe, stop), daemon=True).start()
+    sys.exit(_telling(pipe, lambda: work(settings, stop.is_set)))
+
+
+def work(settings: WorkerSettings, should_stop: Callable[[], bool]) -> int:
+    """Claim and run trials; returns the exit code."""
+    shop = open_workshop(settings)
+    tickets = shop.stored.tickets(shop.store)
+    keeper = LeaseKeeper(tickets, shop.study_dir / "leases", settings.lease_seconds)
+    try:
+        while not should_stop():
+            token = uuid.uuid4().hex
+            keeper.hold(token)
+            ticket = insist(
+                lambda t=token: tickets.claim(settings.name, t),  # type: ignore[misc]
+                should_stop=should_stop,
+                patience_seconds=settings.patience_seconds,
+            )
+            if ticket is None:
+                keeper.release()
+                left = insist(tickets.read, should_stop=should_stop, patience_seconds=settings.patience_seconds)
+                if all(other.state == TicketState.ENDED for other in left):
+                    return 0
+                threading.Event().wait(IDLE_SECONDS)
+                continue
+            try:
+                run_trial(shop, ticket, lambda: should_stop() or keeper.is_lost)
+            except LeaseLostError:
+                shop.say(f"ticket {ticket.number} was given to another worker")
+            finally:
+                keeper.release()
+            gc.collect()  # models hold cycles; without this they pile up until Python feels like it
+            if resident_bytes() > settings.max_memory_bytes:
+                return REPLACE_ME
+    finally:
+        keeper.close()
+    return 0
+
+
+def open_workshop(settings: WorkerSettings) -> Workshop:
+    """Gather what trials need; refuses a file or data that changed since the study was opened."""
+    store = open_store(settings.url, create=False)
+    stored = next((study for study in studies.read_all(store) if study.name == settings.study_name), None)
+    if stored is None:
+        raise StorageError(f'The study "{settings.study_name}" is gone from the database.', "Was it deleted?")
+    tf.config.threading.set_intra_op_parallelism_threads(stored.n_threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    definition = load_definition(settings.file)
+    data = load(
+        definition.dataset,
+        seed=stored.seed,
+        data_dir=settings.data_dir,
+        base_dir=settings.file.path.parent,
+        report=_say,
+    )
+    studies.check_same(stored, fingerprint(settings.file.path), data.fingerprint, None)
+    study = optuna.load_study(
+        study_name=stored.name,
+        storage=store.optuna,
+        sampler=optuna.samplers.RandomSampler(seed=0),  # never asked: trials are drawn in the mirror
+        pruner=definition.pruner,
+    )
+    return Workshop(
+        store=store,
+        stored=stored,
+        definition=definition,
+        study=study,
+        mirror=Mirror(store, stored, definition),
+        engine=Engine(data, definition.model),
+        study_dir=settings.runs_dir / stored.name,
+        n_kept_models=settings.n_kept_models,
+        patience_seconds=settings.patience_seconds,
+        say=_say,
+    )
+
+
+def resident_bytes() -> int:
+    """Return this process's resident memory; where /proc is missing, its highest so far."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+def _telling(pipe: Connection, call: Callable[[], int | None]) -> int:
+    try:
+        return call() or 0
+    except HpoError as error:
+        told, code = error, error.exit_code
+    except Exception as error:
+        traceback.print_exc()
+        told, code = HpoError(f"Unexpected {type(error).__name__}: {error}", "This is a bug in hpo."), 1
+    try:
+        pipe.send(("error", told))
+    except OSError:  # the launcher is gone: the log has it
+        _say(f"{told.message} {told.hint}")
+    return code
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _redirect_output(study_dir: Path) -> None:
+    try:
+        study_dir.mkdir(parents=True, exist_ok=True)
+        log = os.open(study_dir / "workers.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError:
+        log = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+
+
+def _watch_launcher(pipe: Connection, stop: threading.Event) -> None:
+    try:
+        pipe.recv()  # nothing is ever sent this way
+    except (EOFError, OSError):
+        stop.set()

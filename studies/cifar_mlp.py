@@ -1,0 +1,44 @@
+"""CIFAR-10, multilayer perceptron: which optimizer, learning rate and size generalise best?"""
+
+import optuna
+
+from hpo.definition import StudyDefinition
+from hpo.models import mlp
+from hpo.parameters import MLPParameters, Parameters, TrainingParameters
+
+
+def search_space(trial: optuna.Trial) -> Parameters:
+    """Draw one trial's parameters."""
+    optimizer = trial.suggest_categorical("optimizer", ["adam", "sgd", "rmsprop"])
+    return Parameters(
+        training=TrainingParameters(
+            optimizer=optimizer,
+            learning_rate=trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True),
+            # Only SGD has momentum. The others never draw it, so no two trials differ in name only.
+            momentum=trial.suggest_float("momentum", 0.0, 0.99) if optimizer == "sgd" else None,
+            # Widths and batch sizes are categories: each new pair compiles, and trials of one pair share the result.
+            batch_size=trial.suggest_categorical("batch_size", [32, 64, 128, 256]),
+            # Few short trials: on recorded curves, drawing short ones cost more than any sampler or pruner brought.
+            epochs=trial.suggest_int("epochs", 5, 20, step=5),
+        ),
+        model=MLPParameters(
+            width=trial.suggest_categorical("width", [32, 64, 128, 256, 512]),
+            n_layers=trial.suggest_int("n_layers", 1, 3),
+        ),
+    )
+
+
+STUDY = StudyDefinition(
+    dataset="cifar10",
+    search_space=search_space,
+    model=mlp,
+    metric="val_accuracy",
+    direction="maximize",
+    n_trials=100,
+    seed=7,
+    # The course's setting, which every study says how far it got beyond.
+    baseline=Parameters(
+        training=TrainingParameters(optimizer="adam", learning_rate=1e-3, batch_size=32, epochs=5),
+        model=MLPParameters(width=32, n_layers=2),
+    ),
+)
