@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 SHAPES = ((32, 32), (32, 128), (256, 128), (512, 64), (512, 256))
 OPTIMIZERS = ("adam", "sgd", "rmsprop")
+N_SLOTS = {"adam": 2, "sgd": 0, "rmsprop": 1}  # arrays of the weights' size that the optimizer keeps
 N_TRAIN, N_VAL, N_CLASSES, INPUT_SHAPE = 45_000, 5_000, 10, (32, 32, 3)
 PART_ROWS = 9_000  # a fifth of an epoch: what fit and the floor run and scale up
 
@@ -55,7 +56,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, help="folder with CIFAR-10; without it, random images of its shape")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout and nothing else there")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds per shape (default 5)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of each contestant")
+    parser.add_argument("--threads", type=int, default=1, help="of each contestant (default 1, hpo's per worker)")
     parser.add_argument("--quick", action="store_true", help="the two narrow shapes only, 3 rounds")
     return parser.parse_args()
 
@@ -88,7 +89,7 @@ def open_dataset(data_dir: Path | None) -> tuple["Dataset", str]:
 
 
 def watched() -> tuple[list[float], "keras.callbacks.Callback"]:
-    """Return a callback and the list where it leaves the seconds of each epoch: what fit does once per call is no part."""
+    """Return a list, and the callback that adds each epoch's seconds to it: what fit does once per call is no part."""
     import keras
 
     began: list[float] = []
@@ -137,19 +138,21 @@ def floor_timer(width: int, batch_size: int, optimizer: str) -> Callable[[], flo
     rng = np.random.default_rng(0)
     n_inputs = math.prod(INPUT_SHAPE)
     sizes = (n_inputs, width, width, N_CLASSES)
-    weights = [rng.normal(0, 0.01, shape).astype(np.float32) for shape in zip(sizes, sizes[1:], strict=False)]
+    weights = [rng.normal(0, 0.01, shape).astype(np.float32) for shape in itertools.pairwise(sizes)]
     gradients = [np.zeros_like(weight) for weight in weights]
-    slots = [np.zeros_like(weight) for weight in weights for _ in range({"adam": 2, "sgd": 0, "rmsprop": 1}[optimizer])]
+    slots = [np.zeros_like(weight) for weight in weights * N_SLOTS[optimizer]]
     inputs = [rng.random((batch_size, size), np.float32) for size in sizes[:-1]]
     outputs = [rng.random((batch_size, size), np.float32) for size in sizes[1:]]
     n_steps = PART_ROWS // batch_size
 
-    def step() -> None:
+    def products() -> None:
         for x, weight, gradient, y in zip(inputs, weights, gradients, outputs, strict=True):
             np.matmul(x, weight, out=y)
             np.matmul(x.T, y, out=gradient)
             if x is not inputs[0]:
                 np.matmul(y, weight.T, out=x)
+
+    def updates() -> None:
         for weight, gradient in zip(weights, gradients, strict=True):
             np.add(weight, gradient, out=weight)  # reads two, writes one
         for slot in slots:
@@ -160,7 +163,8 @@ def floor_timer(width: int, batch_size: int, optimizer: str) -> Callable[[], flo
             array[:] = 1e-6  # products of products would overflow, or shrink to denormal numbers, which are slow
         start = time.perf_counter()
         for _ in range(n_steps):
-            step()
+            products()
+            updates()
         return (time.perf_counter() - start) * N_TRAIN / (n_steps * batch_size)
 
     return run

@@ -106,6 +106,10 @@ def draw(definition: StudyDefinition, trial: optuna.Trial | optuna.trial.FixedTr
         parameters = definition.search_space(trial)  # type: ignore[arg-type]
     except ParameterError as error:
         raise StudyFileError(f"search_space drew values that do not fit together: {error}.") from error
+    except (ValueError, optuna.TrialPruned):
+        raise
+    except Exception as error:
+        raise StudyFileError(f"search_space raised {type(error).__name__}: {error}.") from error
     if not isinstance(parameters, Parameters):
         raise StudyFileError(f"search_space must return hpo.Parameters, not {type(parameters).__name__}.")
     return Draw(parameters=parameters, params=trial.params, distributions=trial.distributions)

@@ -65,7 +65,9 @@ class LinesView:
     def __enter__(self) -> "LinesView":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         return None
 
     def say(self, text: str) -> None:
@@ -97,7 +99,9 @@ class LiveView:
         self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._live.stop()
 
     def say(self, text: str) -> None:
@@ -137,8 +141,8 @@ def page(snapshot: Snapshot) -> Group:
             number(ticket.value),
             describe_params(row.params) if row else "",
         )
-    lines = [head, Text(describe_best(snapshot.rows, stored)), table]
-    return Group(*lines, Text(snapshot.note, style="yellow")) if snapshot.note else Group(*lines)
+    best = Text(describe_best(snapshot.rows, stored))
+    return Group(head, best, table, Text(snapshot.note, style="yellow"))
 
 
 def describe_best(rows: Sequence[TrialRow], stored: StoredStudy) -> str:
@@ -164,7 +168,9 @@ def describe_row(row: TrialRow, stored: StoredStudy) -> str:
 
 def describe_params(params: dict[str, object]) -> str:
     """Say a configuration in one line."""
-    return " ".join(f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items())
+    return " ".join(
+        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items()
+    )
 
 
 def summary(rows: Sequence[TrialRow], stored: StoredStudy, study_dir: Path) -> Group:

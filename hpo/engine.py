@@ -31,43 +31,38 @@ CALL_COST = (
     15e9  # multiply-adds per compiled call: half a second on a 2024 core, under two on anything TensorFlow runs on
 )
 CONTRACTIONS = ("MatMul", "BatchMatMulV2", "Conv2D", "Conv3D", "DepthwiseConv2dNative", "Einsum")
+FREE_OPERATIONS = ("Placeholder", "Const", "ReadVariableOp", "Reshape", "Identity", "Cast")
 
-type_of_update = Callable[[Any, Any, list[Any], "Pace"], tuple[Any, list[Any]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """What an update rule needs besides weight, gradient and slots: float32 scalars."""
-
-    step: Any  # from 1
-    learning_rate: Any
-    momentum: Any
+Update = Callable[[Any, Any, list[Any], Any, Any], tuple[Any, list[Any]]]  # weight, gradient, slots, rate, momentum
 
 
-def _adam(weight: Any, gradient: Any, slots: list[Any], pace: Pace) -> tuple[Any, list[Any]]:
+def _adam_rate(rate: Any, step: Any) -> Any:
+    return rate * tf.sqrt(1 - tf.pow(0.999, step)) / (1 - tf.pow(0.9, step))
+
+
+def _adam(weight: Any, gradient: Any, slots: list[Any], rate: Any, _: Any) -> tuple[Any, list[Any]]:
     mean, square = slots
-    rate = pace.learning_rate * tf.sqrt(1 - tf.pow(0.999, pace.step)) / (1 - tf.pow(0.9, pace.step))
     mean += (gradient - mean) * (1 - 0.9)
     square += (tf.square(gradient) - square) * (1 - 0.999)
     return weight - mean * rate / (tf.sqrt(square) + 1e-7), [mean, square]
 
 
-def _sgd(weight: Any, gradient: Any, slots: list[Any], pace: Pace) -> tuple[Any, list[Any]]:
-    return weight - gradient * pace.learning_rate, slots
+def _sgd(weight: Any, gradient: Any, slots: list[Any], rate: Any, _: Any) -> tuple[Any, list[Any]]:
+    return weight - gradient * rate, slots
 
 
-def _momentum(weight: Any, gradient: Any, slots: list[Any], pace: Pace) -> tuple[Any, list[Any]]:
-    velocity = slots[0] * pace.momentum - gradient * pace.learning_rate
+def _momentum(weight: Any, gradient: Any, slots: list[Any], rate: Any, momentum: Any) -> tuple[Any, list[Any]]:
+    velocity = slots[0] * momentum - gradient * rate
     return weight + velocity, [velocity]
 
 
-def _rmsprop(weight: Any, gradient: Any, slots: list[Any], pace: Pace) -> tuple[Any, list[Any]]:
+def _rmsprop(weight: Any, gradient: Any, slots: list[Any], rate: Any, _: Any) -> tuple[Any, list[Any]]:
     square = 0.9 * slots[0] + (1 - 0.9) * tf.square(gradient)
-    return weight - pace.learning_rate * gradient / tf.sqrt(square + 1e-7), [square]
+    return weight - rate * gradient / tf.sqrt(square + 1e-7), [square]
 
 
 # Keras's rules at Keras's defaults, on plain tensors of any layout; tests/test_engine.py holds them to Keras's own.
-UPDATES: dict[str, tuple[int, type_of_update]] = {
+UPDATES: dict[str, tuple[int, Update]] = {
     "adam": (2, _adam),
     "sgd": (0, _sgd),
     "momentum": (1, _momentum),
@@ -76,7 +71,7 @@ UPDATES: dict[str, tuple[int, type_of_update]] = {
 
 
 class EpochOptimizer(keras.optimizers.Optimizer):
-    """Holds learning rate, iterations and slots as Keras variables, for callbacks to see; the compiled call updates them.
+    """Holds learning rate, iterations and slots as Keras variables, where callbacks look; the compiled call updates them.
 
     Attributes:
         slots: For each trainable variable, its list of slot variables.
@@ -102,7 +97,7 @@ class Resident:
 
 
 def resident(dataset: Dataset) -> Resident:
-    """Hand the data to TensorFlow; images are not copied when their memory allows it (page cache, shared by workers)."""
+    """Hand the data to TensorFlow; images are not copied where their memory allows it (workers share its pages)."""
     with tf.device("CPU:0"):
         try:
             images = tf.experimental.dlpack.from_dlpack(dataset.x.__dlpack__())
@@ -148,8 +143,8 @@ def _turned(variable: Any, value: Any) -> Any:
 def _train_steps(inner: keras.Model, optimizer: EpochOptimizer) -> Callable[..., Any]:
     """Return the function that trains on a chunk of row numbers and updates all variables.
 
-    It takes the data, rows (n_steps, batch) int32 where steps of -1 are padding, the epoch's sum of losses (float32) and
-    number of right answers (int32) so far, and the momentum; it returns the two sums with this chunk's added.
+    It takes the data, rows (n_steps, batch) int32 where steps of -1 are padding, the epoch's sum of losses (float32)
+    and number of right answers (int32) so far, and the momentum; it returns the two sums with this chunk's added.
     """
     trainable, others = inner.trainable_variables, inner.non_trainable_variables
 
@@ -166,13 +161,16 @@ def _train_steps(inner: keras.Model, optimizer: EpochOptimizer) -> Callable[...,
     def train(images: Any, labels: Any, rows: Any, loss_sum: Any, n_right: Any, momentum: Any) -> tuple[Any, Any]:
         data = Resident(images, labels, None)
         n_steps = tf.reduce_sum(tf.cast(rows[:, 0] >= 0, tf.int32))
-        first = tf.cast(optimizer.iterations.value, tf.int32)
-        rate = tf.convert_to_tensor(optimizer.learning_rate.value)
+        steps = tf.cast(optimizer.iterations.value, tf.float32) + tf.range(1, rows.shape[0] + 1, dtype=tf.float32)
+        rates = tf.ones_like(steps) * optimizer.learning_rate.value
+        if optimizer.update is _adam:  # before the loop: within, XLA works out the powers anew for each weight
+            rates = _adam_rate(rates, steps)
 
         def body(i: Any, loss_sum: Any, n_right: Any, weights: Any, slots: Any, state: Any) -> tuple[Any, ...]:
             loss, n_more, gradients, state = step(data, rows[i], weights, state)
-            pace = Pace(tf.cast(first + i + 1, tf.float32), rate, momentum)
-            moved = [optimizer.update(*each, pace) for each in zip(weights, gradients, slots, strict=True)]
+            moved = [
+                optimizer.update(*each, rates[i], momentum) for each in zip(weights, gradients, slots, strict=True)
+            ]
             return i + 1, loss_sum + loss, n_right + n_more, [w for w, _ in moved], [s for _, s in moved], state
 
         start = (
@@ -182,7 +180,7 @@ def _train_steps(inner: keras.Model, optimizer: EpochOptimizer) -> Callable[...,
             [_turned(v, tf.convert_to_tensor(v.value)) for v in trainable],
             [
                 [_turned(v, tf.convert_to_tensor(slot.value)) for slot in of]
-                for v, of in zip(trainable, optimizer.slots)
+                for v, of in zip(trainable, optimizer.slots, strict=True)
             ],
             [tf.convert_to_tensor(v.value) for v in others],
         )
@@ -329,18 +327,29 @@ class EpochModel(keras.Model):
 
 
 def row_cost(inner: keras.Model, input_shape: tuple[int, ...]) -> int:
-    """Return about how many multiply-adds one row's forward pass takes, from the model's graph."""
-    forward = tf.function(lambda images: inner(images, training=False), autograph=False)
+    """Return about how many multiply-adds one row's forward pass takes, from the model's graph.
+
+    Raises:
+        TrialError: The model's calls use variables that are not its own, so its state would be incomplete.
+    """
+    forward = tf.function(lambda images: inner(images, training=True), autograph=False)
     graph = forward.get_concrete_function(tf.TensorSpec((1, *input_shape), tf.float32)).graph
+    strangers = {v.ref() for v in graph.variables} - {v.value.ref() for v in inner.variables}
+    if strangers:
+        names = ", ".join(sorted(v.deref().name for v in strangers))
+        raise TrialError(
+            f"the model uses variables that Keras does not count as its own: {names}. Create them with a layer's "
+            "add_weight, and give random functions a keras.random.SeedGenerator that is an attribute of their layer"
+        )
     return sum(_operation_cost(operation) for operation in graph.get_operations())
 
 
 def _operation_cost(operation: Any) -> int:
     n_outputs = sum(output.shape.num_elements() or 0 for output in operation.outputs)
-    if operation.type not in CONTRACTIONS:
-        return 8 * n_outputs if operation.inputs else 0  # moving a float costs as much as several multiply-adds
-    kernel = operation.inputs[1].shape
-    return int(n_outputs * (kernel.num_elements() or 0) / (kernel[-1] or 1))
+    if operation.type in CONTRACTIONS:
+        kernel = operation.inputs[1].shape
+        return int(n_outputs * (kernel.num_elements() or 0) / (kernel[-1] or 1))
+    return 0 if operation.type in FREE_OPERATIONS else 8 * n_outputs  # moving a float costs several multiply-adds
 
 
 def state(model: EpochModel) -> list[np.ndarray]:

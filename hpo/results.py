@@ -51,7 +51,9 @@ def _row(trial: FrozenTrial, stored: StoredStudy) -> TrialRow:
     result = trial.user_attrs.get(RESULT_ATTR, {})
     reported = {epoch: value for epoch, value in trial.intermediate_values.items() if math.isfinite(value)}
     pick = max if stored.is_maximized else min
-    best_epoch = pick(reported, key=lambda epoch: (reported[epoch], -epoch if stored.is_maximized else epoch), default=None)
+    best_epoch = pick(
+        reported, key=lambda epoch: (reported[epoch], -epoch if stored.is_maximized else epoch), default=None
+    )
     value = trial.value if trial.values else None
     return TrialRow(
         number=trial.number,

@@ -34,22 +34,25 @@ def seconds_of(text: str) -> float:
 
 @app.command()
 def run(
-    study: Annotated[str | None, typer.Option(envvar="HPO_STUDY", help="The study: a file in the studies folder.")] = None,
+    study: Annotated[
+        str | None, typer.Option(envvar="HPO_STUDY", help="The study: a file in the studies folder.")
+    ] = None,
     trials: Annotated[
         int | None,
-        typer.Option(envvar="HPO_TRIALS", min=1, help="The study's total, over all workers. More than stored extends it."),
+        typer.Option(
+            envvar="HPO_TRIALS", min=1, help="The study's total, over all workers. More than stored extends it."
+        ),
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option(
-            envvar="HPO_TIMEOUT", parser=seconds_of, metavar="10m", help="Stop after this time; go on later."
-        ),
+        typer.Option(envvar="HPO_TIMEOUT", parser=seconds_of, metavar="10m", help="Stop after this time; go on later."),
     ] = None,
     target: Annotated[
         float | None, typer.Option(envvar="HPO_TARGET", help="Stop when the metric has reached this.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(envvar="HPO_WORKERS", min=1, help="Worker processes. Default: what this machine bears.")
+        int | None,
+        typer.Option(envvar="HPO_WORKERS", min=1, help="Worker processes. Default: what this machine bears."),
     ] = None,
     storage: Annotated[
         str | None,
@@ -60,7 +63,9 @@ def run(
         Path | None, typer.Option(envvar="HPO_DATA_DIR", help="Where data sets are, or are downloaded to.")
     ] = None,
     studies_dir: Annotated[Path, typer.Option(envvar="HPO_STUDIES_DIR", help="Your study files.")] = Path("studies"),
-    seed: Annotated[int | None, typer.Option(envvar="HPO_SEED", help="A new study's seed. Default: its file's.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(envvar="HPO_SEED", help="A new study's seed. Default: its file's.")
+    ] = None,
     threads: Annotated[
         int, typer.Option(envvar="HPO_THREADS", min=1, help="Threads per worker, for a new study; kept with it.")
     ] = 1,
@@ -75,9 +80,7 @@ def run(
     ] = "60s",  # type: ignore[assignment] # typer parses defaults too
     patience: Annotated[
         float,
-        typer.Option(
-            envvar="HPO_PATIENCE", parser=seconds_of, metavar="1h", help="How long the database may be away."
-        ),
+        typer.Option(envvar="HPO_PATIENCE", parser=seconds_of, metavar="1h", help="How long the database may be away."),
     ] = "1h",  # type: ignore[assignment]
     max_memory: Annotated[
         float,
@@ -87,7 +90,9 @@ def run(
         bool,
         typer.Option("--new-generation", envvar="HPO_NEW_GENERATION", help="Begin anew beside the stored study."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", envvar="HPO_JSON", help="Print one JSON object at the end.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", envvar="HPO_JSON", help="Print one JSON object at the end.")
+    ] = False,
     list_: Annotated[bool, typer.Option("--list", help="List the studies in the studies folder.")] = False,
 ) -> None:
     """Tune a Keras model: run a study's trials until its budget is spent; the same command again goes on with it."""

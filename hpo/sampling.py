@@ -21,7 +21,7 @@ class Mirror:
     def __init__(self, store: Store, stored: StoredStudy, definition: StudyDefinition) -> None:
         self._store, self._stored, self._definition = store, stored, definition
         self._storage = InMemoryStorage()
-        self._study = optuna.create_study(storage=self._storage, direction=stored.direction)
+        self._study = optuna.create_study(storage=self._storage, directions=[stored.optuna_direction])
         self._study_id = self._study._study_id
         self._ids: dict[int, int] = {}  # the stored trial's number -> the mirrored trial's id
         self._open: set[int] = set()  # numbers of the trials that had not ended when last seen

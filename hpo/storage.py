@@ -91,7 +91,10 @@ def public_url(url: sa.URL) -> str:
     """Return a URL that Optuna opens (a SQLite path made absolute), without its password."""
     if url.get_backend_name() == "sqlite":
         url = url.set(database=str(Path(str(url.database)).absolute()))
-    return url.set(password=None).render_as_string(hide_password=False)
+    bare = sa.URL.create(  # url.set(password=None) would keep it
+        url.drivername, username=url.username, host=url.host, port=url.port, database=url.database, query=url.query
+    )
+    return bare.render_as_string()
 
 
 def open_store(text: str, *, create: bool) -> Store:

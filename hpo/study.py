@@ -17,7 +17,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
-from hpo.definition import StudyDefinition, place_baseline
+from hpo.definition import StudyDefinition, draw, place_baseline
 from hpo.errors import StudyMismatchError
 from hpo.storage import Store
 from hpo.tickets import TicketTable, create_tables
@@ -60,6 +60,11 @@ class StoredStudy:
     def is_maximized(self) -> bool:
         """Whether higher values are better."""
         return self.direction == "maximize"
+
+    @property
+    def optuna_direction(self) -> StudyDirection:
+        """As Optuna names it."""
+        return StudyDirection.MAXIMIZE if self.is_maximized else StudyDirection.MINIMIZE
 
     def tickets(self, store: Store) -> TicketTable:
         """Return this study's tickets."""
@@ -208,7 +213,7 @@ def space_of(definition: StudyDefinition) -> dict[str, tuple[object, ...]]:
     seen: dict[str, tuple[object, ...]] = {}
     for _ in range(50):
         trial = study.ask()
-        definition.search_space(trial)
+        draw(definition, trial)
         for name, distribution in trial.distributions.items():
             ends = getattr(distribution, "choices", None)
             seen[name] = ends or (getattr(distribution, "low", None), getattr(distribution, "high", None))

@@ -192,7 +192,7 @@ class TicketTable:
         self._hold(token, state=TicketState.ENDED.value, token=None, seconds=_columns.seconds + seconds)
 
     def expire(self, token: str, *, beat: int | None = None, n_takeovers: int = 1) -> bool:
-        """Hand a dead holder's ticket back, with beat only if it has not beaten since; returns whether this call did."""
+        """Hand a dead holder's ticket back, given a beat only if it has not beaten since; returns whether it did."""
         query = (
             sa.update(_tickets)
             .where(_columns.study == self.study, _columns.token == token)

@@ -1,0 +1,319 @@
+"""The command as people use it: real processes, real files, a small study of the user's own."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+
+STUDY = '''"""A small study of a user's own."""
+
+import keras
+import numpy as np
+from hpo.definition import StudyDefinition
+from hpo.models import mlp
+from hpo.parameters import MLPParameters, Parameters, TrainingParameters
+
+
+def blobs():
+    rng = np.random.default_rng(0)
+    y = np.arange(400) % 4
+    centers = rng.normal(size=(4, 6)) * 2
+    return {"x": (centers[y] + rng.normal(size=(400, 6))).astype("float32"), "y": y}
+
+
+def search_space(trial):
+    optimizer = trial.suggest_categorical("optimizer", ["adam", "sgd", "rmsprop"])
+    return Parameters(
+        training=TrainingParameters(
+            optimizer=optimizer,
+            learning_rate=trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True),
+            momentum=trial.suggest_float("momentum", 0.0, 0.9) if optimizer == "sgd" else None,
+            batch_size=trial.suggest_categorical("batch_size", [20, 40]),
+            epochs=trial.suggest_int("epochs", 2, EPOCHS),
+        ),
+        model=MLPParameters(width=trial.suggest_categorical("width", [4, 8]), n_layers=1),
+    )
+
+
+def model(parameters, input_shape, n_classes):
+    MODEL
+
+
+EPOCHS = 6
+STUDY = StudyDefinition(
+    dataset=blobs, search_space=search_space, model=model, n_trials=5, seed=3,
+    baseline=Parameters(
+        training=TrainingParameters(optimizer="adam", learning_rate=1e-3, batch_size=20, epochs=2),
+        model=MLPParameters(width=4, n_layers=1),
+    ),
+)
+'''
+SLOW_MODEL = '''class Slow(keras.layers.Layer):
+        def call(self, x):
+            import tensorflow as tf
+            import time
+
+            def wait(value):
+                time.sleep(0.02)
+                return value
+
+            y = tf.numpy_function(wait, [x], tf.float32)
+            y.set_shape(x.shape)
+            return y
+
+    inputs = keras.Input(input_shape)
+    outputs = keras.layers.Dense(n_classes, activation="softmax")(Slow()(inputs))
+    return keras.Model(inputs, outputs)'''
+
+
+class Project:
+    """A folder with one study in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "studies").mkdir()
+        self.write()
+
+    def write(self, model: str = "return mlp(parameters, input_shape, n_classes)", **replaced: str) -> None:
+        text = STUDY.replace("MODEL", model)
+        for old, new in replaced.items():
+            text = text.replace(old, new)
+        (self.folder / "studies" / "blobs.py").write_text(text)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("HPO_")}
+        environment["HPO_CACHE_DIR"] = str(self.folder / "cache")
+        return subprocess.Popen(
+            [sys.executable, "-m", "hpo.run", *arguments],
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=100)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def tune(self, *arguments: str) -> dict:
+        result = self.run("--study", "blobs", "--json", *arguments)
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+    def trials(self, name: str = "blobs", runs: str = "runs") -> list[optuna.trial.FrozenTrial]:
+        storage = f"sqlite:///{self.folder / runs / 'hpo.db'}"
+        return optuna.load_study(study_name=name, storage=storage).trials
+
+    def wait_for_epoch(self, epoch: int, runs: str = "runs") -> None:
+        """Wait until some leased ticket has trained so many epochs."""
+        path = self.folder / runs / "hpo.db"
+        for _ in range(400):
+            if path.exists():
+                try:
+                    with sqlite3.connect(path, timeout=5) as connection:
+                        query = "select count(*) from hpo_tickets where state = 'leased' and epoch >= ?"
+                        if connection.execute(query, (epoch,)).fetchone()[0]:
+                            return
+                except sqlite3.OperationalError:
+                    pass
+            time.sleep(0.1)
+        raise AssertionError("no trial got that far")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def numbers(trials: list[optuna.trial.FrozenTrial]) -> list[tuple[object, ...]]:
+    """Return all that must be equal between two runs of the same trials."""
+    return [(t.number, t.state, t.params, t.values, t.intermediate_values) for t in trials]
+
+
+def test_a_users_own_study_runs_continues_extends_and_finishes(project: Project) -> None:
+    first = project.tune("--trials", "4", "--workers", "2")
+    assert first["states"]["COMPLETE"] + first["states"]["PRUNED"] == 4
+    assert first["states"]["RUNNING"] == first["states"]["WAITING"] == 0
+    assert first["baseline"]["number"] == 0
+    assert first["baseline"]["parameters"]["learning_rate"] == 1e-3
+    assert first["best"]["value"] >= first["baseline"]["value"]
+    assert first["storage"] == f"sqlite:///{project.folder / 'runs' / 'hpo.db'}"
+    assert optuna.load_study(study_name="blobs", storage=first["storage"]).best_trial is not None
+
+    extended = project.tune("--trials", "6")
+    assert sum(extended["states"].values()) == 6
+
+    again = project.run("--study", "blobs")
+    assert again.returncode == 0
+    assert "is finished: all of its 6 trials have ended" in again.stdout
+    smaller = project.run("--study", "blobs", "--trials", "3")
+    assert smaller.returncode == 0
+    assert "--trials 3 changes nothing" in smaller.stdout
+    assert len(project.trials()) == 6
+
+    other_seed = project.run("--study", "blobs", "--seed", "9")
+    assert other_seed.returncode == 6
+    assert "has the seed 3; 9 was asked for" in other_seed.stderr
+
+
+def test_one_worker_and_one_seed_give_the_same_study_twice(project: Project) -> None:
+    project.tune("--workers", "1", "--seed", "5", "--runs-dir", "a", "--trials", "6")
+    project.tune("--workers", "1", "--seed", "5", "--runs-dir", "b", "--trials", "6")
+
+    assert numbers(project.trials(runs="a")) == numbers(project.trials(runs="b"))
+
+
+def test_interrupted_run_hands_back_and_the_next_one_goes_on_with_the_same_numbers(project: Project) -> None:
+    project.write(SLOW_MODEL)
+    process = project.start("--study", "blobs", "--workers", "1", "--trials", "3", "--runs-dir", "a")
+    project.wait_for_epoch(1, "a")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "RUNNING" not in {trial.state.name for trial in project.trials(runs="a")}
+
+    project.tune("--runs-dir", "a", "--workers", "1")
+    project.tune("--runs-dir", "b", "--workers", "1", "--trials", "3")
+    assert numbers(project.trials(runs="a")) == numbers(project.trials(runs="b"))
+
+
+def test_everything_killed_at_once_loses_and_repeats_nothing(project: Project) -> None:
+    project.write(SLOW_MODEL)
+    process = project.start("--study", "blobs", "--workers", "1", "--trials", "3", "--runs-dir", "a")
+    project.wait_for_epoch(2, "a")
+    workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    for pid in workers:
+        for child in subprocess.run(["pgrep", "-P", pid], capture_output=True, text=True).stdout.split():
+            os.kill(int(child), signal.SIGKILL)
+    process.kill()
+    process.communicate(timeout=30)
+
+    project.tune("--runs-dir", "a", "--workers", "1")
+    project.tune("--runs-dir", "b", "--workers", "1", "--trials", "3")
+    assert numbers(project.trials(runs="a")) == numbers(project.trials(runs="b"))
+
+
+def test_second_interrupt_kills_at_once_and_nothing_stays_running(project: Project) -> None:
+    project.write(SLOW_MODEL)
+    process = project.start("--study", "blobs", "--workers", "1", "--trials", "2")
+    project.wait_for_epoch(1)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+
+    result = project.tune("--workers", "1")
+    assert result["states"]["COMPLETE"] + result["states"]["PRUNED"] == 2
+
+
+def test_timeout_hands_back_what_runs_and_exits_with_0(project: Project) -> None:
+    project.write(SLOW_MODEL)
+    result = project.tune("--timeout", "11s", "--trials", "50")
+    assert result["ending"] == "timeout"
+    assert result["states"]["RUNNING"] == 0
+    assert result["n_trials"] == 50
+
+
+def test_target_stops_the_search(project: Project) -> None:
+    result = project.tune("--target", "0.2", "--trials", "40")
+    assert result["ending"] == "target"
+    assert result["best"]["value"] >= 0.2
+    assert result["states"]["COMPLETE"] < 40
+
+
+def test_model_that_raises_fails_three_trials_and_keeps_the_budget(project: Project) -> None:
+    project.write('raise RuntimeError("no such layer")')
+    result = project.run("--study", "blobs", "--workers", "1")
+    assert result.returncode == 7
+    assert "RuntimeError: no such layer" in result.stderr
+    assert "Traceback" not in result.stderr
+    failed = project.trials()
+    assert [trial.state.name for trial in failed[:3]] == ["FAIL"] * 3
+    assert len(failed) < 5
+    assert "no such layer" in failed[0].user_attrs["hpo:reason"]
+
+    # The file is mended: it means something else now, and says so.
+    project.write()
+    refused = project.run("--study", "blobs")
+    assert refused.returncode == 6
+    assert "its model" in refused.stderr
+    assert "--new-generation" in refused.stderr
+    mended = project.tune("--new-generation", "--trials", "2")
+    assert mended["study"] == "blobs@2"
+    assert project.tune()["study"] == "blobs@2"
+
+
+def test_diverging_trials_complete_with_the_worst_value(project: Project) -> None:
+    project.write(**{"1e-4, 1e-1, log=True": "1e-3, 1e30, log=True"})
+    project.tune("--trials", "4", "--workers", "1")
+    diverged = [trial for trial in project.trials() if trial.user_attrs["hpo:result"]["diverged"]]
+    assert diverged
+    assert {trial.state.name for trial in diverged} == {"COMPLETE"}
+    assert all(0.0 <= trial.value < 0.9 for trial in diverged)
+
+
+@pytest.mark.parametrize(
+    ("replaced", "said"),
+    [
+        ({"blobs():": "blobs():\n    return {'x': np.zeros((9, 2)), 'y': np.linspace(0, 1, 9)}"}, "classif"),
+        ({'"adam", "sgd", "rmsprop"': '"adam", "lion"'}, "lion"),
+        ({"n_trials=5": 'n_trials=5, metric="accuracy"'}, "metric"),
+        ({"epochs=2)": "epochs=99)"}, "baseline"),
+        ({"import keras": "import keras_does_not_exist"}, "keras_does_not_exist"),
+    ],
+)
+def test_wrong_study_files_get_one_message(project: Project, replaced: dict[str, str], said: str) -> None:
+    project.write(**replaced)
+    result = project.run("--study", "blobs")
+    assert result.returncode in (3, 4)
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr + result.stdout
+
+
+def test_wrong_arguments_get_one_message(project: Project) -> None:
+    cases = [
+        (["--study", "blob"], 3, 'Did you mean "blobs"?'),
+        (["--study", "blobs", "--storage", "mysql://u:secret@h/d"], 5, "SQLite or PostgreSQL"),
+        (["--study", "blobs", "--storage", "postgresql://u:secret@127.0.0.1:1/d"], 5, "Is PostgreSQL up"),
+        (["--study", "blobs", "--timeout", "soon"], 2, "not a duration"),
+        (["--study", "blobs", "--trials", "0"], 2, "0"),
+        ([], 2, "--study"),
+    ]
+    for arguments, code, said in cases:
+        result = project.run(*arguments)
+        assert result.returncode == code, result.stderr
+        assert said in result.stderr
+        assert "Traceback" not in result.stderr
+        assert "secret" not in result.stderr + result.stdout
+
+
+def test_list_and_help_need_no_tensorflow(project: Project) -> None:
+    listed = project.run("--list")
+    assert listed.stdout.split() == ["blobs", "A", "small", "study", "of", "a", "user's", "own."]
+    begun = time.monotonic()
+    assert "--trials" in project.run("--help").stdout
+    assert time.monotonic() - begun < 20  # TensorFlow alone takes longer on a slow machine
+
+
+def test_only_the_best_few_models_are_kept_and_load_in_keras(project: Project) -> None:
+    result = project.tune("--trials", "5", "--keep-models", "2")
+    study_dir = project.folder / "runs" / "blobs"
+    kept = sorted(path.parent.name for path in study_dir.glob("trial-*/model.keras"))
+    ranked = sorted(project.trials(), key=lambda trial: (-trial.value, trial.number))
+    assert kept == sorted(f"trial-{trial.number:05d}" for trial in ranked[:2])
+    assert not list(study_dir.glob("trial-*/checkpoint.npz"))
+
+    import keras
+
+    best = keras.models.load_model(study_dir / f"trial-{result['best']['number']:05d}" / "model.keras")
+    assert best.output_shape == (None, 4)
