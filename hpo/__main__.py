@@ -4,7 +4,7 @@ import typer
 
 from hpo import run
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 app.command("run")(run.run)
 
 

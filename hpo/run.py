@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 STARTED_SECONDS = time.monotonic()
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 def seconds_of(text: str) -> float:
