@@ -136,38 +136,37 @@ def engine_timer(engine: "Engine", width: int, batch_size: int, optimizer: str) 
 def floor_timer(width: int, batch_size: int, optimizer: str) -> Callable[[], float]:
     """Return a function that times the matrix products and the optimizer's memory traffic, in seconds per epoch."""
     rng = np.random.default_rng(0)
-    n_inputs = math.prod(INPUT_SHAPE)
-    sizes = (n_inputs, width, width, N_CLASSES)
+    sizes = (math.prod(INPUT_SHAPE), width, width, N_CLASSES)
     weights = [rng.normal(0, 0.01, shape).astype(np.float32) for shape in itertools.pairwise(sizes)]
     gradients = [np.zeros_like(weight) for weight in weights]
     slots = [np.zeros_like(weight) for weight in weights * N_SLOTS[optimizer]]
-    inputs = [rng.random((batch_size, size), np.float32) for size in sizes[:-1]]
-    outputs = [rng.random((batch_size, size), np.float32) for size in sizes[1:]]
+    # Small, and none computed from another: products of products would overflow or become denormal, which is slow.
+    inputs = [np.full((batch_size, size), 1e-3, np.float32) for size in sizes]
+    deltas = [np.full((batch_size, size), 1e-3, np.float32) for size in sizes]
+    outputs = [np.empty((batch_size, size), np.float32) for size in sizes[1:]]
+    backs = [np.empty((batch_size, size), np.float32) for size in sizes[:-1]]
     n_steps = PART_ROWS // batch_size
 
-    def products() -> None:
-        for x, weight, gradient, y in zip(inputs, weights, gradients, outputs, strict=True):
-            np.matmul(x, weight, out=y)
-            np.matmul(x.T, y, out=gradient)
-            if x is not inputs[0]:
-                np.matmul(y, weight.T, out=x)
-
-    def updates() -> None:
-        for weight, gradient in zip(weights, gradients, strict=True):
-            np.add(weight, gradient, out=weight)  # reads two, writes one
-        for slot in slots:
-            np.negative(slot, out=slot)  # reads one, writes one
-
     def run() -> float:
-        for array in (*inputs, *outputs):
-            array[:] = 1e-6  # products of products would overflow, or shrink to denormal numbers, which are slow
         start = time.perf_counter()
         for _ in range(n_steps):
-            products()
-            updates()
+            for layer, weight in enumerate(weights):
+                np.matmul(inputs[layer], weight, out=outputs[layer])
+                np.matmul(inputs[layer].T, deltas[layer + 1], out=gradients[layer])
+                if layer:
+                    np.matmul(deltas[layer + 1], weight.T, out=backs[layer])
+            move(weights, gradients, slots)
         return (time.perf_counter() - start) * N_TRAIN / (n_steps * batch_size)
 
     return run
+
+
+def move(weights: list[np.ndarray], gradients: list[np.ndarray], slots: list[np.ndarray]) -> None:
+    """Pass over as many bytes as the optimizer must: read the gradients, read and write weights and slots."""
+    for weight, gradient in zip(weights, gradients, strict=True):
+        np.add(weight, gradient, out=weight)
+    for slot in slots:
+        np.negative(slot, out=slot)
 
 
 def measure(dataset: "Dataset", shapes: Sequence[tuple[int, int]], n_rounds: int) -> Iterator[Row]:

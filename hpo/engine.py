@@ -14,7 +14,6 @@ import math
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -26,43 +25,44 @@ from hpo.errors import TrialError
 from hpo.parameters import Parameters
 
 N_CACHED_MODELS = 8  # a 512-wide MLP with Adam holds 22 MB of variables
-VAL_BATCH_SIZE = 250  # bounds a validation batch's activations; from 100 to 1000 its time differs by less than 5 %
-CALL_COST = (
-    15e9  # multiply-adds per compiled call: half a second on a 2024 core, under two on anything TensorFlow runs on
-)
+VAL_BATCH_SIZE = 250  # bounds what a validation batch's activations take
+CALL_COST = 25e9  # multiply-adds per compiled call: about half a second of one Zen 4 core, so two of a slow one
 CONTRACTIONS = ("MatMul", "BatchMatMulV2", "Conv2D", "Conv3D", "DepthwiseConv2dNative", "Einsum")
 FREE_OPERATIONS = ("Placeholder", "Const", "ReadVariableOp", "Reshape", "Identity", "Cast")
 
-Update = Callable[[Any, Any, list[Any], Any, Any], tuple[Any, list[Any]]]  # weight, gradient, slots, rate, momentum
+# From [weight, *slots], gradient, rate and momentum to the new [weight, *slots]; tensors of any layout.
+Update = Callable[[list[Any], Any, Any, Any], list[Any]]
+
+
+def _adam(moving: list[Any], gradient: Any, rate: Any, _: Any) -> list[Any]:
+    weight, mean, square = moving
+    mean += (gradient - mean) * (1 - 0.9)
+    square += (tf.square(gradient) - square) * (1 - 0.999)
+    return [weight - mean * rate / (tf.sqrt(square) + 1e-7), mean, square]
 
 
 def _adam_rate(rate: Any, step: Any) -> Any:
     return rate * tf.sqrt(1 - tf.pow(0.999, step)) / (1 - tf.pow(0.9, step))
 
 
-def _adam(weight: Any, gradient: Any, slots: list[Any], rate: Any, _: Any) -> tuple[Any, list[Any]]:
-    mean, square = slots
-    mean += (gradient - mean) * (1 - 0.9)
-    square += (tf.square(gradient) - square) * (1 - 0.999)
-    return weight - mean * rate / (tf.sqrt(square) + 1e-7), [mean, square]
+def _sgd(moving: list[Any], gradient: Any, rate: Any, _: Any) -> list[Any]:
+    return [moving[0] - gradient * rate]
 
 
-def _sgd(weight: Any, gradient: Any, slots: list[Any], rate: Any, _: Any) -> tuple[Any, list[Any]]:
-    return weight - gradient * rate, slots
+def _momentum(moving: list[Any], gradient: Any, rate: Any, momentum: Any) -> list[Any]:
+    weight, velocity = moving
+    velocity = velocity * momentum - gradient * rate
+    return [weight + velocity, velocity]
 
 
-def _momentum(weight: Any, gradient: Any, slots: list[Any], rate: Any, momentum: Any) -> tuple[Any, list[Any]]:
-    velocity = slots[0] * momentum - gradient * rate
-    return weight + velocity, [velocity]
+def _rmsprop(moving: list[Any], gradient: Any, rate: Any, _: Any) -> list[Any]:
+    weight, square = moving
+    square = 0.9 * square + (1 - 0.9) * tf.square(gradient)
+    return [weight - rate * gradient / tf.sqrt(square + 1e-7), square]
 
 
-def _rmsprop(weight: Any, gradient: Any, slots: list[Any], rate: Any, _: Any) -> tuple[Any, list[Any]]:
-    square = 0.9 * slots[0] + (1 - 0.9) * tf.square(gradient)
-    return weight - rate * gradient / tf.sqrt(square + 1e-7), [square]
-
-
-# Keras's rules at Keras's defaults, on plain tensors of any layout; tests/test_engine.py holds them to Keras's own.
-UPDATES: dict[str, tuple[int, Update]] = {
+# Keras's rules at Keras's defaults, with their numbers of slots; tests/test_engine.py holds them to Keras's own.
+RULES: dict[str, tuple[int, Update]] = {
     "adam": (2, _adam),
     "sgd": (0, _sgd),
     "momentum": (1, _momentum),
@@ -70,40 +70,36 @@ UPDATES: dict[str, tuple[int, Update]] = {
 }
 
 
-class EpochOptimizer(keras.optimizers.Optimizer):
-    """Holds learning rate, iterations and slots as Keras variables, where callbacks look; the compiled call updates them.
+class EpochOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras has no types
+    """Holds learning rate, iterations and slots as Keras variables, where callbacks look; the compiled call moves them.
 
     Attributes:
-        slots: For each trainable variable, its list of slot variables.
+        moving: For each trainable variable, itself and its slots.
     """
 
     def __init__(self, rule: str, trainable_variables: list[Any]) -> None:
         super().__init__(learning_rate=1e-3, name=rule)
-        self.n_slots, self.update = UPDATES[rule]
+        n_slots, self.update = RULES[rule]
         self.build(trainable_variables)
-        self.slots = [
-            [self.add_variable_from_reference(variable, name=f"slot_{slot}") for slot in range(self.n_slots)]
+        self.moving = [
+            [variable, *(self.add_variable_from_reference(variable, name=f"slot_{slot}") for slot in range(n_slots))]
             for variable in trainable_variables
         ]
 
-
-@dataclass(frozen=True, eq=False)
-class Resident:
-    """The data of one worker process as TensorFlow sees them: images (n_rows, *input_shape), labels (n_rows,)."""
-
-    images: Any
-    labels: Any
-    val_rows: Any
+    def rates(self, n_steps: int) -> Any:
+        """Return the learning rates (n_steps,) of the coming steps, float32."""
+        steps = tf.cast(self.iterations.value, tf.float32) + tf.range(1, n_steps + 1, dtype=tf.float32)
+        rates = tf.ones_like(steps) * self.learning_rate.value
+        return _adam_rate(rates, steps) if self.update is _adam else rates
 
 
-def resident(dataset: Dataset) -> Resident:
-    """Hand the data to TensorFlow; images are not copied where their memory allows it (workers share its pages)."""
+def resident(x: np.ndarray) -> Any:
+    """Hand an array to TensorFlow, without a copy where its memory allows it, so that workers share its pages."""
     with tf.device("CPU:0"):
         try:
-            images = tf.experimental.dlpack.from_dlpack(dataset.x.__dlpack__())
-        except (BufferError, TypeError, ValueError, tf.errors.OpError):  # read-only, big-endian or unaligned memory
-            images = tf.constant(dataset.x)
-        return Resident(images, tf.constant(dataset.y), tf.constant(dataset.val_rows))
+            return tf.experimental.dlpack.from_dlpack(x.__dlpack__())
+        except (BufferError, TypeError, ValueError, tf.errors.OpError):  # read-only or oddly laid out
+            return tf.constant(x)
 
 
 def row_order(seed: int, epoch: int, rows: np.ndarray, batch_size: int) -> np.ndarray:
@@ -117,12 +113,10 @@ def row_order(seed: int, epoch: int, rows: np.ndarray, batch_size: int) -> np.nd
     return order[: n_steps * batch].reshape(n_steps, batch).astype(np.int32, copy=False)
 
 
-def _batch(data: Resident, rows: Any) -> tuple[Any, Any]:
-    """Return float32 images, scaled to [0, 1] when they are stored as bytes, and their labels."""
-    images = tf.cast(tf.gather(data.images, rows), tf.float32)
-    if data.images.dtype == tf.uint8:
-        images /= 255.0
-    return images, tf.gather(data.labels, rows)
+def _batch(images: Any, labels: Any, rows: Any) -> tuple[Any, Any]:
+    """Return the rows' images as float32, scaled to [0, 1] when they are stored as bytes, and their labels."""
+    batch = tf.cast(tf.gather(images, rows), tf.float32)
+    return batch / 255.0 if images.dtype == tf.uint8 else batch, tf.gather(labels, rows)
 
 
 def _losses(probabilities: Any, labels: Any, penalties: list[Any]) -> tuple[Any, Any]:
@@ -133,97 +127,87 @@ def _losses(probabilities: Any, labels: Any, penalties: list[Any]) -> tuple[Any,
     return tf.add_n([tf.cast(part, tf.float32) for part in (loss, *penalties)]), tf.reduce_sum(tf.cast(right, tf.int32))
 
 
-def _turned(variable: Any, value: Any) -> Any:
-    """Transpose a kernel of shape (inputs, units), or its slot, or transpose it back; leave other shapes alone."""
+def _read(variables: list[Any]) -> list[Any]:
+    return [tf.convert_to_tensor(variable.value) for variable in variables]
+
+
+def _turned(values: list[Any]) -> list[Any]:
+    """Transpose kernels of shape (inputs, units) and their slots, or transpose them back; leave other shapes alone."""
     # XLA's CPU code for the first layer's weight gradient (images transposed times delta) is slow; with the kernel
     # kept as (units, inputs) it is delta transposed times images: 32/32 0.78 -> 0.42 s per epoch, 256/128 2.5 -> 2.1.
-    return tf.transpose(value) if len(variable.shape) == 2 else value
+    return [tf.transpose(value) if len(value.shape) == 2 else value for value in values]
 
 
 def _train_steps(inner: keras.Model, optimizer: EpochOptimizer) -> Callable[..., Any]:
     """Return the function that trains on a chunk of row numbers and updates all variables.
 
-    It takes the data, rows (n_steps, batch) int32 where steps of -1 are padding, the epoch's sum of losses (float32)
-    and number of right answers (int32) so far, and the momentum; it returns the two sums with this chunk's added.
+    It takes images, labels, rows (n_steps, batch) int32 where steps of -1 are padding, the epoch's sum of losses
+    (float32) and of right answers (int32) so far, and the momentum; it returns the two sums with this chunk's added.
     """
-    trainable, others = inner.trainable_variables, inner.non_trainable_variables
+    others = inner.non_trainable_variables
 
-    def step(data: Resident, rows: Any, weights: list[Any], state: list[Any]) -> tuple[Any, Any, list[Any], list[Any]]:
-        images, labels = _batch(data, rows)
+    def step(images: Any, labels: Any, weights: list[Any], state: list[Any]) -> tuple[Any, Any, list[Any], list[Any]]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
-            values = [_turned(variable, weight) for variable, weight in zip(trainable, weights, strict=True)]
-            outputs, state, penalties = inner.stateless_call(values, state, images, training=True, return_losses=True)
+            outputs, state, penalties = inner.stateless_call(
+                _turned(weights), state, images, training=True, return_losses=True
+            )
             loss, n_right = _losses(outputs, labels, penalties)
         gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return loss, n_right, [tf.convert_to_tensor(gradient) for gradient in gradients], state
 
     def train(images: Any, labels: Any, rows: Any, loss_sum: Any, n_right: Any, momentum: Any) -> tuple[Any, Any]:
-        data = Resident(images, labels, None)
         n_steps = tf.reduce_sum(tf.cast(rows[:, 0] >= 0, tf.int32))
-        steps = tf.cast(optimizer.iterations.value, tf.float32) + tf.range(1, rows.shape[0] + 1, dtype=tf.float32)
-        rates = tf.ones_like(steps) * optimizer.learning_rate.value
-        if optimizer.update is _adam:  # before the loop: within, XLA works out the powers anew for each weight
-            rates = _adam_rate(rates, steps)
+        rates = optimizer.rates(rows.shape[0])  # before the loop: within, XLA may work out the powers for each weight
 
-        def body(i: Any, loss_sum: Any, n_right: Any, weights: Any, slots: Any, state: Any) -> tuple[Any, ...]:
-            loss, n_more, gradients, state = step(data, rows[i], weights, state)
-            moved = [
-                optimizer.update(*each, rates[i], momentum) for each in zip(weights, gradients, slots, strict=True)
-            ]
-            return i + 1, loss_sum + loss, n_right + n_more, [w for w, _ in moved], [s for _, s in moved], state
+        def body(i: Any, loss_sum: Any, n_right: Any, moving: Any, state: Any) -> tuple[Any, ...]:
+            weights = [values[0] for values in moving]
+            loss, n_more, gradients, state = step(*_batch(images, labels, rows[i]), weights, state)
+            moved = [optimizer.update(*each, rates[i], momentum) for each in zip(moving, gradients, strict=True)]
+            return i + 1, loss_sum + loss, n_right + n_more, moved, state
 
         start = (
             tf.constant(0),
             loss_sum,
             n_right,
-            [_turned(v, tf.convert_to_tensor(v.value)) for v in trainable],
-            [
-                [_turned(v, tf.convert_to_tensor(slot.value)) for slot in of]
-                for v, of in zip(trainable, optimizer.slots, strict=True)
-            ],
-            [tf.convert_to_tensor(v.value) for v in others],
+            [_turned(_read(group)) for group in optimizer.moving],
+            _read(others),
         )
         end = tf.while_loop(lambda i, *_: i < n_steps, body, start, parallel_iterations=1)
-        _, loss_sum, n_right, weights, slots, state = end
-        for variable, weight, of, new in zip(trainable, weights, optimizer.slots, slots, strict=True):
-            variable.assign(_turned(variable, weight))
-            for slot, value in zip(of, new, strict=True):
-                slot.assign(_turned(variable, value))
-        for variable, value in zip(others, state, strict=True):
-            variable.assign(value)
+        _, loss_sum, n_right, moving, state = end
+        for group, values in zip([*optimizer.moving, others], [*map(_turned, moving), state], strict=True):
+            for variable, value in zip(group, values, strict=True):
+                variable.assign(value)
         optimizer.iterations.assign_add(tf.cast(n_steps, optimizer.iterations.dtype))
         # An infinite weight before a ReLU can still give a finite loss: divergence must show.
-        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(weight)) for weight in weights])
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(values[0])) for values in moving])
         return tf.where(finite, loss_sum, math.nan), n_right
 
     return train
 
 
 def _validation(inner: keras.Model, n_rows: int) -> Callable[..., Any]:
-    """Return the function from data and row numbers (n_rows,) to mean loss and accuracy, in inference mode."""
+    """Return the function from images, labels and row numbers (n_rows,) to mean loss and accuracy in inference mode."""
     n_full = n_rows // VAL_BATCH_SIZE
 
     def validate(images: Any, labels: Any, rows: Any) -> tuple[Any, Any]:
-        data = Resident(images, labels, None)
-        values = [tf.convert_to_tensor(v.value) for v in inner.trainable_variables]
-        state = [tf.convert_to_tensor(v.value) for v in inner.non_trainable_variables]
+        weights, state = _read(inner.trainable_variables), _read(inner.non_trainable_variables)
 
-        def batch(rows: Any, loss_sum: Any, n_right: Any) -> tuple[Any, Any]:
-            images, labels = _batch(data, rows)
-            outputs, _, penalties = inner.stateless_call(values, state, images, training=False, return_losses=True)
-            loss, n_more = _losses(outputs, labels, penalties)
-            return loss_sum + loss * tf.cast(tf.shape(rows)[0], tf.float32), n_right + n_more
+        def add(rows: Any, loss_sum: Any, n_right: Any) -> tuple[Any, Any]:
+            batch, answers = _batch(images, labels, rows)
+            outputs, _, penalties = inner.stateless_call(weights, state, batch, training=False, return_losses=True)
+            loss, n_more = _losses(outputs, answers, penalties)
+            return loss_sum + loss * rows.shape[0], n_right + n_more
 
+        def body(i: Any, *sums: Any) -> tuple[Any, ...]:
+            return i + 1, *add(full[i], *sums)
+
+        full = tf.reshape(rows[: n_full * VAL_BATCH_SIZE], (n_full, VAL_BATCH_SIZE))
         sums = (tf.constant(0.0), tf.constant(0))
         if n_full:
-            full = tf.reshape(rows[: n_full * VAL_BATCH_SIZE], (n_full, VAL_BATCH_SIZE))
-            start = (tf.constant(0), *sums)
-            _, *sums = tf.while_loop(
-                lambda i, *_: i < n_full, lambda i, *s: (i + 1, *batch(full[i], *s)), start, parallel_iterations=1
-            )
+            _, *sums = tf.while_loop(lambda i, *_: i < n_full, body, (tf.constant(0), *sums), parallel_iterations=1)
         if n_rows % VAL_BATCH_SIZE:
-            sums = batch(rows[n_full * VAL_BATCH_SIZE :], *sums)
+            sums = add(rows[n_full * VAL_BATCH_SIZE :], *sums)
         return sums[0] / n_rows, tf.cast(sums[1], tf.float32) / n_rows
 
     return validate
@@ -251,7 +235,7 @@ def _compiled(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     return call
 
 
-class EpochModel(keras.Model):
+class EpochModel(keras.Model):  # type: ignore[misc]  # Keras has no types
     """A classifier whose train step is a whole chunk of an epoch.
 
     At an epoch's last chunk the logs also hold val_loss and val_accuracy, so `fit` needs no validation data. Weights,
@@ -263,17 +247,20 @@ class EpochModel(keras.Model):
         momentum: For "sgd".
     """
 
-    def __init__(self, inner: keras.Model, rule: str, batch_size: int, dataset: Dataset, data: Resident) -> None:
+    _sums: tuple[Any, Any]  # of losses, of right answers: the epoch's so far
+    _n_chunks_done: int  # of the epoch
+
+    def __init__(self, inner: keras.Model, rule: str, batch_size: int, dataset: Dataset, data: tuple[Any, Any]) -> None:
         super().__init__(name=inner.name)
         self.inner = inner
         self.built = True
         self.momentum = 0.0
-        self._rows, self._batch_size, self._data = dataset.train_rows, min(batch_size, len(dataset.train_rows)), data
-        n_steps = len(dataset.train_rows) // self._batch_size
+        self._train_rows, self._val_rows, self._data = dataset.train_rows, tf.constant(dataset.val_rows), data
+        self._batch_size = min(batch_size, len(dataset.train_rows))
+        self._n_steps = len(dataset.train_rows) // self._batch_size
         step_cost = self._batch_size * 3 * row_cost(inner, dataset.input_shape) + 20 * inner.count_params() + 500_000
-        self.n_chunks = min(n_steps, math.ceil(n_steps * step_cost / CALL_COST))
-        self._n_chunk_steps = math.ceil(n_steps / self.n_chunks)
-        self.n_chunks = math.ceil(n_steps / self._n_chunk_steps)
+        self._n_chunk_steps = math.ceil(self._n_steps / math.ceil(self._n_steps * step_cost / CALL_COST))
+        self.n_chunks = math.ceil(self._n_steps / self._n_chunk_steps)
         optimizer = EpochOptimizer(rule, inner.trainable_variables)
         self._train = _compiled(_train_steps(inner, optimizer), "Training")
         self._validate = _compiled(_validation(inner, len(dataset.val_rows)), "Validation")
@@ -287,7 +274,7 @@ class EpochModel(keras.Model):
         Each is (steps, batch) int32, n_chunks per epoch; a chunk that is short of steps is filled up with -1.
         """
         for epoch in range(first_epoch, last_epoch):
-            order = row_order(seed, epoch, self._rows, self._batch_size)
+            order = row_order(seed, epoch, self._train_rows, self._batch_size)
             padding = self.n_chunks * self._n_chunk_steps - len(order)
             order = np.pad(order, ((0, padding), (0, 0)), constant_values=-1)
             for chunk in order.reshape(self.n_chunks, self._n_chunk_steps, -1):
@@ -296,22 +283,19 @@ class EpochModel(keras.Model):
     def train_step(self, data: tuple[Any]) -> dict[str, Any]:
         """Train on rows (steps, batch) int32; return the means over the epoch so far."""
         (rows,) = data
-        momentum = tf.constant(self.momentum, tf.float32)
-        self._sums = self._train(self._data.images, self._data.labels, rows, *self._sums, momentum)
+        self._sums = self._train(*self._data, rows, *self._sums, tf.constant(self.momentum, tf.float32))
         self._n_chunks_done += 1
-        self._n_steps_done += self._n_chunk_steps
-        last = self._n_chunks_done == self.n_chunks
-        n_steps = len(self._rows) // self._batch_size if last else self._n_steps_done
-        logs = {"loss": self._sums[0] / n_steps, "accuracy": self._sums[1] / (n_steps * self._batch_size)}
-        if last:
-            val_loss, val_accuracy = self._validate(self._data.images, self._data.labels, self._data.val_rows)
-            logs |= {"val_loss": val_loss, "val_accuracy": val_accuracy}
-        return {name: tf.cast(value, tf.float32) for name, value in logs.items()}
+        n_steps = min(self._n_chunks_done * self._n_chunk_steps, self._n_steps)
+        n_rows = n_steps * self._batch_size
+        logs = {"loss": self._sums[0] / n_steps, "accuracy": tf.cast(self._sums[1], tf.float32) / n_rows}
+        if self._n_chunks_done == self.n_chunks:
+            logs["val_loss"], logs["val_accuracy"] = self._validate(*self._data, self._val_rows)
+        return logs
 
     def reset_metrics(self) -> None:
         """Start an epoch; fit calls it."""
         self._sums = (tf.constant(0.0), tf.constant(0))
-        self._n_chunks_done = self._n_steps_done = 0
+        self._n_chunks_done = 0
 
     def call(self, inputs: Any, training: bool = False) -> Any:  # noqa: FBT001, FBT002 - Keras's signature
         """Map float32 images (batch, *input_shape) to probabilities (batch, n_classes)."""
@@ -320,6 +304,10 @@ class EpochModel(keras.Model):
     def save(self, filepath: Any, overwrite: bool = True, **options: Any) -> None:  # noqa: FBT001, FBT002
         """Save the inner model."""
         self.inner.save(filepath, overwrite=overwrite, **options)
+
+    def load_weights(self, filepath: Any, **options: Any) -> None:
+        """Load what save_weights saved, or weights of the inner model."""
+        self.inner.load_weights(filepath, **options)
 
     def save_weights(self, filepath: Any, overwrite: bool = True, **options: Any) -> None:  # noqa: FBT001, FBT002
         """Save the inner model's weights."""
@@ -361,9 +349,12 @@ def restore_state(model: EpochModel, arrays: list[np.ndarray]) -> None:
     """Set what `state` returned, for the same parameters, in this process or another.
 
     Raises:
-        ValueError: The arrays are another model's.
+        ValueError: The arrays are another model's; nothing has been set.
     """
-    for variable, array in zip(_state_variables(model), arrays, strict=True):
+    variables = _state_variables(model)
+    if [tuple(variable.shape) for variable in variables] != [array.shape for array in arrays]:
+        raise ValueError("the state is another model's: the numbers or shapes of its arrays differ")
+    for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
 
 
@@ -382,7 +373,7 @@ class Engine:
     def __init__(self, dataset: Dataset, build_model: Callable[[Any, tuple[int, ...], int], keras.Model]) -> None:
         self._dataset = dataset
         self._build_model = build_model
-        self._data = resident(dataset)
+        self._data = (resident(dataset.x), tf.constant(dataset.y))
         self._models: OrderedDict[Any, EpochModel] = OrderedDict()
 
     def model(self, parameters: Parameters, seed: int) -> EpochModel:
@@ -431,7 +422,12 @@ def check_model(inner: Any, input_shape: tuple[int, ...], n_classes: int) -> Non
     """
     if not isinstance(inner, keras.Model):
         raise TrialError(f"the study's model function returned {type(inner).__name__}, not a keras.Model")
-    outputs = inner(keras.Input(input_shape))
+    if len(getattr(inner, "inputs", None) or [None]) > 1:
+        raise TrialError(f"the model has {len(inner.inputs)} inputs; hpo trains classifiers with one")
+    try:
+        outputs = inner(keras.Input(input_shape))
+    except (TypeError, ValueError) as error:
+        raise TrialError(f"the model cannot take the data's rows, of shape {input_shape}: {error}") from error
     if isinstance(outputs, list | tuple | dict):
         raise TrialError(f"the model has {len(outputs)} outputs; hpo trains classifiers with one")
     if tuple(outputs.shape) != (None, n_classes):

@@ -286,7 +286,7 @@ def test_wrong_arguments_get_one_message(project: Project) -> None:
         (["--study", "blobs", "--storage", "mysql://u:secret@h/d"], 5, "SQLite or PostgreSQL"),
         (["--study", "blobs", "--storage", "postgresql://u:secret@127.0.0.1:1/d"], 5, "Is PostgreSQL up"),
         (["--study", "blobs", "--timeout", "soon"], 2, "not a duration"),
-        (["--study", "blobs", "--trials", "0"], 2, "0"),
+        (["--study", "blobs", "--trials", "0"], 2, "greater than or equal to 1"),
         ([], 2, "--study"),
     ]
     for arguments, code, said in cases:

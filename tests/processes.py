@@ -1,0 +1,176 @@
+"""Real processes for tests, and what they do. Imports nothing slow: each process imports this file."""
+
+import fcntl
+import multiprocessing
+import os
+import sqlite3
+import time
+import traceback
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from toy import DEFINITION, FACTS, ToyStudy
+
+from hpo import study as studies
+from hpo.leases import LeaseKeeper
+from hpo.storage import open_store, parse_url, setup_lock
+from hpo.tickets import TicketTable
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["optuna", "sqlalchemy.dialects.postgresql.psycopg2", "scipy.stats"])
+LIMIT_SECONDS = 60
+
+
+def start(target: Callable[..., None], *arguments: Any) -> Any:
+    """Start a process that sends what it has to say through a pipe; returns (process, our end)."""
+    ours, theirs = CONTEXT.Pipe()
+    process = CONTEXT.Process(target=target, args=(theirs, *arguments), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def hear(pipe: Any) -> Any:
+    """Receive the next thing that a process says."""
+    assert pipe.poll(LIMIT_SECONDS), "the process says nothing"
+    return pipe.recv()
+
+
+def together(n: int, target: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """Call target(index, *arguments) in n processes at one moment and return what each returned."""
+    barrier = CONTEXT.Barrier(n)
+    crew = [start(_call, barrier, target, index, arguments) for index in range(n)]
+    answers = [hear(pipe) for _, pipe in crew]
+    for process, _ in crew:
+        process.join(LIMIT_SECONDS)
+    errors = [answer for ok, answer in answers if not ok]
+    assert not errors, errors[0]
+    return [answer for _, answer in answers]
+
+
+def _call(pipe: Any, barrier: Any, target: Callable[..., Any], index: int, arguments: tuple[Any, ...]) -> None:
+    try:
+        barrier.wait(LIMIT_SECONDS)
+        pipe.send((True, target(index, *arguments)))
+    except BaseException:
+        pipe.send((False, traceback.format_exc()))
+
+
+def open_and_close(index: int, url: str) -> str:
+    store = open_store(url, create=True)
+    store.close()
+    return store.url
+
+
+def open_study(index: int, url: str, n_trials: int) -> str:
+    """Create the study or join it, as every command does; returns its key."""
+    store = open_store(url, create=True)
+    with setup_lock(parse_url(url)):
+        stored = studies.find(store, "toy")
+        if stored is None:
+            stored = studies.create(store, "toy", DEFINITION, facts=FACTS, n_trials=n_trials)
+        stored.tickets(store).grow(n_trials)
+    store.close()
+    return stored.key
+
+
+def grow(index: int, url: str, key: str, n_tickets: int) -> None:
+    store = open_store(url, create=False)
+    TicketTable(engine=store.engine, study=key).grow(n_tickets)
+    store.close()
+
+
+def claim_all(index: int, url: str, key: str, hand_back_every: int) -> list[int]:
+    """Claim, and end or hand back, until all tickets have ended; returns the numbers that this process ended."""
+    store = open_store(url, create=False)
+    tickets = TicketTable(engine=store.engine, study=key)
+    ended, n_claims = [], 0
+    while True:
+        ticket = tickets.claim(f"worker {index}", uuid.uuid4().hex)
+        if ticket is None:
+            if all(other.state == "ended" for other in tickets.read()):
+                store.close()
+                return ended
+            time.sleep(0.01)
+            continue
+        n_claims += 1
+        assert ticket.token is not None
+        if n_claims % hand_back_every == 0:
+            tickets.hand_back(ticket.token, seconds=1.0)
+        else:
+            tickets.end(ticket.token, seconds=1.0)
+            ended.append(ticket.number)
+
+
+def hold_ticket(pipe: Any, url: str, key: str, leases_dir: Path, lease_seconds: float) -> None:
+    """Claim a ticket and keep its lease until told what to do; then say whether the lease was lost."""
+    store = open_store(url, create=False)
+    tickets = TicketTable(engine=store.engine, study=key)
+    keeper = LeaseKeeper(tickets, leases_dir, lease_seconds)
+    token = uuid.uuid4().hex
+    keeper.hold(token)
+    ticket = tickets.claim("holder", token)
+    assert ticket is not None
+    pipe.send((os.getpid(), ticket.number, token))
+    while pipe.recv() == "is it lost?":
+        pipe.send(keeper.is_lost)
+
+
+def begin_creation(pipe: Any, url: str, last_step: str) -> None:
+    """Create a study, but stop for ever after the storage call named last_step; to be killed there."""
+    store = open_store(url, create=True)
+    create, put_back = getattr(store.optuna, last_step, None), TicketTable.put_back
+
+    def stop(*arguments: Any, **named: Any) -> Any:
+        (create or put_back)(*arguments, **named)
+        pipe.send("there")
+        time.sleep(LIMIT_SECONDS)
+
+    if create is None:
+        TicketTable.put_back = stop  # type: ignore[method-assign]
+    else:
+        setattr(store.optuna, last_step, stop)
+    with setup_lock(parse_url(url)):
+        studies.create(store, "toy", DEFINITION, facts=FACTS, n_trials=4)
+
+
+def leave_half_done(pipe: Any, url: str, step: str) -> None:
+    """Run a trial as a worker does, but stop for ever at a step; to be killed there."""
+    store = open_store(url, create=False)
+    stored = studies.find(store, "toy")
+    assert stored is not None
+    toy = ToyStudy(store=store, stored=stored, definition=DEFINITION)
+    ticket = toy.claim()
+    record = toy.record(ticket, patience_seconds=5.0)
+    trial = record.align(toy.mirror())
+    if step == "told":
+        record.note(epochs=1)
+        record.report(1, 0.5)
+        record._tickets = None  # type: ignore[assignment] # the ticket is out of reach from here on
+        storage, finished = store.optuna, stored.optuna_direction
+        assert finished is not None
+        from optuna.trial import TrialState
+
+        storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [0.5])
+    pipe.send((ticket.number, trial._trial_id, ticket.token))
+    time.sleep(LIMIT_SECONDS)
+
+
+def lock_sqlite(pipe: Any, path: Path, seconds: float) -> None:
+    """Lock a SQLite file for a while."""
+    connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    pipe.send("locked")
+    time.sleep(seconds)
+    connection.execute("ROLLBACK")
+    pipe.send("free")
+
+
+def lock_file(pipe: Any, path: Path) -> None:
+    """Hold a file lock until killed."""
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        pipe.send("locked")
+        time.sleep(LIMIT_SECONDS)

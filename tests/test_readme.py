@@ -1,0 +1,67 @@
+"""The README's commands and files, as a reader would type them."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCK = re.compile(r"<!-- (\w+): (\S+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
+BLOCKS = [match.groups() for match in BLOCK.finditer(README)]
+NEEDS = {"setup", "nothing", "cifar10", "browser", "postgresql"}
+
+
+def commands(need: str) -> list[str]:
+    return [
+        line for kind, of, _, text in BLOCKS if (kind, of) == ("commands", need) for line in text.splitlines() if line
+    ]
+
+
+def run(command: str, folder: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HPO_")}
+    environment |= {"HPO_CACHE_DIR": str(folder / "cache"), "HPO_WORKERS": "2"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    result = subprocess.run(
+        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=110
+    )
+    assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with the project's studies and the files that the README shows."""
+    (tmp_path / "studies").symlink_to(tmp_path / "kept")
+    (tmp_path / "kept").mkdir()
+    for path in (ROOT / "studies").glob("*.py"):
+        (tmp_path / "kept" / path.name).write_text(path.read_text())
+    for kind, name, _, text in BLOCKS:
+        if kind == "file":
+            (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.timeout(300)
+def test_commands_that_need_nothing_run(project: Path) -> None:
+    listed = commands("nothing")
+    assert len(listed) >= 5
+    for command in listed:
+        run(command, project)
+    assert (project / "runs" / "wine").is_dir()
+
+
+def test_every_block_of_commands_says_what_it_needs() -> None:
+    n_shell_blocks = README.count("```sh\n")
+    assert n_shell_blocks == sum(kind == "commands" for kind, *_ in BLOCKS)
+    assert {need for kind, need, *_ in BLOCKS if kind == "commands"} == NEEDS
+
+
+def test_every_option_and_exit_code_is_documented() -> None:
+    source = (ROOT / "hpo" / "run.py").read_text()
+    for variable in re.findall(r'envvar="(\w+)"', source):
+        assert f"`{variable}`" in README, variable
+    for code in re.findall(r"exit_code = (\d+)", (ROOT / "hpo" / "errors.py").read_text()):
+        assert f"\n| {code} |" in README, code

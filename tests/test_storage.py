@@ -1,0 +1,241 @@
+"""URLs as people write them, databases that are not what they should be, and writing only under a condition."""
+
+import re
+import sqlite3
+import time
+import warnings
+from pathlib import Path
+from urllib.parse import quote
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from conftest import Postgres
+from optuna.trial import TrialState
+from processes import hear, lock_file, open_and_close, start, together
+
+from hpo.errors import LeaseLostError, StorageError
+from hpo.storage import Store, default_url, guarded, open_store, parse_url, public_url
+
+PASSWORDS = ["simple", "p@ss", "a:b", "a/b", "a#b", "100%", "{x}", "two words", "@:/#%{}? &=+", "ünïcödé"]
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
+def test_every_spelling_of_postgresql_means_psycopg2(scheme: str) -> None:
+    url = parse_url(f"{scheme}://me:secret@db.example:5433/tuning")
+    assert url.drivername == "postgresql+psycopg2"
+    assert (url.username, url.password, url.host, url.port) == ("me", "secret", "db.example", 5433)
+    assert url.database == "tuning"
+
+
+@pytest.mark.parametrize("password", ["p@ss", "a:b", "a/b", "a#b", "100%", "{x}", "two words", "@:/#%{}? &=+"])
+def test_password_may_hold_any_character(password: str) -> None:
+    url = parse_url(f"postgresql://me:{password}@host/tuning")
+    assert (url.username, url.password, url.host, url.database) == ("me", password, "host", "tuning")
+
+
+def test_password_may_be_percent_encoded() -> None:
+    assert parse_url("postgresql://me:p%40ss%2F@host/tuning").password == "p@ss/"
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+def test_password_reaches_a_real_server(postgres: Postgres, password: str) -> None:
+    role, rest = postgres.new_role(password), postgres.new_database().partition("@")[2]
+    for written in (password, quote(password, safe="")):
+        store = open_store(f"postgres://{role}:{written}@{rest}", create=True)
+        assert store.optuna.get_all_studies() == []
+        assert password not in store.url
+        store.close()
+    with pytest.raises(StorageError) as caught:
+        open_store(f"postgres://{role}:not-{password}@{rest}", create=True)
+    assert password not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["sqlite://", "sqlite:///:memory:", "sqlite:///", "mysql://u:hunter2@h/d", "mysql+pymysql://u:hunter2@h/d",
+     "postgresql+asyncpg://u:hunter2@h/d", "oracle://u:hunter2@h/d"],
+)  # fmt: skip
+def test_other_databases_are_refused(text: str) -> None:
+    with pytest.raises(StorageError) as caught:
+        parse_url(text)
+    assert "hunter2" not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "hunter2", "://hunter2", "u:hunter2@h/d", "postgresql:hunter2@h", "postgresql://u:hunter2@h:port/d", "\0"],
+)
+def test_garbage_is_refused_without_echoing_a_password(text: str) -> None:
+    with pytest.raises(StorageError) as caught:
+        parse_url(text)
+    assert "hunter2" not in caught.value.message + caught.value.hint
+    assert "hunter2" not in str(caught.value.__cause__)
+
+
+def test_public_url_has_no_password_and_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert public_url(parse_url("postgres://me:s3cret@h:5/d?sslmode=require")) == (
+        "postgresql+psycopg2://me@h:5/d?sslmode=require"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert public_url(parse_url("sqlite:///x/hpo.db")) == f"sqlite:///{tmp_path}/x/hpo.db"
+
+
+def test_public_url_opens_in_plain_optuna(sqlite_store: Store) -> None:
+    sqlite_store.optuna.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "mine")
+    assert optuna.load_study(study_name="mine", storage=sqlite_store.url).trials == []
+
+
+@pytest.mark.parametrize("folder", ["runs", "me@work", "50%", "a b", "q?x", "h#x", "{x}"])
+def test_runs_folder_may_have_any_name(tmp_path: Path, folder: str) -> None:
+    store = open_store(default_url(tmp_path / folder), create=True)
+    store.close()
+    assert (tmp_path / folder / "hpo.db").is_file()
+
+
+def test_server_that_is_not_there_is_an_error_within_seconds() -> None:
+    began = time.monotonic()
+    with pytest.raises(StorageError, match=r"127\.0\.0\.1") as caught:
+        open_store("postgresql://me:hunter2@127.0.0.1:1/tuning", create=True)
+    assert time.monotonic() - began < 5
+    assert "hunter2" not in caught.value.message + caught.value.hint
+
+
+def test_server_that_never_answers_is_an_error_within_seconds() -> None:
+    import socket
+
+    began = time.monotonic()
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        with pytest.raises(StorageError):
+            open_store(f"postgresql://me:x@127.0.0.1:{silent.getsockname()[1]}/tuning", create=True)
+    assert time.monotonic() - began < 10
+
+
+def test_missing_database_on_a_server_is_named(postgres: Postgres) -> None:
+    with pytest.raises(StorageError, match="nowhere"):
+        open_store(postgres.url("nowhere").render_as_string(hide_password=False), create=True)
+
+
+def test_reading_makes_no_file(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="There is no database"):
+        open_store(f"sqlite:///{tmp_path}/none.db", create=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_an_empty_database_is_an_error_and_leaves_it_empty(database_url: str, tmp_path: Path) -> None:
+    if database_url.startswith("sqlite"):
+        (tmp_path / "hpo.db").touch()
+    with pytest.raises(StorageError):
+        open_store(database_url, create=False)
+    assert sa.inspect(sa.create_engine(parse_url(database_url))).get_table_names() == []
+
+
+def test_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "hpo.db").write_text("Dear diary, " * 200)
+    with pytest.raises(StorageError, match=r"hpo\.db"):
+        open_store(f"sqlite:///{tmp_path}/hpo.db", create=True)
+    assert (tmp_path / "hpo.db").read_text().startswith("Dear diary")
+
+
+@pytest.mark.parametrize("path", ["{folder}", "{folder}/file/below/hpo.db", "/proc/hpo.db"])
+def test_place_where_no_database_can_be(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError):
+        open_store(f"sqlite:///{path.format(folder=tmp_path)}", create=True)
+
+
+@pytest.mark.parametrize("revision", ["v1.3.0.a", "v9.9.9.z"])
+@pytest.mark.parametrize("create", [True, False])
+def test_database_of_another_optuna_version(database_url: str, revision: str, create: bool) -> None:
+    open_store(database_url, create=True).close()
+    engine = sa.create_engine(parse_url(database_url))
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = :r"), {"r": revision})
+    with pytest.raises(StorageError, match="another version of Optuna"):
+        open_store(database_url, create=create)
+
+
+def test_eight_processes_open_an_empty_database_at_once(database_url: str) -> None:
+    assert len(set(together(8, open_and_close, database_url))) == 1
+    with sa.create_engine(parse_url(database_url)).connect() as connection:
+        for table in ("version_info", "alembic_version"):
+            assert connection.scalar(sa.text(f"SELECT count(*) FROM {table}")) == 1
+
+
+def test_setup_lock_of_a_killed_process_is_free(sqlite_url: str, tmp_path: Path) -> None:
+    process, pipe = start(lock_file, tmp_path / "hpo.db.lock")
+    assert hear(pipe) == "locked"
+    process.kill()
+    process.join()
+    open_store(sqlite_url, create=True).close()
+
+
+def test_sqlite_writes_ahead_and_survives_a_dying_process(sqlite_store: Store) -> None:
+    with sqlite_store.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 20_000
+
+
+def test_closed_store_can_be_used_again(store: Store) -> None:
+    store.close()
+    assert store.optuna.get_all_studies() == []
+
+
+def test_failing_check_rolls_back_what_optuna_wrote(store: Store) -> None:
+    study_id = store.optuna.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "mine")
+    trial_id = store.optuna.create_new_trial(study_id)
+
+    def refuse(connection: sa.Connection) -> None:
+        raise LeaseLostError
+
+    with guarded(refuse):
+        for write in (
+            lambda: store.optuna.set_trial_intermediate_value(trial_id, 1, 0.5),
+            lambda: store.optuna.set_trial_user_attr(trial_id, "a", 1),
+            lambda: store.optuna.set_trial_system_attr(trial_id, "a", 1),
+            lambda: store.optuna.set_trial_state_values(trial_id, TrialState.COMPLETE, [1.0]),
+            lambda: store.optuna.create_new_trial(study_id),
+        ):
+            with pytest.raises(LeaseLostError):
+                write()
+    trial = store.optuna.get_trial(trial_id)
+    assert (trial.state, trial.values, trial.intermediate_values, trial.user_attrs, trial.system_attrs) == (
+        TrialState.RUNNING, None, {}, {}, {},
+    )  # fmt: skip
+    assert len(store.optuna.get_all_trials(study_id)) == 1
+    store.optuna.set_trial_intermediate_value(trial_id, 1, 0.5)  # the check is gone with its block
+    assert store.optuna.get_trial(trial_id).intermediate_values == {1: 0.5}
+
+
+def test_check_of_one_thread_is_not_run_in_another(store: Store) -> None:
+    import threading
+
+    def refuse(connection: sa.Connection) -> None:
+        raise LeaseLostError
+
+    created: list[int] = []
+    direction = [optuna.study.StudyDirection.MAXIMIZE]
+    with guarded(refuse):
+        other = threading.Thread(target=lambda: created.append(store.optuna.create_new_study(direction, "theirs")))
+        other.start()
+        other.join()
+    assert len(created) == 1
+
+
+def test_no_password_in_any_warning_or_message(postgres: Postgres) -> None:
+    url = re.sub(r"//[^@/]*@", "//postgres:hunter2@", postgres.new_database())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        store = open_store(url, create=True)
+    assert "hunter2" not in store.url + repr(store) + repr(store.engine) + str([w.message for w in caught])
+    store.close()
+
+
+def test_sqlite_file_is_closed_by_close(sqlite_url: str, tmp_path: Path) -> None:
+    open_store(sqlite_url, create=True).close()
+    connection = sqlite3.connect(tmp_path / "hpo.db", timeout=0)
+    connection.execute("BEGIN EXCLUSIVE")
+    connection.close()
