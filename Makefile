@@ -1,5 +1,7 @@
 # make demo: set up, then tune a small model on built-in data.   make test: set up, then run the tests.
-PYTHON ?= $(firstword $(foreach name,python3.12 python3.13 python3.11 python3 python,$(if $(shell command -v $(name) 2>/dev/null),$(name))))
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for name in python3 python3.12 python3.13 python3.11 python; do \
+	$$name -c '$(SUPPORTED)' >/dev/null 2>&1 && echo $$name && break; done)
 VENV := .venv
 SETUP := $(VENV)/.installed-
 
@@ -17,9 +19,9 @@ check: $(SETUP)dev
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
 
 $(VENV)/bin/pip:
-	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); sys.exit(None if ok else \
-	"hpo needs Python 3.11, 3.12 or 3.13 (TensorFlow has no other), and $(PYTHON) is " + sys.version.split()[0] + \
-	". Name one:  make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	@'$(PYTHON)' -c '$(SUPPORTED)' >/dev/null 2>&1 || { echo "hpo needs Python 3.11, 3.12 or 3.13 (TensorFlow has no" \
+	"other), and found '$(or $(PYTHON),none)' ($$(python3 --version 2>&1)). Install one, or name it:" \
+	"make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(SETUP)run: requirements.lock pyproject.toml | $(VENV)/bin/pip
