@@ -20,7 +20,7 @@ check: $(SETUP)dev
 
 $(VENV)/bin/pip:
 	@'$(PYTHON)' -c '$(SUPPORTED)' >/dev/null 2>&1 || { echo "hpo needs Python 3.11, 3.12 or 3.13 (TensorFlow has no" \
-	"other), and found '$(or $(PYTHON),none)' ($$(python3 --version 2>&1)). Install one, or name it:" \
+	"other), and found $$('$(or $(PYTHON),python3)' --version 2>&1 | head -1). Install one, or name it:" \
 	"make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 

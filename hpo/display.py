@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 
 from optuna.trial import TrialState
@@ -173,8 +172,8 @@ def describe_params(params: dict[str, object]) -> str:
     )
 
 
-def summary(rows: Sequence[TrialRow], stored: StoredStudy, study_dir: Path) -> Group:
-    """Lay out the result: best against baseline, the best per optimizer, where the files are."""
+def summary(rows: Sequence[TrialRow], stored: StoredStudy) -> Group:
+    """Lay out the result: best against baseline, the best per optimizer."""
     ranked, baseline = rank(rows, stored), find_baseline(rows, stored)
     if not ranked:
         return Group(Text("No trial has a value yet."))
@@ -191,9 +190,7 @@ def summary(rows: Sequence[TrialRow], stored: StoredStudy, study_dir: Path) -> G
     for label, row in shown:
         epoch = "" if row.best_epoch is None else str(row.best_epoch)
         table.add_row(label, number(row.value), str(row.number), epoch, describe_params(row.params))
-    model = study_dir / f"trial-{ranked[0].number:05d}" / "model.keras"
-    places = f"files: {study_dir}" + (f"   best model: {model}" if model.is_file() else "")
-    return Group(Text(describe_best(rows, stored), style="bold"), table, Text(places, overflow="ignore", no_wrap=True))
+    return Group(Text(describe_best(rows, stored), style="bold"), table)
 
 
 def number(value: float | None) -> str:

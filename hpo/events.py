@@ -20,13 +20,13 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
-from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
-from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2  # type: ignore[import-untyped]
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
 # Not tensorboard's EventFileWriter: it opens its files through TensorFlow wherever that is installed, and an error in
 # its background thread surfaces in whichever call comes later, or in none.
-from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 State = Literal["complete", "pruned", "failed"]
 OnLoss = Callable[[str], None]

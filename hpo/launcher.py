@@ -107,6 +107,7 @@ def run_study(plan: Plan, view: View, signals: Signals) -> Outcome:
     finished = find_finished(plan.wish)
     if finished is not None:
         return finished
+    view.say("starting: TensorFlow and the data are being loaded")
     context = start_forkserver(plan.wish.runs_dir / plan.wish.file.name)
     stored = open_in_child(context, plan.wish, view, signals)
     store = open_store(plan.wish.url, create=False)

@@ -70,7 +70,7 @@ class LeaseKeeper:
         self._watch = Watch(lease_seconds=lease_seconds)
         self._token: str | None = None
         self._file: IO[str] | None = None
-        self._lost = self._closed = False
+        self._lost = self._has_beaten = False
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._thread.start()
@@ -86,7 +86,7 @@ class LeaseKeeper:
             self._leases_dir.mkdir(parents=True, exist_ok=True)
             self._file = open(self._leases_dir / token, "w")  # noqa: SIM115 - held until release
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._lost, self._token = False, token
+        self._lost, self._has_beaten, self._token = False, False, token
 
     def release(self) -> None:
         """Stop beating, and drop the lock file."""
@@ -98,7 +98,6 @@ class LeaseKeeper:
 
     def close(self) -> None:
         """End the thread."""
-        self._closed = True
         self._wake.set()
         self._thread.join()
         self.release()
@@ -108,7 +107,7 @@ class LeaseKeeper:
         while not self._wake.wait(beat_seconds):
             try:
                 self._beat()
-                leased = [ticket for ticket in self._tickets.read() if self._is_foreign(ticket)]
+                leased = [ticket for ticket in self._tickets.read(TicketState.LEASED) if ticket.token != self._token]
                 for ticket in self._watch.look(leased, time.monotonic()):
                     self._tickets.expire(str(ticket.token), beat=ticket.beat)
                 expire_dead(self._tickets, self._leases_dir)
@@ -122,11 +121,10 @@ class LeaseKeeper:
             return
         try:
             self._tickets.beat(token)
+            self._has_beaten = self._token == token
         except LeaseLostError:
-            self._lost = self._token == token  # else it was released meanwhile
-
-    def _is_foreign(self, ticket: Ticket) -> bool:
-        return ticket.state == TicketState.LEASED and ticket.token != self._token
+            # Not yet claimed, or released meanwhile, is not lost.
+            self._lost = self._has_beaten and self._token == token
 
 
 def expire_dead(tickets: TicketTable, leases_dir: Path, *, n_takeovers: int = 1) -> int:
@@ -141,7 +139,7 @@ def expire_dead(tickets: TicketTable, leases_dir: Path, *, n_takeovers: int = 1)
     held = [path.name for path in leases_dir.glob("*")] if leases_dir.is_dir() else []
     if not held:
         return 0
-    for ticket in tickets.read():
+    for ticket in tickets.read(TicketState.LEASED):
         token = ticket.token
         if token is not None and token in held and is_dead(leases_dir / token):
             n_expired += tickets.expire(token, n_takeovers=n_takeovers)

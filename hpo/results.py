@@ -12,6 +12,7 @@ from hpo.storage import Store
 from hpo.study import StoredStudy
 
 RESULT_ATTR, REASON_ATTR = "hpo:result", "hpo:reason"
+CHECKPOINT, MODEL = "checkpoint.npz", "model.keras"  # in a trial's folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

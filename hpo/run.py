@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -93,7 +94,9 @@ def run(
     as_json: Annotated[
         bool, typer.Option("--json", envvar="HPO_JSON", help="Print one JSON object at the end.")
     ] = False,
-    list_: Annotated[bool, typer.Option("--list", help="List the studies in the studies folder.")] = False,
+    list_: Annotated[
+        bool, typer.Option("--list", envvar="HPO_LIST", help="List the studies in the studies folder.")
+    ] = False,
 ) -> None:
     """Tune a Keras model: run a study's trials until its budget is spent; the same command again goes on with it."""
     from hpo.catalog import find_study, list_studies
@@ -168,10 +171,25 @@ def show(outcome: "Outcome", plan: "Plan", console: Console) -> None:
         lines.append(f"--trials {wish.n_trials} changes nothing: the study already has {n_trials}.")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print(summary(outcome.rows, outcome.stored, study_dir))
-    storage_url = outcome.store.url if wish.url.partition(":")[0] != "sqlite" else wish.url
+    console.print(summary(outcome.rows, outcome.stored))
+    for line in where_to_look(outcome, study_dir, wish.url):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def where_to_look(outcome: "Outcome", study_dir: Path, url: str) -> list[str]:
+    """Return lines that name the files and the commands to look further."""
+    from hpo.results import MODEL, rank, trial_dir
+
+    ranked = rank(outcome.rows, outcome.stored)
+    model = trial_dir(study_dir, ranked[0].number) / MODEL if ranked else study_dir
+    lines = [f"files:        {study_dir}"]
+    lines += [f"best model:   {model}"] if model.is_file() else []
+    storage_url = url if url.startswith("sqlite") else outcome.store.url
     for command in (f"optuna-dashboard {storage_url}", f"tensorboard --logdir {study_dir}"):
-        console.print(f"look further: {command}", markup=False, highlight=False, soft_wrap=True)
+        # Where the environment is not active, its commands are named with their folder.
+        folder = "" if shutil.which(command.split()[0]) else f"{os.path.relpath(Path(sys.executable).parent)}/"
+        lines.append(f"look further: {folder}{command}")
+    return lines
 
 
 def describe(outcome: "Outcome") -> dict[str, object]:

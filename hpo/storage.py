@@ -64,7 +64,10 @@ def parse_url(text: str) -> sa.URL:
     Raises:
         StorageError: It is no URL, or of a database that hpo does not support.
     """
-    match = re.fullmatch(r"([A-Za-z0-9+]+)://(?:([^:@/]*)(?::(.*))?@)?([^@]*)", text, re.DOTALL)
+    # A file's path may hold an @; what comes before a server's @ is user and password.
+    login = "()()" if text.startswith("sqlite") else "(?:([^:@/]*)(?::(.*))?@)?"
+    rest = ".*" if text.startswith("sqlite") else "[^@]*"
+    match = re.fullmatch(rf"([A-Za-z0-9+]+)://{login}({rest})", text, re.DOTALL)
     hint = "Write sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
     if match is None:
         raise StorageError("The storage is not a database URL.", hint)
@@ -73,7 +76,7 @@ def parse_url(text: str) -> sa.URL:
         url = sa.make_url(f"{scheme}://{rest}")
     except (sa.exc.ArgumentError, ValueError) as error:
         raise StorageError(f"The storage is not a database URL: {scheme}://... cannot be read.", hint) from error
-    if user is not None:
+    if user:
         url = url.set(username=unquote(user), password=None if password is None else unquote(password))
     backend = scheme.partition("+")[0]
     if backend == "sqlite":
@@ -142,7 +145,7 @@ def explained(url: sa.URL) -> Iterator[None]:
             f"{where} was made by another version of Optuna.",
             f"Use another database, or upgrade it: optuna storage upgrade --storage {where}",
         ) from error
-    except TRANSIENT as error:
+    except (OSError, *TRANSIENT) as error:
         reason = _reason(error).replace(str(url.password or "\0"), "***")
         raise StorageError(f"Cannot use the database {where}: {reason}", _next_step(url)) from error
 
@@ -152,15 +155,20 @@ def setup_lock(url: sa.URL) -> Iterator[None]:
     """Let one process at a time create tables and studies; others wait. Ends with its holder, however that dies.
 
     Optuna's table creation crashes when several processes meet in it: three of four did on an empty PostgreSQL.
+
+    Raises:
+        StorageError: The database cannot be reached.
     """
-    if url.get_backend_name() == "sqlite":
-        with open(f"{url.database}.lock", "a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-        return
-    engine = sa.create_engine(url, connect_args={"connect_timeout": CONNECT_SECONDS}, poolclass=sa.NullPool)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": SETUP_LOCK})
+    with contextlib.ExitStack() as stack:
+        with explained(url):
+            if url.get_backend_name() == "sqlite":
+                file = stack.enter_context(open(f"{url.database}.lock", "a"))
+                fcntl.flock(file, fcntl.LOCK_EX)
+            else:
+                engine = sa.create_engine(url, connect_args={"connect_timeout": CONNECT_SECONDS}, poolclass=sa.NullPool)
+                connection = stack.enter_context(engine.connect())
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+                connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": SETUP_LOCK})
         yield
 
 

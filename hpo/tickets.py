@@ -128,16 +128,24 @@ class TicketTable:
         with self.engine.connect() as connection:
             return connection.scalar(sa.select(sa.func.count()).where(_columns.study == self.study)) or 0
 
-    def read(self) -> list[Ticket]:
-        """Return all tickets by number."""
+    def read(self, state: TicketState | None = None) -> list[Ticket]:
+        """Return the tickets in a state, or all, by number."""
         query = sa.select(*_fields()).where(_columns.study == self.study).order_by(_columns.number)
+        query = query if state is None else query.where(_columns.state == state.value)
         with self.engine.connect() as connection:
             return [_ticket(row) for row in connection.execute(query)]
+
+    def is_finished(self) -> bool:
+        """Whether all tickets have ended."""
+        query = sa.select(_columns.number).where(_columns.study == self.study).limit(1)
+        with self.engine.connect() as connection:
+            return connection.scalar(query.where(_columns.state != TicketState.ENDED.value)) is None
 
     def claim(self, worker: str, token: str) -> Ticket | None:
         """Lease the next ticket to a new token: handed-back ones first, then free ones, by number.
 
-        Returns None when none can be had now; others may be leased, or only locked by another claim.
+        Returns None when none can be had now; others may be leased, or only locked by another claim. Asked again with the
+        same token, because the database's answer got lost, it returns the same ticket.
         """
         claimable = (TicketState.HANDED_BACK.value, TicketState.FREE.value)
         candidates = _tickets.alias()
@@ -156,8 +164,10 @@ class TicketTable:
             .values(state=TicketState.LEASED.value, worker=worker, token=token, beat=0)
             .returning(*_fields())
         )
+        mine = sa.select(*_fields()).where(_columns.study == self.study, _columns.token == token)
         with self.engine.begin() as connection:
-            row = connection.execute(query).one_or_none()
+            # An earlier call may have been committed though its answer was lost; a token never holds two tickets.
+            row = connection.execute(mine).one_or_none() or connection.execute(query).one_or_none()
         return None if row is None else _ticket(row)
 
     def put_back(self, number: int, *, trial_id: int, epochs: int) -> None:

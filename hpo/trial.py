@@ -16,7 +16,7 @@ from hpo.errors import TrialError
 from hpo.events import Session, State, open_log, write_session
 from hpo.parameters import Parameters
 from hpo.record import TrialRecord
-from hpo.results import REASON_ATTR, RESULT_ATTR, rank, read_rows, trial_dir
+from hpo.results import CHECKPOINT, MODEL, REASON_ATTR, RESULT_ATTR, rank, read_rows, trial_dir
 from hpo.sampling import Mirror
 from hpo.storage import TRANSIENT, Store
 from hpo.study import StoredStudy
@@ -24,7 +24,6 @@ from hpo.tickets import Ticket
 from hpo.training import Task, TrainingResult, train
 
 MAX_TAKEOVERS = 3
-CHECKPOINT, MODEL = "checkpoint.npz", "model.keras"
 STATES: dict[TrialState, State] = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",

@@ -30,7 +30,6 @@ from hpo.record import insist
 from hpo.sampling import Mirror
 from hpo.settings import REPLACE_ME, Wish, WorkerSettings
 from hpo.storage import open_store
-from hpo.tickets import TicketState
 from hpo.trial import Workshop, run_trial
 
 IDLE_SECONDS = 0.5
@@ -74,8 +73,7 @@ def work(settings: WorkerSettings, should_stop: Callable[[], bool]) -> int:
             )
             if ticket is None:
                 keeper.release()
-                left = insist(tickets.read, should_stop=should_stop, patience_seconds=settings.patience_seconds)
-                if all(other.state == TicketState.ENDED for other in left):
+                if insist(tickets.is_finished, should_stop=should_stop, patience_seconds=settings.patience_seconds):
                     return 0
                 threading.Event().wait(IDLE_SECONDS)
                 continue

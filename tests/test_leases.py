@@ -1,0 +1,294 @@
+"""A dead holder's ticket is taken soon, a living one's never, whatever stands still meanwhile."""
+
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Postgres
+from processes import hear, hold_ticket, lock_file, lock_sqlite, start
+from toy import ToyStudy, wait_for
+
+from hpo.leases import BEATS_PER_LEASE, LATE, LeaseKeeper, Watch, expire_dead, is_dead
+from hpo.tickets import Ticket, TicketState
+
+LEASE_SECONDS = 1.5
+BEAT_SECONDS = LEASE_SECONDS / BEATS_PER_LEASE
+
+
+def leased(number: int = 0, *, token: str = "a", beat: int = 0) -> Ticket:
+    return Ticket(
+        number=number, trial_id=None, state=TicketState.LEASED, worker="w", token=token, beat=beat, takeovers=0,
+        seconds=0.0, epoch=0, epochs=None, value=None,
+    )  # fmt: skip
+
+
+def looks(watch: Watch, *seconds: float, beat: int = 0, token: str = "a") -> list[int]:
+    """Look at one unchanging lease at these times; returns how many each look gave up."""
+    return [len(watch.look([leased(beat=beat, token=token)], now)) for now in seconds]
+
+
+def test_lease_that_stands_still_expires_after_a_whole_lease_and_not_before() -> None:
+    watch = Watch(lease_seconds=6.0)
+    assert looks(watch, 100, 101, 102, 103, 104, 105, 105.9, 106, 107) == [0, 0, 0, 0, 0, 0, 0, 1, 1]
+
+
+def test_beating_lease_never_expires() -> None:
+    watch = Watch(lease_seconds=6.0)
+    assert not any(watch.look([leased(beat=now // 5)], float(now)) for now in range(100))
+
+
+def test_new_holder_begins_a_new_lease() -> None:
+    watch = Watch(lease_seconds=6.0)
+    assert looks(watch, *range(6)) == [0] * 6
+    assert looks(watch, *range(6, 13), token="b") == [0] * 6 + [1]
+
+
+def test_late_look_forgets_what_was_seen() -> None:
+    watch = Watch(lease_seconds=6.0)
+    assert looks(watch, 0, 1, 2, 3) == [0] * 4
+    slept = 3 + LATE * 1.0 + 0.01
+    assert looks(watch, *(slept + i for i in range(7))) == [0] * 6 + [1]
+
+
+def test_look_that_is_only_somewhat_late_forgets_nothing() -> None:
+    watch = Watch(lease_seconds=6.0)
+    assert looks(watch, 0, 2, 4, 6) == [0, 0, 0, 1]
+
+
+def test_failed_beat_forgets_what_was_seen() -> None:
+    watch = Watch(lease_seconds=6.0)
+    assert looks(watch, 0, 1, 2, 3, 4, 5) == [0] * 6
+    watch.forget()
+    assert looks(watch, 6, 7, 8, 9, 10, 11, 12) == [0] * 6 + [1]
+
+
+def test_ticket_that_was_not_leased_in_between_begins_anew() -> None:
+    watch = Watch(lease_seconds=6.0)
+    assert looks(watch, 0, 1, 2, 3, 4) == [0] * 5
+    watch.look([], 5.0)
+    assert looks(watch, 6, 7) == [0, 0]
+
+
+def test_watch_tells_tickets_apart() -> None:
+    watch = Watch(lease_seconds=6.0)
+    for now in range(7):
+        expired = watch.look([leased(0, token="dead"), leased(1, token="alive", beat=now)], float(now))
+    assert [ticket.token for ticket in expired] == ["dead"]
+
+
+def test_lock_file_tells_the_dead_from_the_living(tmp_path: Path) -> None:
+    assert not is_dead(tmp_path / "none")
+    process, pipe = start(lock_file, tmp_path / "held")
+    hear(pipe)
+    assert not is_dead(tmp_path / "held")
+    process.kill()
+    process.join()
+    assert is_dead(tmp_path / "held")
+
+
+@pytest.fixture
+def keeper(toy: ToyStudy, tmp_path: Path) -> Iterator[LeaseKeeper]:
+    """This process's own keeper, which holds nothing yet."""
+    opened = LeaseKeeper(toy.tickets, tmp_path / "leases", LEASE_SECONDS)
+    yield opened
+    opened.close()
+
+
+def hold_elsewhere(toy: ToyStudy, url: str, leases_dir: Path, *, lease_seconds: float = LEASE_SECONDS) -> Any:
+    """Start a process that holds the next ticket; returns (process, pipe, ticket number)."""
+    process, pipe = start(hold_ticket, url, toy.stored.key, leases_dir, lease_seconds)
+    _, number, _ = hear(pipe)
+    return process, pipe, number
+
+
+def state_of(toy: ToyStudy, number: int) -> TicketState:
+    return toy.tickets.read()[number].state
+
+
+def test_holder_beats_and_leaves_no_file_behind(toy: ToyStudy, keeper: LeaseKeeper, tmp_path: Path) -> None:
+    token = uuid.uuid4().hex
+    keeper.hold(token)
+    assert toy.tickets.claim("w", token) is not None
+    wait_for(lambda: toy.tickets.read()[0].beat >= 2)
+    assert not keeper.is_lost
+    keeper.release()
+    assert list((tmp_path / "leases").iterdir()) == []
+
+
+def test_slow_claim_is_not_a_lost_lease(toy: ToyStudy, keeper: LeaseKeeper) -> None:
+    token = uuid.uuid4().hex
+    keeper.hold(token)
+    time.sleep(3 * BEAT_SECONDS)  # the database takes its time
+    toy.tickets.claim("w", token)
+    wait_for(lambda: toy.tickets.read()[0].beat >= 1)
+    assert not keeper.is_lost
+
+
+def test_killed_holder_s_ticket_is_handed_back_at_once(toy: ToyStudy, database_url: str, tmp_path: Path) -> None:
+    process, _, number = hold_elsewhere(toy, database_url, tmp_path / "leases")
+    assert expire_dead(toy.tickets, tmp_path / "leases") == 0
+    assert state_of(toy, number) == TicketState.LEASED
+    process.kill()
+    process.join()
+    assert expire_dead(toy.tickets, tmp_path / "leases") == 1
+    assert (state_of(toy, number), toy.tickets.read()[number].takeovers) == (TicketState.HANDED_BACK, 1)
+    assert list((tmp_path / "leases").iterdir()) == []
+
+
+def test_worker_killed_on_purpose_counts_as_no_death(sqlite_toy: ToyStudy, sqlite_url: str, tmp_path: Path) -> None:
+    process, _, number = hold_elsewhere(sqlite_toy, sqlite_url, tmp_path / "leases")
+    process.kill()
+    process.join()
+    assert expire_dead(sqlite_toy.tickets, tmp_path / "leases", n_takeovers=0) == 1
+    assert sqlite_toy.tickets.read()[number].takeovers == 0
+
+
+def test_idle_worker_notices_a_killed_one_long_before_the_lease(
+    sqlite_toy: ToyStudy, sqlite_url: str, tmp_path: Path
+) -> None:
+    process, _, number = hold_elsewhere(sqlite_toy, sqlite_url, tmp_path / "leases", lease_seconds=6.0)
+    idle = LeaseKeeper(sqlite_toy.tickets, tmp_path / "leases", 6.0)
+    process.kill()
+    killed = time.monotonic()
+    wait_for(lambda: state_of(sqlite_toy, number) == TicketState.HANDED_BACK)
+    assert time.monotonic() - killed < 3.0
+    idle.close()
+
+
+def test_killed_holder_on_another_machine_is_noticed_by_the_lease(
+    sqlite_toy: ToyStudy, sqlite_url: str, tmp_path: Path
+) -> None:
+    process, _, number = hold_elsewhere(sqlite_toy, sqlite_url, tmp_path / "elsewhere")
+    watching = LeaseKeeper(sqlite_toy.tickets, tmp_path / "leases", LEASE_SECONDS)
+    process.kill()
+    wait_for(lambda: state_of(sqlite_toy, number) == TicketState.HANDED_BACK, seconds=3 * LEASE_SECONDS)
+    watching.close()
+
+
+def test_frozen_holder_loses_its_ticket_after_the_lease_and_learns_it(
+    toy: ToyStudy, keeper: LeaseKeeper, database_url: str, tmp_path: Path
+) -> None:
+    process, pipe, number = hold_elsewhere(toy, database_url, tmp_path / "leases")
+    os.kill(process.pid, signal.SIGSTOP)
+    frozen = time.monotonic()
+    wait_for(lambda: state_of(toy, number) == TicketState.HANDED_BACK, seconds=4 * LEASE_SECONDS)
+    assert time.monotonic() - frozen > LEASE_SECONDS - 2 * BEAT_SECONDS
+    os.kill(process.pid, signal.SIGCONT)
+
+    def is_lost() -> bool:
+        pipe.send("is it lost?")
+        return bool(hear(pipe))
+
+    wait_for(is_lost)
+    assert state_of(toy, number) == TicketState.HANDED_BACK
+    process.kill()
+
+
+def test_living_holder_keeps_its_ticket_for_many_leases(
+    sqlite_toy: ToyStudy, sqlite_url: str, tmp_path: Path
+) -> None:
+    process, pipe, number = hold_elsewhere(sqlite_toy, sqlite_url, tmp_path / "leases", lease_seconds=0.6)
+    watching = LeaseKeeper(sqlite_toy.tickets, tmp_path / "leases", 0.6)
+    time.sleep(2.4)
+    assert (state_of(sqlite_toy, number), sqlite_toy.tickets.read()[number].takeovers) == (TicketState.LEASED, 0)
+    pipe.send("is it lost?")
+    assert hear(pipe) is False
+    watching.close()
+    process.kill()
+
+
+def survives(toy: ToyStudy, number: int, pipe: Any) -> None:
+    """The holder still holds, and its keeper beats again."""
+    beat = toy.tickets.read()[number].beat
+    wait_for(lambda: toy.tickets.read()[number].beat > beat)
+    ticket = toy.tickets.read()[number]
+    assert (ticket.state, ticket.takeovers) == (TicketState.LEASED, 0)
+    pipe.send("is it lost?")
+    assert hear(pipe) is False
+
+
+def test_postgresql_stopped_for_two_leases_expires_nobody(postgres: Postgres, tmp_path: Path) -> None:
+    from hpo.storage import open_store
+
+    url = postgres.new_database()
+    toy = ToyStudy.create(open_store(url, create=True))
+    process, pipe, number = hold_elsewhere(toy, url, tmp_path / "leases")
+    keeper = LeaseKeeper(toy.tickets, tmp_path / "leases", LEASE_SECONDS)
+    postgres.stop()
+    try:
+        time.sleep(2 * LEASE_SECONDS)
+    finally:
+        postgres.start()
+    survives(toy, number, pipe)
+    time.sleep(LEASE_SECONDS)
+    survives(toy, number, pipe)
+    keeper.close()
+    process.kill()
+    toy.store.close()
+
+
+def test_sqlite_locked_for_two_leases_expires_nobody(sqlite_toy: ToyStudy, sqlite_url: str, tmp_path: Path) -> None:
+    process, pipe, number = hold_elsewhere(sqlite_toy, sqlite_url, tmp_path / "leases")
+    keeper = LeaseKeeper(sqlite_toy.tickets, tmp_path / "leases", LEASE_SECONDS)
+    locker, said = start(lock_sqlite, tmp_path / "hpo.db", 2 * LEASE_SECONDS)
+    assert (hear(said), hear(said)) == ("locked", "free")
+    survives(sqlite_toy, number, pipe)
+    time.sleep(LEASE_SECONDS)
+    survives(sqlite_toy, number, pipe)
+    keeper.close()
+    process.kill()
+    locker.join()
+
+
+def test_read_only_database_expires_nobody(postgres: Postgres, tmp_path: Path) -> None:
+    from hpo.storage import open_store
+
+    url = postgres.new_database()
+    toy = ToyStudy.create(open_store(url, create=True))
+    toy.claim()  # and never a beat: its holder cannot write
+    keeper = LeaseKeeper(toy.tickets, tmp_path / "leases", 0.6)
+    name = url.rpartition("/")[2].partition("?")[0]
+    postgres.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    toy.store.engine.dispose()
+    time.sleep(1.5)
+    assert state_of(toy, 0) == TicketState.LEASED
+    postgres.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    toy.store.engine.dispose()
+    wait_for(lambda: state_of(toy, 0) == TicketState.HANDED_BACK)  # the same keeper goes on
+    keeper.close()
+    toy.store.close()
+
+
+def test_keeper_survives_a_runs_folder_that_cannot_be_read(
+    toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = []
+
+    def fail(*arguments: object, **named: object) -> int:
+        failures.append(1)
+        raise PermissionError("the runs folder went away")
+
+    monkeypatch.setattr("hpo.leases.expire_dead", fail)
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
+    keeper = LeaseKeeper(toy.tickets, tmp_path / "leases", 0.6)
+    token = uuid.uuid4().hex
+    keeper.hold(token)
+    toy.tickets.claim("w", token)
+    wait_for(lambda: len(failures) >= 2 and toy.tickets.read()[0].beat >= 3, seconds=3)
+    keeper.close()
+
+
+def test_lease_is_kept_without_a_lock_file(sqlite_toy: ToyStudy, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    keeper = LeaseKeeper(sqlite_toy.tickets, tmp_path / "file/below", 0.6)
+    token = uuid.uuid4().hex
+    keeper.hold(token)
+    sqlite_toy.tickets.claim("w", token)
+    wait_for(lambda: sqlite_toy.tickets.read()[0].beat >= 2)
+    keeper.close()

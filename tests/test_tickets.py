@@ -1,0 +1,253 @@
+"""Exact budgets, and nobody without the current token writes anything."""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from optuna.trial import TrialState
+from processes import claim_all, grow, together
+from toy import ToyStudy
+
+from hpo.errors import LeaseLostError, StorageError
+from hpo.storage import Store, guarded
+from hpo.tickets import SCHEMA_VERSION, TicketState, TicketTable, create_tables
+
+
+@pytest.fixture
+def table(store: Store) -> TicketTable:
+    create_tables(store.engine)
+    tickets = TicketTable(engine=store.engine, study=uuid.uuid4().hex)
+    tickets.grow(3)
+    return tickets
+
+
+def test_new_tickets_are_free_and_numbered_from_0(table: TicketTable) -> None:
+    assert table.count() == 3
+    assert [ticket.number for ticket in table.read()] == [0, 1, 2]
+    assert {(ticket.state, ticket.trial_id, ticket.token, ticket.takeovers) for ticket in table.read()} == {
+        (TicketState.FREE, None, None, 0)
+    }
+
+
+def test_growing_again_or_less_changes_nothing(table: TicketTable) -> None:
+    table.claim("w", "t")
+    before = table.read()
+    table.grow(3)
+    table.grow(1)
+    assert table.read() == before
+    table.grow(5)
+    assert table.read()[:3] == before
+    assert table.count() == 5
+
+
+def test_tables_are_made_once(table: TicketTable) -> None:
+    create_tables(table.engine)
+    assert table.count() == 3
+
+
+def test_tables_of_another_version_are_refused(table: TicketTable) -> None:
+    with table.engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE hpo_version SET version = {SCHEMA_VERSION + 1}")
+    with pytest.raises(StorageError, match=f"version {SCHEMA_VERSION + 1}"):
+        create_tables(table.engine)
+
+
+def test_claim_takes_tickets_by_number_until_there_are_none(table: TicketTable) -> None:
+    claimed = [table.claim("w", f"t{i}") for i in range(4)]
+    assert [ticket and ticket.number for ticket in claimed] == [0, 1, 2, None]
+    first = claimed[0]
+    assert first is not None
+    assert (first.state, first.worker, first.token, first.beat) == (TicketState.LEASED, "w", "t0", 0)
+
+
+def test_studies_do_not_share_tickets(table: TicketTable) -> None:
+    other = TicketTable(engine=table.engine, study="another")
+    assert other.claim("w", "t") is None
+    assert other.count() == 0
+    table.claim("w", "t")
+    with pytest.raises(LeaseLostError):
+        other.beat("t")
+
+
+def test_handed_back_comes_before_free(table: TicketTable) -> None:
+    table.claim("w", "a")
+    table.claim("w", "b")
+    table.hand_back("b", seconds=2.0)
+    again = table.claim("x", "c")
+    assert again is not None
+    assert (again.number, again.worker, again.seconds, again.takeovers) == (1, "x", 2.0, 0)
+
+
+def test_claim_whose_answer_was_lost_is_not_made_twice(table: TicketTable) -> None:
+    first, second = table.claim("w", "same"), table.claim("w", "same")
+    assert first is not None
+    assert second is not None
+    assert second.number == first.number
+    assert [ticket.state for ticket in table.read()] == [TicketState.LEASED, TicketState.FREE, TicketState.FREE]
+
+
+def test_a_ticket_s_whole_life(table: TicketTable) -> None:
+    table.claim("w", "a")
+    table.note_trial("a", trial_id=12, epochs=9)
+    table.beat("a")
+    table.beat("a")
+    table.note_progress("a", epoch=4, value=0.25)
+    leased = table.read()[0]
+    assert (leased.trial_id, leased.epochs, leased.beat, leased.epoch, leased.value) == (12, 9, 2, 4, 0.25)
+    table.hand_back("a", seconds=1.5)
+    waiting = table.read()[0]
+    assert (waiting.state, waiting.token, waiting.trial_id, waiting.seconds) == (TicketState.HANDED_BACK, None, 12, 1.5)
+    claimed = table.claim("x", "b")
+    assert claimed is not None
+    assert (claimed.trial_id, claimed.beat, claimed.epoch, claimed.value) == (12, 0, 4, 0.25)
+    table.end("b", seconds=2.0)
+    ended = table.read()[0]
+    assert (ended.state, ended.token, ended.seconds, ended.takeovers) == (TicketState.ENDED, None, 3.5, 0)
+
+
+def test_ended_ticket_is_never_claimed_again(table: TicketTable) -> None:
+    table.claim("w", "a")
+    table.end("a", seconds=0.0)
+    assert [ticket and ticket.number for ticket in (table.claim("w", f"t{i}") for i in range(3))] == [1, 2, None]
+
+
+def test_trial_stored_ahead_is_run_next(table: TicketTable) -> None:
+    table.put_back(2, trial_id=7, epochs=5)
+    claimed = table.claim("w", "a")
+    assert claimed is not None
+    assert (claimed.number, claimed.trial_id, claimed.epochs) == (2, 7, 5)
+
+
+def test_trial_is_stored_ahead_only_for_a_free_ticket(table: TicketTable) -> None:
+    table.claim("w", "a")
+    before = table.read()
+    table.put_back(0, trial_id=7, epochs=5)
+    assert table.read() == before
+
+
+def test_expiry_counts_a_death_and_keeps_the_trial(table: TicketTable) -> None:
+    table.claim("w", "a")
+    table.note_trial("a", trial_id=3, epochs=2)
+    assert table.expire("a")
+    assert not table.expire("a")
+    again = table.claim("x", "b")
+    assert again is not None
+    assert (again.number, again.trial_id, again.takeovers) == (0, 3, 1)
+    assert table.expire("b", n_takeovers=0)
+    assert table.read()[0].takeovers == 1
+
+
+def test_holder_that_has_beaten_meanwhile_is_not_expired(table: TicketTable) -> None:
+    table.claim("w", "a")
+    table.beat("a")
+    assert not table.expire("a", beat=0)
+    assert table.read()[0].state == TicketState.LEASED
+    assert table.expire("a", beat=1)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda t: t.beat("stale"),
+        lambda t: t.note_trial("stale", trial_id=1, epochs=1),
+        lambda t: t.note_progress("stale", epoch=1, value=1.0),
+        lambda t: t.hand_back("stale", seconds=1.0),
+        lambda t: t.end("stale", seconds=1.0),
+    ],
+)
+def test_stale_token_changes_nothing(table: TicketTable, write: Callable[[TicketTable], None]) -> None:
+    table.claim("zombie", "stale")
+    table.expire("stale")
+    table.claim("successor", "current")
+    before = table.read()
+    with pytest.raises(LeaseLostError):
+        write(table)
+    assert not table.expire("stale")
+    assert table.read() == before
+
+
+def test_touch_is_a_write_that_changes_nothing(table: TicketTable) -> None:
+    before = table.read()
+    table.touch()
+    create_tables(table.engine)  # the version is still the same
+    assert table.read() == before
+
+
+def test_six_processes_claim_an_exact_budget(store: Store, database_url: str) -> None:
+    create_tables(store.engine)
+    table = TicketTable(engine=store.engine, study="crowd")
+    table.grow(60)
+    ended = together(6, claim_all, database_url, "crowd", 7)
+    assert sorted(number for numbers in ended for number in numbers) == list(range(60))
+    tickets = table.read()
+    assert {ticket.state for ticket in tickets} == {TicketState.ENDED}
+    assert sum(ticket.takeovers for ticket in tickets) == 0
+
+
+def test_four_processes_grow_a_study_at_once(store: Store, database_url: str) -> None:
+    create_tables(store.engine)
+    together(4, grow, database_url, "crowd", 50)
+    table = TicketTable(engine=store.engine, study="crowd")
+    assert [ticket.number for ticket in table.read()] == list(range(50))
+
+
+def zombie_of(toy: ToyStudy) -> tuple[int, str]:
+    """Begin a trial, lose its lease to a successor; returns the trial's id and the lost token."""
+    record, trial = toy.begin()
+    lost = toy.tickets.read()[0].token
+    assert lost is not None
+    assert toy.tickets.expire(lost)
+    assert toy.tickets.claim("successor", "current") is not None
+    return trial._trial_id, lost
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda storage, trial_id: storage.set_trial_intermediate_value(trial_id, 1, 0.9),
+        lambda storage, trial_id: storage.set_trial_user_attr(trial_id, "mine", 1),
+        lambda storage, trial_id: storage.set_trial_system_attr(trial_id, "mine", 1),
+        lambda storage, trial_id: storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [0.9]),
+        lambda storage, trial_id: storage.set_trial_state_values(trial_id, TrialState.WAITING),
+    ],
+)
+def test_zombie_s_write_is_stopped_at_commit(
+    toy: ToyStudy, write: Callable[[optuna.storages.BaseStorage, int], None]
+) -> None:
+    trial_id, lost = zombie_of(toy)
+    before = toy.store.optuna.get_trial(trial_id)
+    with pytest.raises(LeaseLostError), guarded(lambda connection: toy.tickets.check(connection, lost)):
+        write(toy.store.optuna, trial_id)
+    assert toy.store.optuna.get_trial(trial_id) == before
+    with guarded(lambda connection: toy.tickets.check(connection, "current")):
+        write(toy.store.optuna, trial_id)
+    assert toy.store.optuna.get_trial(trial_id) != before
+
+
+def test_ticket_cannot_change_hands_between_check_and_commit(toy: ToyStudy) -> None:
+    _, trial = toy.begin()
+    token = toy.tickets.read()[0].token
+    assert token is not None
+    order: list[str] = []
+
+    def expire() -> None:
+        toy.tickets.expire(token)
+        order.append("expired")
+
+    expiry = threading.Thread(target=expire)
+
+    def check_slowly(connection: sa.Connection) -> None:
+        toy.tickets.check(connection, token)
+        expiry.start()
+        time.sleep(0.3)
+        order.append("committing")
+
+    with guarded(check_slowly):
+        # Exactly one transaction is checked like that: reading the trial back would be a second one.
+        toy.store.optuna.set_trial_user_attr(trial._trial_id, "mine", 1)
+    expiry.join(10)
+    assert order == ["committing", "expired"]
