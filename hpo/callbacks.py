@@ -1,9 +1,10 @@
 """Keras callbacks that connect training to plain functions; they know neither Optuna nor the database."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 
 class AfterEpoch(keras.callbacks.Callback):  # type: ignore[misc] # Keras has no types
@@ -47,3 +48,29 @@ class StopOnRequest(keras.callbacks.Callback):  # type: ignore[misc]
         """Look whether to stop; a batch is one compiled call, two seconds at most."""
         if self._should_stop():
             self.stopped = self.model.stop_training = True
+
+
+class GoOn(keras.callbacks.Callback):  # type: ignore[misc]
+    """Give callbacks back what they had counted when a checkpoint was taken. Put it after them.
+
+    Keras's own EarlyStopping and ReduceLROnPlateau forget everything in on_train_begin.
+
+    Args:
+        callbacks: The same as when the states were taken, in the same order.
+        states: What plain_state returned for each; none for a start from the beginning.
+    """
+
+    def __init__(self, callbacks: Sequence[keras.callbacks.Callback], states: Sequence[dict[str, Any]]) -> None:
+        super().__init__()
+        self._pairs = list(zip(callbacks, states, strict=False))
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Set the attributes."""
+        for callback, state in self._pairs:
+            vars(callback).update(state)
+
+
+def plain_state(callback: keras.callbacks.Callback) -> dict[str, Any]:
+    """Return a callback's attributes that are numbers, words, booleans or None: its counters and best values."""
+    values = {name: v.item() if isinstance(v, np.generic) else v for name, v in vars(callback).items()}
+    return {name: value for name, value in values.items() if isinstance(value, bool | int | float | str | None)}

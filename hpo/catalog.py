@@ -17,7 +17,7 @@ from hpo.definition import StudyDefinition
 from hpo.errors import HpoError, StudyFileError
 
 # What changes a trial's meaning. Not the budget, the seed or the search's own tools: those may change in mid-study.
-MEANING = ("search_space", "model", "dataset", "metric", "direction")
+MEANING = ("search_space", "model", "dataset", "metric", "direction", "callbacks")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 

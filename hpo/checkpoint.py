@@ -20,11 +20,13 @@ class Checkpoint:
         state: What hpo.engine.state returned.
         best_weights: The model's weights at the best epoch, in Keras's order; empty before there is one.
         history: The logs of each epoch so far.
+        callbacks: What the study's own callbacks have counted; see hpo.callbacks.plain_state.
     """
 
     state: Arrays = field(default_factory=list)
     best_weights: Arrays = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
+    callbacks: list[dict[str, Any]] = field(default_factory=list)
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
@@ -38,7 +40,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     arrays |= {f"best_{i}": array for i, array in enumerate(checkpoint.best_weights)}
     try:
         with open(temporary, "wb") as file:
-            np.savez(file, history=np.array(json.dumps(checkpoint.history)), **arrays)  # type: ignore[arg-type]
+            told = json.dumps({"history": checkpoint.history, "callbacks": checkpoint.callbacks})
+            np.savez(file, told=np.array(told), **arrays)  # type: ignore[arg-type]
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -51,7 +54,7 @@ def load(path: Path) -> Checkpoint | None:
             names = set(file.files)
             state = [file[f"state_{i}"] for i in range(sum(name.startswith("state_") for name in names))]
             best = [file[f"best_{i}"] for i in range(sum(name.startswith("best_") for name in names))]
-            history = json.loads(str(file["history"]))
+            told = json.loads(str(file["told"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return Checkpoint(state=state, best_weights=best, history=history)
+    return Checkpoint(state=state, best_weights=best, history=told["history"], callbacks=told["callbacks"])

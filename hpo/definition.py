@@ -2,8 +2,8 @@
 
 import hashlib
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ DIRECTIONS = {"val_accuracy": "maximize", "val_loss": "minimize"}
 
 
 def default_sampler(seed: int) -> BaseSampler:
-    """Build hpo's default sampler: multivariate TPE (Bergstra et al. 2011; Falkner et al. 2018 for the joint density)."""
+    """Build hpo's default sampler: TPE (Bergstra et al. 2011) with a joint density (Falkner et al. 2018)."""
     return TPESampler(seed=seed, multivariate=True)
 
 
@@ -48,6 +48,8 @@ class StudyDefinition:
         seed: What the study draws, splits and initialises comes from it. See seed_of.
         sampler: A recipe: builds a fresh sampler from a seed, one per trial.
         pruner: Decides after each epoch but the last. Its step is the number of epochs trained, from 1.
+        callbacks: Further Keras callbacks for a trial, say EarlyStopping or ReduceLROnPlateau; the logs hold loss,
+            accuracy, val_loss and val_accuracy. What they count survives a takeover.
         baseline: The setting to beat, run as trial 0. Must lie in the search space.
 
     Raises:
@@ -62,8 +64,9 @@ class StudyDefinition:
     n_trials: int = 100
     seed: int = 7
     sampler: Callable[[int], BaseSampler] = default_sampler
-    pruner: BasePruner | None = None
+    pruner: BasePruner = field(default_factory=default_pruner)
     baseline: Parameters | None = None
+    callbacks: "Callable[[Parameters], Sequence[keras.callbacks.Callback]] | None" = None
 
     def __post_init__(self) -> None:
         if self.metric not in DIRECTIONS:
@@ -166,6 +169,6 @@ def describe(distribution: BaseDistribution) -> str:
 
 
 def seed_of(study_seed: int, number: int, purpose: str) -> int:
-    """Derive the seed of one ticket for one purpose ("sampler", "training"): 31 bits of SHA-256, so no two correlate."""
+    """Derive the seed of one ticket for one purpose, "sampler" or "training": 31 bits of SHA-256, so none correlate."""
     digest = hashlib.sha256(f"{study_seed}/{number}/{purpose}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1

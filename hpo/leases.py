@@ -110,7 +110,8 @@ class LeaseKeeper:
                 leased = [ticket for ticket in self._tickets.read(TicketState.LEASED) if ticket.token != self._token]
                 for ticket in self._watch.look(leased, time.monotonic()):
                     self._tickets.expire(str(ticket.token), beat=ticket.beat)
-                expire_dead(self._tickets, self._leases_dir)
+                with contextlib.suppress(OSError):  # without the runs folder, the lease alone tells
+                    expire_dead(self._tickets, self._leases_dir)
             except TRANSIENT:
                 self._watch.forget()
 

@@ -98,7 +98,8 @@ def generation(name: str) -> int:
 
 def differences(stored: StoredStudy, meaning: Mapping[str, str], data: str | None) -> list[str]:
     """Name what differs between a stored study and what a worker would run; data None leaves the data out."""
-    found = [f"its {field}" for field in stored.meaning if meaning.get(field) != stored.meaning[field]]
+    fields = dict.fromkeys([*stored.meaning, *meaning])  # one that only one side has differs, too
+    found = [f"its {field}" for field in fields if meaning.get(field) != stored.meaning.get(field)]
     installed = libraries()
     found += [
         f"{name} ({installed[name]} here, {kept} there)"
@@ -191,7 +192,10 @@ def _sweep(storage: BaseStorage, name: str) -> None:
         study_id = storage.get_study_id_from_name(name)
     except KeyError:
         return
-    if KEY_ATTR not in storage.get_study_user_attrs(study_id) and storage.get_all_trials(study_id):
+    attrs = storage.get_study_user_attrs(study_id)
+    if STUDY_ATTR in attrs:
+        raise StudyMismatchError(f'The database already holds a study "{name}".', "Join it, or name another.")
+    if KEY_ATTR not in attrs and (attrs or storage.get_all_trials(study_id)):
         raise StudyMismatchError(
             f'The database already holds a study "{name}" that hpo did not make.',
             "Rename the study's file, or use another --storage.",

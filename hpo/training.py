@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from hpo import checkpoint as checkpoints
-from hpo.callbacks import AfterEpoch, StopOnRequest
+from hpo.callbacks import AfterEpoch, GoOn, StopOnRequest, plain_state
 from hpo.checkpoint import Arrays, Checkpoint
 from hpo.engine import Engine, EpochModel, restore_state, state
 from hpo.errors import HpoError, LeaseLostError, TrialError
@@ -101,7 +101,12 @@ class _Progress:
 
     def save(self) -> None:
         begun = time.monotonic()
-        whole = Checkpoint(state=state(self.model), best_weights=self.best_weights, history=self.history)
+        whole = Checkpoint(
+            state=state(self.model),
+            best_weights=self.best_weights,
+            history=self.history,
+            callbacks=[plain_state(callback) for callback in self.task.callbacks],
+        )
         try:
             checkpoints.save(self.task.checkpoint_path, whole)
         except OSError as error:
@@ -127,7 +132,8 @@ def train(engine: Engine, task: Task) -> TrainingResult:
     begun_seconds = time.monotonic()
     try:
         model = engine.model(task.parameters, task.seed)
-        progress = _Progress(task, model, _restored(model, task.checkpoint_path))
+        begun = _restored(model, task.checkpoint_path)
+        progress = _Progress(task, model, begun)
         task.resumed(progress.history)
         stop = StopOnRequest(task.should_stop)
         n_done, epochs = len(progress.history), task.parameters.training.epochs
@@ -137,7 +143,12 @@ def train(engine: Engine, task: Task) -> TrainingResult:
                 steps_per_epoch=model.n_chunks,
                 initial_epoch=n_done,
                 epochs=epochs,
-                callbacks=[*task.callbacks, AfterEpoch(progress.after_epoch), stop],
+                callbacks=[
+                    *task.callbacks,
+                    GoOn(task.callbacks, begun.callbacks),
+                    AfterEpoch(progress.after_epoch),
+                    stop,
+                ],
                 shuffle=False,
                 verbose=0,
             )

@@ -122,6 +122,7 @@ class _Run:
             after_epoch=self._after_epoch,
             should_stop=should_stop,
             on_loss=self._shop.say,
+            callbacks=self._shop.definition.callbacks(self._parameters) if self._shop.definition.callbacks else (),
         )
 
     def _resumed(self, history: list[dict[str, float]]) -> None:

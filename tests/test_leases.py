@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,9 +14,10 @@ from processes import hear, hold_ticket, lock_file, lock_sqlite, start
 from toy import ToyStudy, wait_for
 
 from hpo.leases import BEATS_PER_LEASE, LATE, LeaseKeeper, Watch, expire_dead, is_dead
+from hpo.storage import open_store
 from hpo.tickets import Ticket, TicketState
 
-LEASE_SECONDS = 1.5
+LEASE_SECONDS = 1.2
 BEAT_SECONDS = LEASE_SECONDS / BEATS_PER_LEASE
 
 
@@ -175,6 +175,7 @@ def test_frozen_holder_loses_its_ticket_after_the_lease_and_learns_it(
     toy: ToyStudy, keeper: LeaseKeeper, database_url: str, tmp_path: Path
 ) -> None:
     process, pipe, number = hold_elsewhere(toy, database_url, tmp_path / "leases")
+    wait_for(lambda: toy.tickets.read()[number].beat >= 1)
     os.kill(process.pid, signal.SIGSTOP)
     frozen = time.monotonic()
     wait_for(lambda: state_of(toy, number) == TicketState.HANDED_BACK, seconds=4 * LEASE_SECONDS)
@@ -214,8 +215,6 @@ def survives(toy: ToyStudy, number: int, pipe: Any) -> None:
 
 
 def test_postgresql_stopped_for_two_leases_expires_nobody(postgres: Postgres, tmp_path: Path) -> None:
-    from hpo.storage import open_store
-
     url = postgres.new_database()
     toy = ToyStudy.create(open_store(url, create=True))
     process, pipe, number = hold_elsewhere(toy, url, tmp_path / "leases")
@@ -247,8 +246,6 @@ def test_sqlite_locked_for_two_leases_expires_nobody(sqlite_toy: ToyStudy, sqlit
 
 
 def test_read_only_database_expires_nobody(postgres: Postgres, tmp_path: Path) -> None:
-    from hpo.storage import open_store
-
     url = postgres.new_database()
     toy = ToyStudy.create(open_store(url, create=True))
     toy.claim()  # and never a beat: its holder cannot write
@@ -266,7 +263,7 @@ def test_read_only_database_expires_nobody(postgres: Postgres, tmp_path: Path) -
 
 
 def test_keeper_survives_a_runs_folder_that_cannot_be_read(
-    toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sqlite_toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = []
 
@@ -275,12 +272,11 @@ def test_keeper_survives_a_runs_folder_that_cannot_be_read(
         raise PermissionError("the runs folder went away")
 
     monkeypatch.setattr("hpo.leases.expire_dead", fail)
-    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
-    keeper = LeaseKeeper(toy.tickets, tmp_path / "leases", 0.6)
+    keeper = LeaseKeeper(sqlite_toy.tickets, tmp_path / "leases", 0.6)
     token = uuid.uuid4().hex
     keeper.hold(token)
-    toy.tickets.claim("w", token)
-    wait_for(lambda: len(failures) >= 2 and toy.tickets.read()[0].beat >= 3, seconds=3)
+    sqlite_toy.tickets.claim("w", token)
+    wait_for(lambda: len(failures) >= 2 and sqlite_toy.tickets.read()[0].beat >= 3, seconds=3)
     keeper.close()
 
 

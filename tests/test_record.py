@@ -1,0 +1,359 @@
+"""A trial and its ticket agree in the end, whatever was cut short between them; a zombie writes nothing."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from conftest import Postgres
+from optuna.trial import FrozenTrial, TrialState
+from processes import hear, leave_half_done, lock_sqlite, start
+from toy import ToyStudy
+
+from hpo.errors import LeaseLostError
+from hpo.leases import expire_dead
+from hpo.record import DatabaseAwayError, TrialRecord, insist
+from hpo.storage import open_store
+from hpo.study import TICKET_ATTR
+from hpo.tickets import TicketState
+
+
+class PruneBelowHalf(optuna.pruners.BasePruner):
+    """Prunes on the last report, and notes in the trial that it was asked."""
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        study._storage.set_trial_system_attr(trial._trial_id, "asked", trial.last_step)
+        return trial.intermediate_values[max(trial.intermediate_values)] < 0.5
+
+
+def away(error: type[Exception] = sa.exc.OperationalError) -> Exception:
+    return error("SELECT 1", {}, Exception("the server went away"))
+
+
+def test_baseline_goes_from_waiting_to_running(toy: ToyStudy) -> None:
+    _, trial = toy.begin()
+    assert (trial.number, trial.state) == (0, TrialState.RUNNING)
+    assert trial.datetime_start is not None
+    assert len(toy.trials) == 1
+
+
+def test_free_ticket_s_trial_is_born_whole_and_noted(toy: ToyStudy) -> None:
+    toy.begin()
+    _, trial = toy.begin()
+    ticket = toy.tickets.read()[1]
+    assert (trial.number, trial.state, trial.user_attrs) == (1, TrialState.RUNNING, {TICKET_ATTR: 1})
+    assert (ticket.trial_id, ticket.epochs) == (trial._trial_id, trial.params["epochs"])
+
+
+def test_ended_trial_holds_reports_value_and_attributes(toy: ToyStudy) -> None:
+    record, trial = toy.begin()
+    for epoch, value in ((1, 0.5), (2, 0.75), (3, 0.25)):
+        record.report(epoch, value)
+        record.note_progress(epoch, 0.75)
+    record.end(TrialState.COMPLETE, 0.75, {"a": {"b": 1}}, seconds=3.0)
+    ended, ticket = toy.trials[0], toy.tickets.read()[0]
+    assert (ended.state, ended.value, ended.user_attrs["a"]) == (TrialState.COMPLETE, 0.75, {"b": 1})
+    assert ended.intermediate_values == {1: 0.5, 2: 0.75, 3: 0.25}
+    assert ended.datetime_complete is not None
+    assert (ticket.state, ticket.seconds, ticket.epoch, ticket.value) == (TicketState.ENDED, 3.0, 3, 0.75)
+    assert trial._trial_id == ended._trial_id
+
+
+def test_pruned_trial_keeps_its_best_value_and_failed_one_has_none(toy: ToyStudy) -> None:
+    toy.run(0.75, 0.25, state=TrialState.PRUNED)
+    toy.run(0.5, state=TrialState.FAIL)
+    assert [(trial.state, trial.value) for trial in toy.trials] == [(TrialState.PRUNED, 0.75), (TrialState.FAIL, None)]
+
+
+def test_value_that_is_no_number_is_not_reported(toy: ToyStudy) -> None:
+    record, _ = toy.begin()
+    for epoch, value in enumerate((float("nan"), float("inf"), 0.5), 1):
+        record.report(epoch, value)
+        record.note_progress(epoch, value)
+    assert toy.trials[0].intermediate_values == {3: 0.5}
+
+
+def test_handed_back_trial_goes_on_as_the_same(toy: ToyStudy) -> None:
+    record, first = toy.begin()
+    record.report(1, 0.5)
+    record.hand_back(seconds=2.0)
+    assert (toy.trials[0].state, toy.tickets.read()[0].state) == (TrialState.WAITING, TicketState.HANDED_BACK)
+    successor, again = toy.begin()
+    assert (again._trial_id, again.state, again.params) == (first._trial_id, TrialState.RUNNING, first.params)
+    successor.report(1, 0.9)  # an epoch that was recorded before stays as it is
+    successor.report(2, 0.6)
+    successor.end(TrialState.COMPLETE, 0.6, {}, seconds=1.0)
+    assert toy.trials[0].intermediate_values == {1: 0.5, 2: 0.6}
+    assert toy.tickets.read()[0].seconds == 3.0
+
+
+def test_expired_trial_goes_on_as_the_same(toy: ToyStudy) -> None:
+    _, first = toy.begin()
+    toy.tickets.expire(str(toy.tickets.read()[0].token))
+    ticket = toy.claim()
+    _, again = toy.begin(ticket)
+    assert (again._trial_id, again.state, ticket.takeovers) == (first._trial_id, TrialState.RUNNING, 1)
+    assert len(toy.trials) == 1
+
+
+def test_worker_killed_between_birth_and_note_leaves_one_trial(toy: ToyStudy, database_url: str) -> None:
+    toy.run(0.5)
+    process, pipe = start(leave_half_done, database_url, "born")
+    number, trial_id, token = hear(pipe)
+    process.kill()
+    process.join()
+    assert (number, toy.tickets.read()[1].trial_id) == (1, None)
+    toy.tickets.expire(token)
+    record, trial = toy.begin()
+    assert trial._trial_id == trial_id
+    record.end(TrialState.COMPLETE, 0.5, {}, seconds=0.0)
+    assert [trial.user_attrs[TICKET_ATTR] for trial in toy.trials] == [0, 1]
+    assert toy.tickets.read()[1].trial_id == trial_id
+
+
+def test_worker_killed_between_trial_s_end_and_ticket_s_loses_nothing(toy: ToyStudy, database_url: str) -> None:
+    process, pipe = start(leave_half_done, database_url, "told")
+    number, trial_id, token = hear(pipe)
+    process.kill()
+    process.join()
+    assert toy.tickets.read()[number].state == TicketState.LEASED
+    toy.tickets.expire(token)
+    record = toy.record(toy.claim())
+    trial = record.align(toy.mirror())
+    assert (trial._trial_id, trial.state, trial.value) == (trial_id, TrialState.COMPLETE, 0.5)
+    record.end_ticket(seconds=0.0)
+    assert toy.tickets.read()[number].state == TicketState.ENDED
+    assert (len(toy.trials), toy.trials[0].value) == (1, 0.5)
+
+
+def test_answer_to_the_end_was_lost(toy: ToyStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, _ = toy.begin(patience_seconds=5.0)
+    real = toy.store.optuna.set_trial_state_values
+
+    def commit_and_fail(*arguments: object) -> bool:
+        real(*arguments)  # type: ignore[arg-type]
+        raise away()
+
+    monkeypatch.setattr(toy.store.optuna, "set_trial_state_values", commit_and_fail)
+    record.report(1, 0.5)
+    record.end(TrialState.COMPLETE, 0.5, {}, seconds=1.0)
+    assert (toy.trials[0].state, toy.tickets.read()[0].state) == (TrialState.COMPLETE, TicketState.ENDED)
+
+
+def test_answer_to_the_birth_was_lost(toy: ToyStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy.run(0.5)
+    real, n_calls = toy.store.optuna.create_new_trial, []
+
+    def commit_and_fail(*arguments: object) -> int:
+        n_calls.append(real(*arguments))  # type: ignore[arg-type]
+        raise away()
+
+    monkeypatch.setattr(toy.store.optuna, "create_new_trial", commit_and_fail)
+    _, trial = toy.begin(patience_seconds=5.0)
+    assert n_calls == [trial._trial_id]
+    assert len(toy.trials) == 2
+
+
+def successor_of(toy: ToyStudy) -> TrialRecord:
+    """Take the first ticket away from its holder."""
+    toy.tickets.expire(str(toy.tickets.read()[0].token))
+    successor, _ = toy.begin()
+    return successor
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda record: record.report(1, 0.9),
+        lambda record: record.note(epochs=9),
+        lambda record: record.note_progress(9, 0.9),
+        lambda record: record.end(TrialState.COMPLETE, 0.9, {"mine": 1}, seconds=9.0),
+        lambda record: record.end(TrialState.FAIL, None, {}, seconds=9.0),
+        lambda record: record.hand_back(seconds=9.0),
+        lambda record: record.end_ticket(seconds=9.0),
+    ],
+)
+def test_zombie_leaves_its_successor_s_trial_alone(toy: ToyStudy, act: Callable[[TrialRecord], None]) -> None:
+    zombie, _ = toy.begin()
+    successor = successor_of(toy)
+    successor.report(1, 0.25)
+    trials, tickets = toy.trials, toy.tickets.read()
+    with pytest.raises(LeaseLostError):
+        act(zombie)
+    assert (toy.trials, toy.tickets.read()) == (trials, tickets)
+
+
+def test_zombie_leaves_an_ended_trial_alone(toy: ToyStudy) -> None:
+    zombie, _ = toy.begin()
+    successor_of(toy).end(TrialState.COMPLETE, 0.25, {}, seconds=1.0)
+    trials, tickets = toy.trials, toy.tickets.read()
+    for act in (
+        lambda: zombie.report(2, 0.9),
+        lambda: zombie.end(TrialState.COMPLETE, 0.9, {}, seconds=9.0),
+        lambda: zombie.hand_back(seconds=9.0),
+    ):
+        with pytest.raises(LeaseLostError):
+            act()
+    assert (toy.trials, toy.tickets.read()) == (trials, tickets)
+
+
+def test_zombie_is_not_asked_about_pruning(new_study: Callable[..., ToyStudy]) -> None:
+    toy = new_study(pruner=PruneBelowHalf())
+    zombie, _ = toy.begin()
+    zombie.report(1, 0.1)
+    successor_of(toy)
+    with pytest.raises(LeaseLostError):
+        zombie.should_prune(1)
+    assert "asked" not in toy.trials[0].system_attrs
+
+
+def test_zombie_born_too_late_stores_no_trial(toy: ToyStudy) -> None:
+    toy.run(0.5)
+    ticket = toy.claim()
+    toy.tickets.expire(str(ticket.token))
+    with pytest.raises(LeaseLostError):
+        toy.record(ticket).align(toy.mirror())
+    assert len(toy.trials) == 1
+
+
+def test_pruner_decides_on_what_was_reported(new_study: Callable[..., ToyStudy]) -> None:
+    toy = new_study(pruner=PruneBelowHalf())
+    record, _ = toy.begin()
+    record.report(1, 0.75)
+    assert not record.should_prune(1)
+    record.report(2, 0.25)
+    assert record.should_prune(2)
+    assert toy.trials[0].system_attrs["asked"] == 2
+    assert not record.should_prune(3), "an epoch that was never reported"
+
+
+def test_reports_wait_for_the_database_and_arrive_in_order(
+    sqlite_toy: ToyStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, _ = sqlite_toy.begin()
+    storage = sqlite_toy.store.optuna
+    real, written = storage.set_trial_intermediate_value, []
+
+    def write(trial_id: int, step: int, value: float) -> None:
+        real(trial_id, step, value)
+        written.append(step)
+
+    def fail(*arguments: object) -> None:
+        raise away()
+
+    monkeypatch.setattr(storage, "set_trial_intermediate_value", fail)
+    for epoch in (1, 2, 3):
+        record.report(epoch, 0.1 * epoch)
+        assert not record.should_prune(epoch)
+    assert sqlite_toy.trials[0].intermediate_values == {}
+    monkeypatch.setattr(storage, "set_trial_intermediate_value", write)
+    record.report(4, 0.4)
+    assert written == [1, 2, 3, 4]
+
+
+def test_trial_goes_on_while_postgresql_is_stopped(postgres: Postgres) -> None:
+    toy = ToyStudy.create(open_store(postgres.new_database(), create=True), pruner=PruneBelowHalf())
+    record, _ = toy.begin(patience_seconds=20.0)
+    record.report(1, 0.75)
+    postgres.stop()
+    began = time.monotonic()
+    try:
+        for epoch in (2, 3):
+            record.report(epoch, 0.25)
+            record.note_progress(epoch, 0.75)
+            assert not record.should_prune(epoch), "nothing is pruned on stale data"
+        assert time.monotonic() - began < 5, "training is not held up"
+        back = threading.Timer(1.0, postgres.start)
+        back.start()
+        record.end(TrialState.COMPLETE, 0.75, {}, seconds=1.0)
+        back.join()
+    finally:
+        postgres.start()
+    assert toy.trials[0].intermediate_values == {1: 0.75, 2: 0.25, 3: 0.25}
+    assert (toy.trials[0].state, toy.tickets.read()[0].state) == (TrialState.COMPLETE, TicketState.ENDED)
+    toy.store.close()
+
+
+def test_sqlite_locked_for_longer_than_its_busy_timeout(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpo.storage.SQLITE_BUSY_SECONDS", 0.3)
+    toy = ToyStudy.create(open_store(sqlite_url, create=True))
+    record, _ = toy.begin(patience_seconds=20.0)
+    locker, said = start(lock_sqlite, tmp_path / "hpo.db", 1.5)
+    assert hear(said) == "locked"
+    record.report(1, 0.5)
+    record.report(2, 0.75)
+    assert toy.trials[0].intermediate_values == {}
+    record.end(TrialState.COMPLETE, 0.75, {}, seconds=1.0)
+    assert toy.trials[0].intermediate_values == {1: 0.5, 2: 0.75}
+    locker.join()
+    toy.store.close()
+
+
+def test_killed_worker_s_trial_goes_on_at_once(sqlite_toy: ToyStudy, tmp_path: Path) -> None:
+    ticket = sqlite_toy.claim()
+    (tmp_path / "leases").mkdir()
+    child = os.fork()
+    if child == 0:  # holds the lock file of the ticket, and dies
+        import fcntl
+
+        fcntl.flock(os.open(tmp_path / "leases" / str(ticket.token), os.O_CREAT | os.O_RDWR), fcntl.LOCK_EX)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert expire_dead(sqlite_toy.tickets, tmp_path / "leases") == 1
+    assert sqlite_toy.claim().number == ticket.number
+
+
+def test_trial_that_was_told_from_outside_ends_its_ticket(sqlite_toy: ToyStudy) -> None:
+    record, trial = sqlite_toy.begin()
+    sqlite_toy.store.optuna.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [0.5])
+    with pytest.raises(LeaseLostError):
+        record.report(1, 0.9)
+    record.end(TrialState.COMPLETE, 0.9, {}, seconds=1.0)
+    assert sqlite_toy.trials[0].value == 0.5
+    assert sqlite_toy.tickets.read()[0].state == TicketState.ENDED
+
+
+def test_insisting_ends_with_the_database_s_answer() -> None:
+    answers = [away(), optuna.exceptions.StorageInternalError(), "here"]
+
+    def call() -> object:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert insist(call, should_stop=lambda: False, patience_seconds=10.0) == "here"
+
+
+def test_insisting_ends_when_told_to_stop() -> None:
+    def call() -> None:
+        raise away()
+
+    began = time.monotonic()
+    with pytest.raises(DatabaseAwayError):
+        insist(call, should_stop=lambda: time.monotonic() - began > 0.5, patience_seconds=60.0)
+    assert time.monotonic() - began < 3
+
+
+def test_insisting_ends_when_patience_does() -> None:
+    def call() -> None:
+        raise away()
+
+    began = time.monotonic()
+    with pytest.raises(DatabaseAwayError, match="away"):
+        insist(call, should_stop=lambda: False, patience_seconds=0.5)
+    assert 0.5 <= time.monotonic() - began < 3
+
+
+def test_insisting_passes_on_what_is_no_outage() -> None:
+    def call() -> None:
+        raise LeaseLostError
+
+    with pytest.raises(LeaseLostError):
+        insist(call, should_stop=lambda: False, patience_seconds=60.0)

@@ -1,0 +1,170 @@
+"""Trials are drawn whole, from the stored history and the ticket's own seed, by any sampler."""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import replace
+
+import optuna
+import pytest
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+from toy import DEFINITION, ToyStudy
+
+from hpo.errors import StudyFileError
+from hpo.parameters import ParameterError
+from hpo.sampling import Mirror
+from hpo.study import TICKET_ATTR
+
+GRID = {"optimizer": ["adam"], "learning_rate": [1e-3, 1e-2], "batch_size": [8, 16], "epochs": [1], "width": [4, 8]}
+SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "default": DEFINITION.sampler,
+    "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=False, n_startup_trials=2),
+    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+    "cmaes": lambda seed: optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=2),
+    "qmc": lambda seed: optuna.samplers.QMCSampler(seed=seed, warn_independent_sampling=False),
+    "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed, population_size=4),
+    "grid": lambda seed: optuna.samplers.GridSampler(GRID, seed=0),
+}
+
+
+def worker_of(toy: ToyStudy, sampler: Callable[[int], BaseSampler]) -> Mirror:
+    """A worker's own mirror, with another sampler than the study's definition has."""
+    return Mirror(toy.store, toy.stored, replace(toy.definition, sampler=sampler))
+
+
+def fill(toy: ToyStudy, n_trials: int) -> None:
+    """Run the first trials with made-up values."""
+    for number in range(n_trials):
+        toy.run(0.1 * number, 0.05 * number, state=TrialState.PRUNED if number % 3 == 2 else TrialState.COMPLETE)
+
+
+def test_same_seed_and_history_draw_the_same(sqlite_toy: ToyStudy) -> None:
+    sqlite_toy.tickets.grow(20)
+    fill(sqlite_toy, 13)  # past TPE's first random trials
+    draws = [sqlite_toy.mirror().draw(13).params for _ in range(2)]
+    assert draws[0] == draws[1]
+
+
+def test_history_changes_the_draw(sqlite_toy: ToyStudy) -> None:
+    sqlite_toy.tickets.grow(30)
+    fill(sqlite_toy, 13)
+    before = sqlite_toy.mirror().draw(20).params
+    fill(sqlite_toy, 1)
+    assert sqlite_toy.mirror().draw(20).params != before
+
+
+def test_two_tickets_draw_differently(sqlite_toy: ToyStudy) -> None:
+    draws = [sqlite_toy.mirror().draw(number).params for number in range(1, 6)]
+    assert len({tuple(sorted(params.items(), key=str)) for params in draws}) == 5
+
+
+def test_two_studies_seeds_draw_differently(new_study: Callable[..., ToyStudy]) -> None:
+    first, second = new_study(name="a"), new_study(name="b", facts={"seed": 8})
+    assert first.mirror().draw(1).params != second.mirror().draw(1).params
+
+
+def test_drawn_trial_is_whole_and_nothing_is_stored(toy: ToyStudy) -> None:
+    before = toy.trials
+    template = toy.mirror().draw(1)
+    assert toy.trials == before
+    assert (template.state, template.user_attrs) == (TrialState.RUNNING, {TICKET_ATTR: 1})
+    assert set(template.params) == set(template.distributions) >= {"optimizer", "learning_rate", "epochs", "width"}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_sampler_works_through_a_whole_study(toy: ToyStudy, name: str) -> None:
+    if name == "cmaes" and importlib.util.find_spec("cmaes") is None:
+        pytest.skip("the package cmaes is not installed")
+    toy.tickets.grow(13)
+    mirror = worker_of(toy, SAMPLERS[name])
+    for number in range(13):
+        record = toy.record(toy.claim())
+        trial = record.align(mirror)
+        record.report(1, 0.01 * number)
+        record.end(TrialState.COMPLETE, 0.01 * number, {}, seconds=0.0)
+        assert ("momentum" in trial.params) == (trial.params["optimizer"] == "sgd")
+    assert [trial.state for trial in toy.trials] == [TrialState.COMPLETE] * 13
+    assert [trial.user_attrs[TICKET_ATTR] for trial in toy.trials] == list(range(13))
+
+
+def test_grid_is_covered_once_by_two_workers(sqlite_toy: ToyStudy) -> None:
+    sqlite_toy.tickets.grow(9)
+    workers = [worker_of(sqlite_toy, SAMPLERS["grid"]) for _ in range(2)]
+    sqlite_toy.run(0.5)  # the baseline is no point of the grid
+    for i in range(8):
+        record = sqlite_toy.record(sqlite_toy.claim())
+        record.align(workers[i % 2])
+        record.end(TrialState.COMPLETE, 0.5, {}, seconds=0.0)
+    points = {tuple(sorted(trial.params.items())) for trial in sqlite_toy.trials[1:]}
+    assert len(points) == 8
+
+
+def test_running_trials_of_others_count(sqlite_toy: ToyStudy) -> None:
+    seen: list[list[TrialState]] = []
+
+    class Spy(optuna.samplers.RandomSampler):
+        def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+            seen.append([other.state for other in study.get_trials(deepcopy=False) if other.number != trial.number])
+
+    mirror = worker_of(sqlite_toy, lambda seed: Spy(seed=seed))
+    sqlite_toy.begin()
+    sqlite_toy.begin()
+    mirror.draw(2)
+    assert seen == [[TrialState.RUNNING, TrialState.RUNNING]]
+
+
+def test_mirror_catches_up_with_trials_that_ended_elsewhere(sqlite_toy: ToyStudy) -> None:
+    seen: dict[int, FrozenTrial] = {}
+
+    class Spy(optuna.samplers.RandomSampler):
+        def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+            seen.update({t.user_attrs[TICKET_ATTR]: t for t in study.get_trials() if TICKET_ATTR in t.user_attrs})
+
+    mirror = worker_of(sqlite_toy, lambda seed: Spy(seed=seed))
+    record, _ = sqlite_toy.begin()
+    mirror.draw(1)
+    assert seen[0].state == TrialState.RUNNING
+    record.report(1, 0.5)
+    record.report(2, 0.75)
+    record.end(TrialState.PRUNED, 0.75, {}, seconds=1.0)
+    sqlite_toy.run(0.25)
+    mirror.draw(3)
+    assert (seen[0].state, seen[0].value, seen[0].intermediate_values) == (TrialState.PRUNED, 0.75, {1: 0.5, 2: 0.75})
+    assert (seen[1].state, seen[1].value) == (TrialState.COMPLETE, 0.25)
+
+
+def test_failed_trial_is_mirrored_as_failed(sqlite_toy: ToyStudy) -> None:
+    mirror = sqlite_toy.mirror()
+    record, _ = sqlite_toy.begin()
+    mirror.draw(1)
+    record.end(TrialState.FAIL, None, {}, seconds=1.0)
+    assert mirror.draw(2).state == TrialState.RUNNING
+
+
+def test_own_draw_counts_once_after_it_is_stored(sqlite_toy: ToyStudy) -> None:
+    counted: list[int] = []
+
+    class Spy(optuna.samplers.RandomSampler):
+        def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+            alive = [t for t in study.get_trials() if t.state != TrialState.FAIL and t.number != trial.number]
+            counted.append(len(alive))
+
+    mirror = worker_of(sqlite_toy, lambda seed: Spy(seed=seed))
+    for _ in range(4):
+        record = sqlite_toy.record(sqlite_toy.claim())
+        record.align(mirror)
+        record.end(TrialState.COMPLETE, 0.5, {}, seconds=0.0)
+    assert counted == [1, 2, 3]
+
+
+def test_search_space_that_breaks_stores_nothing(sqlite_toy: ToyStudy) -> None:
+    def broken(trial: optuna.Trial) -> None:
+        trial.suggest_float("a", 0, 1)
+        raise ParameterError("a does not fit")
+
+    sqlite_toy.run(0.5)
+    toy = replace(sqlite_toy, definition=replace(sqlite_toy.definition, search_space=broken))
+    before = toy.trials
+    with pytest.raises(StudyFileError, match="a does not fit"):
+        toy.begin()
+    assert toy.trials == before

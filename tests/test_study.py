@@ -1,0 +1,175 @@
+"""A study is created once, joined by those who mean the same, and refused to everyone else."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import optuna
+import pytest
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+from processes import begin_creation, hear, open_study, start, together
+from toy import BASELINE, DEFINITION, FACTS, ToyStudy
+
+from hpo import study as studies
+from hpo.errors import StudyFileError, StudyMismatchError
+from hpo.parameters import TrainingParameters
+from hpo.storage import Store
+from hpo.study import KEY_ATTR, TICKET_ATTR
+from hpo.tickets import TicketState
+
+
+def test_created_study_is_found_as_it_was_created(toy: ToyStudy) -> None:
+    assert studies.find(toy.store, "toy") == toy.stored
+    assert studies.read_all(toy.store) == [toy.stored]
+    assert (toy.stored.seed, toy.stored.n_threads, toy.stored.direction) == (7, 1, "maximize")
+    assert studies.find(toy.store, "to") is None
+
+
+def test_baseline_is_trial_0_and_waits_on_ticket_0(toy: ToyStudy) -> None:
+    (trial,), tickets = toy.trials, toy.tickets.read()
+    assert (trial.number, trial.state, trial.user_attrs[TICKET_ATTR]) == (0, TrialState.WAITING, 0)
+    assert trial.params == {"optimizer": "adam", "learning_rate": 1e-2, "batch_size": 8, "epochs": 2, "width": 4}
+    assert toy.stored.baseline == trial.params
+    assert (tickets[0].state, tickets[0].trial_id, tickets[0].epochs) == (TicketState.HANDED_BACK, trial._trial_id, 2)
+    assert [ticket.state for ticket in tickets[1:]] == [TicketState.FREE] * 3
+    assert toy.claim().number == 0
+
+
+def test_study_without_a_baseline_begins_free(new_study: Callable[..., ToyStudy]) -> None:
+    toy = new_study(baseline=None)
+    assert toy.stored.baseline is None
+    assert toy.trials == []
+    assert {ticket.state for ticket in toy.tickets.read()} == {TicketState.FREE}
+
+
+def test_minimized_study_is_stored_as_such(new_study: Callable[..., ToyStudy]) -> None:
+    toy = new_study(metric="val_loss", direction="minimize")
+    assert toy.store.optuna.get_study_directions(toy.stored.study_id) == [StudyDirection.MINIMIZE]
+    assert not toy.stored.is_maximized
+
+
+def test_plain_optuna_reads_the_study(sqlite_toy: ToyStudy) -> None:
+    sqlite_toy.run(0.5, 0.75)
+    opened = optuna.load_study(study_name="toy", storage=sqlite_toy.store.url)
+    assert (opened.best_value, opened.best_trial.number) == (0.75, 0)
+    assert opened.trials[0].intermediate_values == {1: 0.5, 2: 0.75}
+
+
+def test_four_processes_create_one_study(store: Store, database_url: str) -> None:
+    keys = together(4, open_study, database_url, 12)
+    assert len(set(keys)) == 1
+    stored = studies.find(store, "toy")
+    assert stored is not None
+    assert stored.key == keys[0]
+    assert stored.tickets(store).count() == 12
+    assert [trial.number for trial in store.optuna.get_all_trials(stored.study_id)] == [0]
+
+
+@pytest.mark.parametrize(
+    "step", ["create_new_study", "set_study_user_attr", "create_new_trial", "put_back"]
+)  # fmt: skip
+def test_creation_cut_short_by_a_kill_is_done_again(sqlite_store: Store, sqlite_url: str, step: str) -> None:
+    process, pipe = start(begin_creation, sqlite_url, step)
+    assert hear(pipe) == "there"
+    process.kill()
+    process.join()
+    assert studies.find(sqlite_store, "toy") is None
+    key = open_study(0, sqlite_url, 4)
+    stored = studies.find(sqlite_store, "toy")
+    assert stored is not None
+    assert stored.key == key
+    assert len(sqlite_store.optuna.get_all_trials(stored.study_id)) == 1
+    assert stored.tickets(sqlite_store).count() == 4
+    assert len(sqlite_store.optuna.get_all_studies()) == 1
+
+
+def test_somebody_else_s_study_of_the_same_name_is_left_alone(store: Store) -> None:
+    theirs = store.optuna.create_new_study([StudyDirection.MAXIMIZE], "toy")
+    store.optuna.create_new_trial(theirs)
+    with pytest.raises(StudyMismatchError, match="hpo did not make"):
+        ToyStudy.create(store)
+    assert len(store.optuna.get_all_trials(theirs)) == 1
+
+
+def test_somebody_else_s_study_that_has_only_notes_is_left_alone(sqlite_store: Store) -> None:
+    theirs = sqlite_store.optuna.create_new_study([StudyDirection.MAXIMIZE], "toy")
+    sqlite_store.optuna.set_study_user_attr(theirs, "note", "soon to be filled")
+    with pytest.raises(StudyMismatchError, match="hpo did not make"):
+        ToyStudy.create(sqlite_store)
+    assert KEY_ATTR not in sqlite_store.optuna.get_study_user_attrs(theirs)
+
+
+def test_study_that_exists_is_never_swept_away(sqlite_toy: ToyStudy) -> None:
+    sqlite_toy.run(0.5, 0.75)
+    with pytest.raises(StudyMismatchError, match="already"):
+        ToyStudy.create(sqlite_toy.store)
+    assert studies.find(sqlite_toy.store, "toy") == sqlite_toy.stored
+    assert sqlite_toy.trials[0].value == 0.75
+
+
+def test_baseline_outside_the_space_creates_nothing(sqlite_store: Store) -> None:
+    training = TrainingParameters(optimizer="adam", learning_rate=0.5, batch_size=8, epochs=2)
+    with pytest.raises(StudyFileError, match=r"learning_rate = 0.5 lies outside 0.0001 to 0.1"):
+        ToyStudy.create(sqlite_store, baseline=replace(BASELINE, training=training))
+    assert sqlite_store.optuna.get_all_studies() == []
+
+
+def test_generations_stand_beside_each_other(store: Store, new_study: Callable[..., ToyStudy]) -> None:
+    first = new_study()
+    first.run(0.1, 0.2)
+    name = studies.next_name(first.stored)
+    assert name == "toy@2"
+    second = new_study(name=name)
+    assert studies.find(store, "toy") == second.stored
+    assert studies.next_name(second.stored) == "toy@3"
+    new_study(name="toy@10")
+    latest = studies.find(store, "toy")
+    assert latest is not None
+    assert latest.name == "toy@10"
+    assert first.trials[0].value == 0.2
+    assert second.tickets.read()[0].state == TicketState.HANDED_BACK
+
+
+def test_names_that_only_begin_alike_are_other_studies(store: Store, new_study: Callable[..., ToyStudy]) -> None:
+    new_study(name="toy_two")
+    new_study(name="toy@x")
+    assert studies.find(store, "toy") is None
+
+
+def test_same_meaning_is_admitted(sqlite_toy: ToyStudy) -> None:
+    studies.check_same(sqlite_toy.stored, FACTS["meaning"], FACTS["data"], 7)  # type: ignore[arg-type]
+    studies.check_same(sqlite_toy.stored, FACTS["meaning"], None, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("meaning", "data", "seed", "named"),
+    [
+        ({"model": "changed", "dataset": "b"}, "c" * 16, 7, ["its model"]),
+        ({"dataset": "b"}, "c" * 16, 7, ["its model"]),
+        ({"model": "a", "dataset": "b", "metric": "new"}, "c" * 16, 7, ["its metric"]),
+        ({"model": "x", "dataset": "y"}, "d" * 16, 7, ["its model", "its dataset", "the data"]),
+        ({"model": "a", "dataset": "b"}, "d" * 16, 7, ["the data", "dddd", "cccc"]),
+        ({"model": "a", "dataset": "b"}, "c" * 16, 8, ["seed 7", "8 was asked for"]),
+    ],
+)
+def test_every_difference_is_named(
+    sqlite_toy: ToyStudy, meaning: dict[str, str], data: str, seed: int, named: list[str]
+) -> None:
+    with pytest.raises(StudyMismatchError) as caught:
+        studies.check_same(sqlite_toy.stored, meaning, data, seed)
+    assert all(part in caught.value.message for part in named)
+    assert "--new-generation" in caught.value.hint
+
+
+def test_other_library_versions_are_named(sqlite_toy: ToyStudy) -> None:
+    stored = replace(sqlite_toy.stored, libraries={**sqlite_toy.stored.libraries, "optuna": "4"})
+    with pytest.raises(StudyMismatchError, match=r"optuna \(5 here, 4 there\)"):
+        studies.check_same(stored, FACTS["meaning"], None, None)  # type: ignore[arg-type]
+
+
+def test_space_shows_both_branches_of_a_condition() -> None:
+    space = studies.space_of(DEFINITION)
+    assert set(space) == {"optimizer", "learning_rate", "momentum", "batch_size", "epochs", "width"}
+    assert space["optimizer"] == ("adam", "sgd")
+    assert space["learning_rate"] == (1e-4, 1e-1)
+    assert space["epochs"] == (1, 3)

@@ -1,0 +1,164 @@
+"""One trial's training: resumed, stopped, diverging, with callbacks of the study's own."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from hpo.callbacks import plain_state
+from hpo.datasets import Dataset, load
+from hpo.engine import Engine
+from hpo.errors import TrialError
+from hpo.models import mlp
+from hpo.parameters import MLPParameters, Parameters, TrainingParameters
+from hpo.training import Task, TrainingResult, train
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    def blobs() -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(0)
+        y = np.arange(200) % 4
+        return {"x": (rng.normal(size=(4, 5))[y] * 2 + rng.normal(size=(200, 5))).astype("float32"), "y": y}
+
+    return load(blobs, seed=1, data_dir=tmp_path_factory.mktemp("data"))
+
+
+def parameters(epochs: int = 6, learning_rate: float = 1e-2, optimizer: str = "adam") -> Parameters:
+    training = TrainingParameters(optimizer=optimizer, learning_rate=learning_rate, batch_size=20, epochs=epochs)
+    return Parameters(training=training, model=MLPParameters(width=8, n_layers=1))
+
+
+def with_dropout(shape: MLPParameters, input_shape: tuple[int, ...], n_classes: int) -> keras.Model:
+    return keras.Sequential(
+        [
+            keras.Input(input_shape),
+            keras.layers.Dense(shape.width, activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.3),
+            keras.layers.Dense(n_classes, activation="softmax"),
+        ]
+    )
+
+
+@functools.cache
+def engine_of(data: Dataset, build: Callable[..., keras.Model]) -> Engine:
+    """Compile each model once for all tests."""
+    return Engine(data, build)
+
+
+def run(
+    data: Dataset,
+    folder: Path,
+    chosen: Parameters,
+    *,
+    build: Callable[..., keras.Model] = with_dropout,
+    stop_after: int | None = None,
+    **options: Any,
+) -> TrainingResult:
+    """Train, asking to stop after so many epochs."""
+    done: list[int] = []
+    task = Task(
+        parameters=chosen,
+        seed=11,
+        is_better=lambda new, old: new["val_accuracy"] > old["val_accuracy"],
+        checkpoint_path=folder / "checkpoint.npz",
+        resumed=lambda history: None,
+        after_epoch=options.pop("after_epoch", lambda epoch, logs: bool(done.append(epoch)) or True),
+        should_stop=lambda: stop_after is not None and len(done) >= stop_after - 1,
+        on_loss=options.pop("on_loss", lambda text: None),
+        **options,
+    )
+    return train(engine_of(data, build), task)
+
+
+def test_stopped_and_resumed_training_ends_with_the_same_numbers(data: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    stopped = run(data, tmp_path / "a", parameters(), stop_after=3)
+    assert stopped.is_stopped
+    assert len(stopped.history) == 3
+    resumed = run(data, tmp_path / "a", parameters())
+    whole = run(data, tmp_path / "b", parameters())
+
+    assert resumed.history == whole.history
+    assert resumed.best_epoch == whole.best_epoch
+    for ours, theirs in zip(resumed.best_weights, whole.best_weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_damaged_checkpoint_is_a_start_from_the_first_epoch(data: Dataset, tmp_path: Path) -> None:
+    run(data, tmp_path, parameters(), stop_after=3)
+    path = tmp_path / "checkpoint.npz"
+    path.write_bytes(path.read_bytes()[:-200])
+    assert len(run(data, tmp_path, parameters()).history) == 6
+
+
+def test_checkpoint_of_another_model_is_a_start_from_the_first_epoch(data: Dataset, tmp_path: Path) -> None:
+    run(data, tmp_path, parameters(), stop_after=3)
+    assert len(run(data, tmp_path, parameters(), build=mlp).history) == 6
+
+
+def test_divergence_stops_training_and_keeps_the_best_finite_epoch(data: Dataset, tmp_path: Path) -> None:
+    result = run(data, tmp_path, parameters(learning_rate=1e30, optimizer="sgd"), build=mlp)
+    assert result.is_diverged
+    assert len(result.history) < 6
+    assert result.best_epoch < len(result.history)
+
+
+def test_best_weights_are_those_of_the_best_epoch(data: Dataset, tmp_path: Path) -> None:
+    result = run(data, tmp_path, parameters(epochs=8))
+    result.model.set_weights(result.best_weights)
+    result.model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    _, accuracy = result.model.evaluate(data.x[data.val_rows], data.y[data.val_rows], verbose=0)
+    best = max(logs["val_accuracy"] for logs in result.history)
+    assert accuracy == pytest.approx(best, abs=1e-6)
+
+
+def test_early_stopping_goes_on_counting_after_a_takeover(data: Dataset, tmp_path: Path) -> None:
+    def callback() -> keras.callbacks.EarlyStopping:
+        return keras.callbacks.EarlyStopping("val_accuracy", patience=3, min_delta=2.0, mode="max")  # never satisfied: stops after 4
+
+    (tmp_path / "a").mkdir()
+    assert len(run(data, tmp_path, parameters(epochs=9), callbacks=[callback()]).history) == 4
+    run(data, tmp_path / "a", parameters(epochs=9), callbacks=[callback()], stop_after=2)
+    assert len(run(data, tmp_path / "a", parameters(epochs=9), callbacks=[callback()]).history) == 4
+    assert plain_state(callback())["patience"] == 3
+
+
+def test_learning_rate_schedule_is_followed_and_survives_a_takeover(data: Dataset, tmp_path: Path) -> None:
+    def callback() -> keras.callbacks.LearningRateScheduler:
+        return keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.5)
+
+    run(data, tmp_path, parameters(), callbacks=[callback()], stop_after=2)
+    rates = [logs["learning_rate"] for logs in run(data, tmp_path, parameters(), callbacks=[callback()]).history]
+    np.testing.assert_allclose(rates, [1e-2 * 0.5**k for k in range(1, 7)], rtol=1e-5)
+
+
+def test_vanished_folder_is_said_once_and_training_goes_on(data: Dataset, tmp_path: Path) -> None:
+    said: list[str] = []
+    result = run(data, tmp_path / "gone", parameters(), on_loss=said.append)
+    assert len(result.history) == 6
+    assert len(said) == 1
+    assert "No such file or directory" in said[0]
+
+
+def test_exception_in_the_studys_model_is_the_trials_reason(data: Dataset, tmp_path: Path) -> None:
+    def broken(*arguments: object) -> keras.Model:
+        raise RuntimeError("no such layer")
+
+    with pytest.raises(TrialError, match="RuntimeError: no such layer"):
+        run(data, tmp_path, parameters(), build=broken)
+
+
+def test_reporting_that_says_stop_ends_training_with_its_callbacks_closed(data: Dataset, tmp_path: Path) -> None:
+    closed: list[bool] = []
+    callback = keras.callbacks.LambdaCallback(on_train_end=lambda logs: closed.append(True))
+    result = run(data, tmp_path, parameters(), after_epoch=lambda epoch, logs: epoch < 2, callbacks=[callback])
+    assert len(result.history) == 2
+    assert not result.is_stopped
+    assert closed == [True]
