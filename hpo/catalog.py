@@ -8,7 +8,7 @@ import ast
 import difflib
 import hashlib
 import importlib.util
-import re
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,10 @@ from pathlib import Path
 from hpo.definition import StudyDefinition
 from hpo.errors import HpoError, StudyFileError
 
+FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
 # What changes a trial's meaning. Not the budget, the seed or the search's own tools: those may change in mid-study.
 MEANING = ("search_space", "model", "dataset", "metric", "direction", "callbacks")
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +75,12 @@ def load_definition(file: StudyFile) -> StudyDefinition:
     folder = str(file.path.parent.resolve())
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location(f"studies.{file.name}", file.path)
+    name = f"studies.{file.name}"
+    spec = importlib.util.spec_from_file_location(name, file.path)
     if spec is None or spec.loader is None:
         raise StudyFileError(f"{file.path} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look their module up there
     try:
         spec.loader.exec_module(module)
     except HpoError as error:
@@ -97,7 +100,8 @@ def fingerprint(path: Path) -> dict[str, str]:
     """Hash what changes a trial's meaning, by field of STUDY; comments, docstrings and layout do not count.
 
     A field's hash covers its expression, every function, class and constant of the file that it reaches by name, and
-    files beside it that they import. A STUDY that is not one plain call is covered by the whole file.
+    the files beside it that those import, with what they import in turn. A field at its default has none. A STUDY that
+    is not one plain call is covered by the whole file.
 
     Raises:
         StudyFileError: The file is not valid Python.
@@ -106,8 +110,16 @@ def fingerprint(path: Path) -> dict[str, str]:
     defined = _definitions(tree)
     fields = _study_fields(tree)
     if fields is None:
-        return dict.fromkeys(MEANING, _digest([ast.unparse(tree)]))
-    return {name: _digest(_reached(fields[name], defined, path)) for name in MEANING if name in fields}
+        return dict.fromkeys(MEANING, _digest([ast.unparse(tree), *_neighbours(tree, path, {path})]))
+    return {
+        name: _digest(_reached(fields[name], defined, path))
+        for name in MEANING
+        if name in fields and not _is_default(name, fields[name])
+    }
+
+
+def _is_default(name: str, value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and value.value == getattr(StudyDefinition, name, ...)
 
 
 def _parse(path: Path) -> ast.Module:
@@ -118,9 +130,10 @@ def _parse(path: Path) -> ast.Module:
     except (OSError, ValueError) as error:
         raise StudyFileError(f"{path} cannot be read: {error}.") from error
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and _is_text(body[0].value):
-            body[0].value = ast.Constant("")
+        if isinstance(node, ast.Module | FUNCTIONS):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and _is_text(first.value):
+                node.body[:] = node.body[1:] or [ast.Pass()]
     return tree
 
 
@@ -144,18 +157,34 @@ def _declares_study(path: Path) -> bool:
 
 
 def _definitions(tree: ast.Module) -> dict[str, list[ast.stmt]]:
-    """Map each name of the module to the statements that bind it."""
+    """Map each name of the module to the statements that bind or change it."""
     defined: dict[str, list[ast.stmt]] = {}
     for statement in tree.body:
-        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names = [statement.name]
-        elif isinstance(statement, ast.Import | ast.ImportFrom):
-            names = [(alias.asname or alias.name).partition(".")[0] for alias in statement.names]
-        else:
-            names = [n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-        for name in names:
+        for name in _bound(statement):
             defined.setdefault(name, []).append(statement)
     return defined
+
+
+def _bound(statement: ast.stmt) -> set[str]:
+    """Return the names that a statement of a module binds or changes, with those inside if, try, with and for."""
+    if isinstance(statement, FUNCTIONS):
+        return {statement.name}
+    names: set[str] = set()
+    for node in ast.walk(statement):
+        if isinstance(node, FUNCTIONS):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif _is_change(node):  # WIDTHS.append(16), OPTIONS["a"] = 1
+            names |= {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+    return names
+
+
+def _is_change(node: ast.AST) -> bool:
+    written = isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store)
+    return written or isinstance(node, ast.Expr)
 
 
 def _study_fields(tree: ast.Module) -> dict[str, ast.expr] | None:
@@ -170,25 +199,40 @@ def _study_fields(tree: ast.Module) -> dict[str, ast.expr] | None:
 
 def _reached(node: ast.AST, defined: dict[str, list[ast.stmt]], path: Path) -> list[str]:
     """Return the source of node and of all that it reaches by name, in a fixed order."""
-    seen: set[str] = set()
-    waiting, parts = [node], []
+    seen, files = {"STUDY"}, {path}
+    waiting: list[ast.AST] = [node, *defined.get("*", [])]  # from neighbour import *
+    parts = []
     while waiting:
         current = waiting.pop(0)
-        parts.append(ast.unparse(current))
-        if isinstance(current, ast.Import | ast.ImportFrom):
-            parts += _neighbours(current, path)
+        parts += [ast.unparse(current), *_neighbours(current, path, files)]
         for child in ast.walk(current):
-            if isinstance(child, ast.Name) and child.id in defined and child.id not in seen | {"STUDY"}:
+            if isinstance(child, ast.Name) and child.id in defined and child.id not in seen:
                 seen.add(child.id)
                 waiting += defined[child.id]
     return parts
 
 
-def _neighbours(statement: ast.Import | ast.ImportFrom, path: Path) -> list[str]:
-    """Return the source of the files beside path that a statement imports."""
-    names = [statement.module or ""] if isinstance(statement, ast.ImportFrom) else [a.name for a in statement.names]
-    files = [path.parent / f"{name.partition('.')[0]}.py" for name in names]
-    return [ast.unparse(_parse(file)) for file in files if file.is_file() and file != path]
+def _neighbours(node: ast.AST, path: Path, seen: set[Path]) -> list[str]:
+    """Return the source of the files beside path that node imports, and of those that they import; adds to seen."""
+    parts = []
+    for statement in ast.walk(node):
+        for file in _files_beside(statement, path.parent):
+            if file not in seen:
+                seen.add(file)
+                tree = _parse(file)
+                parts += [ast.unparse(tree), *_neighbours(tree, path, seen)]
+    return parts
+
+
+def _files_beside(statement: ast.AST, folder: Path) -> list[Path]:
+    names: list[str] = []
+    if isinstance(statement, ast.Import):
+        names = [alias.name.partition(".")[0] for alias in statement.names]
+    elif isinstance(statement, ast.ImportFrom) and statement.module:
+        names = [statement.module.partition(".")[0]]
+    files = [folder / f"{name}.py" for name in names]
+    packages = [file for name in names for file in sorted((folder / name).rglob("*.py"))]
+    return [file for file in files if file.is_file()] + packages
 
 
 def _digest(parts: list[str]) -> str:
@@ -199,7 +243,7 @@ def _line(error: Exception, path: Path) -> str:
     lines = []
     trace = error.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
+        if trace.tb_frame.f_code.co_filename == os.path.abspath(path):
             lines.append(trace.tb_lineno)
         trace = trace.tb_next
     return f" (line {lines[-1]})" if lines else ""

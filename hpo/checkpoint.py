@@ -2,7 +2,6 @@
 
 import json
 import os
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,9 +37,10 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     arrays = {f"state_{i}": array for i, array in enumerate(checkpoint.state)}
     arrays |= {f"best_{i}": array for i, array in enumerate(checkpoint.best_weights)}
+    counts = [len(checkpoint.state), len(checkpoint.best_weights)]
     try:
         with open(temporary, "wb") as file:
-            told = json.dumps({"history": checkpoint.history, "callbacks": checkpoint.callbacks})
+            told = json.dumps({"counts": counts, "history": checkpoint.history, "callbacks": checkpoint.callbacks})
             np.savez(file, told=np.array(told), **arrays)  # type: ignore[arg-type]
         os.replace(temporary, path)
     finally:
@@ -51,10 +51,13 @@ def load(path: Path) -> Checkpoint | None:
     """Read a checkpoint; None where there is none or it is damaged, so that the trial starts over."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            names = set(file.files)
-            state = [file[f"state_{i}"] for i in range(sum(name.startswith("state_") for name in names))]
-            best = [file[f"best_{i}"] for i in range(sum(name.startswith("best_") for name in names))]
             told = json.loads(str(file["told"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            n_states, n_best = told["counts"]
+            return Checkpoint(
+                state=[file[f"state_{i}"] for i in range(n_states)],
+                best_weights=[file[f"best_{i}"] for i in range(n_best)],
+                history=told["history"],
+                callbacks=told["callbacks"],
+            )
+    except Exception:  # a damaged zip file raises nearly anything: NotImplementedError, RuntimeError, zlib.error ...
         return None
-    return Checkpoint(state=state, best_weights=best, history=told["history"], callbacks=told["callbacks"])

@@ -85,9 +85,9 @@ class StudyDefinition:
             raise StudyFileError(f"STUDY.n_trials must be a whole number of at least 1, not {self.n_trials!r}.")
         if not isinstance(self.seed, int):
             raise StudyFileError(f"STUDY.seed must be a whole number, not {self.seed!r}.")
-        for field in ("search_space", "model", "sampler"):
-            if not callable(getattr(self, field)):
-                raise StudyFileError(f"STUDY.{field} must be a function, not {getattr(self, field)!r}.")
+        for name in ("search_space", "model", "sampler"):
+            if not callable(getattr(self, name)):
+                raise StudyFileError(f"STUDY.{name} must be a function, not {getattr(self, name)!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,11 +130,18 @@ def place(definition: StudyDefinition, values: Mapping[str, Any]) -> Draw:
             found = draw(definition, trial)
     except ValueError as error:
         raise ParameterError(str(error)) from error
-    for name, distribution in found.distributions.items():
-        inside = distribution._contains(distribution.to_internal_repr(found.params[name]))
-        if not inside:
-            raise ParameterError(f"{name} = {found.params[name]!r} lies outside {describe(distribution)}")
+    except StudyFileError:
+        _check_inside(trial)  # the likelier reason, and it names the range
+        raise
+    _check_inside(trial)
     return found
+
+
+def _check_inside(trial: optuna.trial.FixedTrial) -> None:
+    for name, distribution in trial.distributions.items():
+        value = trial.params[name]
+        if not distribution._contains(distribution.to_internal_repr(value)):
+            raise ParameterError(f"{name} = {value!r} lies outside {describe(distribution)}")
 
 
 def place_baseline(definition: StudyDefinition) -> Draw | None:

@@ -60,6 +60,7 @@ class LinesView:
         self._console = console
         self._n_shown: int | None = None
         self._shown: set[int] = set()
+        self._note = ""
 
     def __enter__(self) -> "LinesView":
         return self
@@ -83,8 +84,9 @@ class LinesView:
             if row.number not in self._shown:
                 self._shown.add(row.number)
                 self.say(f"{describe_row(row, snapshot.stored)}   [{snapshot.n_ended}/{len(snapshot.tickets)}]")
-        if snapshot.note:
+        if snapshot.note and snapshot.note != self._note:
             self.say(snapshot.note)
+        self._note = snapshot.note
 
 
 class LiveView:
@@ -134,11 +136,11 @@ def page(snapshot: Snapshot) -> Group:
     for ticket in running:
         row = None if ticket.trial_id is None else by_id.get(ticket.trial_id)
         table.add_row(
-            (ticket.worker or "").rpartition("-")[2],
+            Text((ticket.worker or "").rpartition("-")[2]),
             str(row.number) if row else "",
             f"{ticket.epoch}/{ticket.epochs}" if ticket.epochs else "starting",
             number(ticket.value),
-            describe_params(row.params) if row else "",
+            Text(describe_params(row.params) if row else ""),
         )
     best = Text(describe_best(snapshot.rows, stored))
     return Group(head, best, table, Text(snapshot.note, style="yellow"))
@@ -150,7 +152,7 @@ def describe_best(rows: Sequence[TrialRow], stored: StoredStudy) -> str:
     if not ranked:
         return "no value yet"
     text = f"best {stored.metric} {number(ranked[0].value)} (trial {ranked[0].number})"
-    if baseline is None or baseline.value is None:
+    if baseline is None or baseline.value is None or not math.isfinite(baseline.value):
         return text
     if baseline.number == ranked[0].number:
         return f"{text}, the baseline itself"
@@ -183,13 +185,14 @@ def summary(rows: Sequence[TrialRow], stored: StoredStudy) -> Group:
     shown = [("best", ranked[0])]
     grouping = group_parameter(rows)
     if grouping is not None:
-        groups = dict.fromkeys(row.params.get(grouping) for row in ranked)
+        groups = dict.fromkeys(row.params[grouping] for row in ranked if grouping in row.params)
         shown += [(f"best {group}", next(r for r in ranked if r.params.get(grouping) == group)) for group in groups]
     if baseline is not None:
         shown.append(("baseline", baseline))
     for label, row in shown:
         epoch = "" if row.best_epoch is None else str(row.best_epoch)
-        table.add_row(label, number(row.value), str(row.number), epoch, describe_params(row.params))
+        parameters = Text(describe_params(row.params))  # not a str: rich would read "[relu]" as markup
+        table.add_row(Text(label), number(row.value), str(row.number), epoch, parameters)
     return Group(Text(describe_best(rows, stored), style="bold"), table)
 
 

@@ -28,7 +28,8 @@ from hpo.parameters import Parameters
 N_CACHED_MODELS = 8  # a 512-wide MLP with Adam holds 22 MB of variables
 VAL_BATCH_SIZE = 250  # bounds what a validation batch's activations take
 CALL_COST = 25e9  # multiply-adds per compiled call: about half a second of one Zen 4 core, so two of a slow one
-CONTRACTIONS = ("MatMul", "BatchMatMulV2", "Conv2D", "Conv3D", "DepthwiseConv2dNative", "Einsum")
+CONVOLUTIONS = ("Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2")
+CONTRACTIONS = ("MatMul", "BatchMatMulV2", "Einsum", *CONVOLUTIONS)
 FREE_OPERATIONS = ("Placeholder", "Const", "ReadVariableOp", "Reshape", "Identity", "Cast")
 
 # From [weight, *slots], gradient, rate and momentum to the new [weight, *slots]; tensors of any layout.
@@ -272,11 +273,17 @@ class EpochModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         self._train_rows, self._val_rows, self._data = dataset.train_rows, tf.constant(dataset.val_rows), data
         self._batch_size = min(batch_size, len(dataset.train_rows))
         self._n_steps = len(dataset.train_rows) // self._batch_size
-        step_cost = self._batch_size * 3 * row_cost(inner, dataset.input_shape) + 20 * inner.count_params() + 500_000
+        operations = forward_operations(inner, dataset.input_shape)
+        row_cost = sum(_operation_cost(operation) for operation in operations)
+        step_cost = self._batch_size * 3 * row_cost + 20 * inner.count_params() + 500_000
         self._n_chunk_steps = math.ceil(self._n_steps / math.ceil(self._n_steps * step_cost / CALL_COST))
         self.n_chunks = math.ceil(self._n_steps / self._n_chunk_steps)
         optimizer = EpochOptimizer(rule, inner.trainable_variables)
-        self._train = _compiled(_train_steps(inner, optimizer), "Training")
+        train = _train_steps(inner, optimizer)
+        # XLA's CPU code for a convolution's gradients is naive: 3 s for a step of a small CNN that takes TensorFlow's
+        # own kernels 0.1 s. Its forward pass is fine.
+        convolves = any(operation.type in CONVOLUTIONS for operation in operations)
+        self._train = tf.function(train, autograph=False) if convolves else _compiled(train, "Training")
         self._validate = _compiled(_validation(inner, len(dataset.val_rows)), "Validation")
         # Run eagerly, fit calls train_step as plain Python; what it calls is compiled.
         self.compile(optimizer=optimizer, run_eagerly=True, jit_compile=False)
@@ -332,8 +339,8 @@ class EpochModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         self.inner.save_weights(filepath, overwrite=overwrite, **options)
 
 
-def row_cost(inner: keras.Model, input_shape: tuple[int, ...]) -> int:
-    """Return about how many multiply-adds one row's forward pass takes, from the model's graph.
+def forward_operations(inner: keras.Model, input_shape: tuple[int, ...]) -> list[Any]:
+    """Return the operations of the graph of one row's forward pass in training.
 
     Raises:
         TrialError: The model's calls use variables that are not its own, so its state would be incomplete.
@@ -347,14 +354,16 @@ def row_cost(inner: keras.Model, input_shape: tuple[int, ...]) -> int:
             f"the model uses variables that Keras does not count as its own: {names}. Create them with a layer's "
             "add_weight, and give random functions a keras.random.SeedGenerator that is an attribute of their layer"
         )
-    return sum(_operation_cost(operation) for operation in graph.get_operations())
+    return list(graph.get_operations())
 
 
 def _operation_cost(operation: Any) -> int:
+    """Return about how many multiply-adds an operation takes."""
     n_outputs = sum(output.shape.num_elements() or 0 for output in operation.outputs)
     if operation.type in CONTRACTIONS:
         kernel = operation.inputs[1].shape
-        return int(n_outputs * (kernel.num_elements() or 0) / (kernel[-1] or 1))
+        slowness = 3 if operation.type in CONVOLUTIONS else 1
+        return int(slowness * n_outputs * (kernel.num_elements() or 0) / (kernel[-1] or 1))
     return 0 if operation.type in FREE_OPERATIONS else 8 * n_outputs  # moving a float costs several multiply-adds
 
 

@@ -22,6 +22,11 @@ def is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
+def is_number(value: object) -> bool:
+    """Whether value is a real number; True is not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingParameters:
     """How one trial trains; hpo builds the optimizer and the loop from it.
@@ -46,12 +51,12 @@ class TrainingParameters:
     def __post_init__(self) -> None:
         require(self.optimizer in OPTIMIZERS, "optimizer", f"one of {', '.join(OPTIMIZERS)}", self.optimizer)
         rate = self.learning_rate
-        require(isinstance(rate, int | float) and 0 < rate < math.inf, "learning_rate", "a number above 0", rate)
+        require(is_number(rate) and 0 < rate < math.inf, "learning_rate", "a number above 0", rate)
         require(is_count(self.batch_size), "batch_size", "a whole number of at least 1", self.batch_size)
         require(is_count(self.epochs), "epochs", "a whole number of at least 1", self.epochs)
         if self.optimizer == "sgd":
             momentum = 0.0 if self.momentum is None else self.momentum
-            require(0 <= momentum < 1, "momentum", "from 0 up to but not including 1", momentum)
+            require(is_number(momentum) and 0 <= momentum < 1, "momentum", "from 0 up to but not including 1", momentum)
         else:
             require(self.momentum is None, "momentum", f"None for {self.optimizer}", self.momentum)
 

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from hpo.errors import StorageError
+from hpo.errors import LeaseLostError, StorageError
 from hpo.sampling import Mirror
 from hpo.storage import TRANSIENT, Store, guarded
 from hpo.study import TICKET_ATTR, StoredStudy
@@ -165,8 +166,12 @@ class TrialRecord:
             del self._queue[0]
 
     def _write(self, call: Callable[[], T]) -> T:
-        with guarded(lambda connection: self._tickets.check(connection, self._token)):
-            return call()
+        try:
+            with guarded(lambda connection: self._tickets.check(connection, self._token)):
+                return call()
+        except UpdateFinishedTrialError as error:
+            self._tickets.end(self._token, seconds=0.0)  # another program, the dashboard say, has ended the trial
+            raise LeaseLostError from error
 
     def _insist(self, call: Callable[[], T]) -> T:
         return insist(call, should_stop=self._should_stop, patience_seconds=self._patience_seconds)

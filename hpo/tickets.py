@@ -144,8 +144,8 @@ class TicketTable:
     def claim(self, worker: str, token: str) -> Ticket | None:
         """Lease the next ticket to a new token: handed-back ones first, then free ones, by number.
 
-        Returns None when none can be had now; others may be leased, or only locked by another claim. Asked again with the
-        same token, because the database's answer got lost, it returns the same ticket.
+        Returns None when none can be had now; others may be leased, or only locked by another claim. Asked again with
+        the same token, because the database's answer got lost, it returns the same ticket.
         """
         claimable = (TicketState.HANDED_BACK.value, TicketState.FREE.value)
         candidates = _tickets.alias()

@@ -135,7 +135,9 @@ class _Run:
         # Without a checkpoint a trial starts over; what was decided after an epoch is not decided again.
         if epoch >= self._parameters.training.epochs or epoch <= self._n_recorded:
             return True
-        self._is_pruned = self._record.should_prune(epoch)
+        # The pruner is asked about the baseline too, to know its rungs, but what everything is measured against ends whole.
+        is_baseline = self._ticket.number == 0 and self._shop.stored.baseline is not None
+        self._is_pruned = self._record.should_prune(epoch) and not is_baseline
         return not self._is_pruned
 
     def _show(self, epoch: int, logs: dict[str, float]) -> None:

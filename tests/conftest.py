@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy as sa
-from toy import ToyStudy
+from toy import ToyStudy, wait_for
 
 from hpo.storage import Store, open_store
 
@@ -71,7 +72,8 @@ class Postgres:
         self._numbers = itertools.count()
         rules = folder / "data" / "pg_hba.conf"  # everybody may come in, but for roles whose name says otherwise
         rules.write_text("local all /^guarded scram-sha-256\n" + rules.read_text())
-        self.execute("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+        hasty = ("fsync", "synchronous_commit", "full_page_writes")
+        self.execute(*(f"ALTER SYSTEM SET {name} = off" for name in hasty), "SELECT pg_reload_conf()")
 
     def url(self, database: str = "postgres") -> sa.URL:
         url = sa.make_url(self._server.get_uri())
@@ -97,6 +99,12 @@ class Postgres:
     def stop(self) -> None:
         self._server.stop()
 
+    def drop(self) -> None:
+        """Stop for good, without writing everything down first: that takes longer than the tests."""
+        process = self._server.get_postmaster_info().process
+        os.kill(process.pid, signal.SIGQUIT)
+        wait_for(lambda: not process.is_running() or process.status() == "zombie")
+
     def start(self) -> None:
         self._server.ensure_postgres_running()
 
@@ -113,7 +121,7 @@ def postgres() -> Iterator[Postgres]:
         shutil.rmtree(folder, ignore_errors=True)
         pytest.skip(f"PostgreSQL cannot be started here: {error}")
     yield server
-    server.stop()
+    server.drop()
     shutil.rmtree(folder, ignore_errors=True)
 
 

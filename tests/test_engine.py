@@ -109,12 +109,19 @@ def regularised(parameters, input_shape, n_classes) -> keras.Model:
     )
 
 
+def convolutional(parameters, input_shape, n_classes) -> keras.Model:
+    layers = keras.layers
+    features = [layers.Conv2D(4, 2, activation="relu"), layers.MaxPooling2D(2), layers.Flatten()]
+    return keras.Sequential([keras.Input(input_shape), *features, layers.Dense(n_classes, activation="softmax")])
+
+
 @pytest.mark.parametrize(
     ("name", "floats", "build"),
     [
         *((name, False, mlp) for name in OPTIMIZERS),
         ("adam", True, mlp),
         ("adam", False, regularised),
+        ("adam", False, convolutional),
     ],
 )
 def test_an_epoch_equals_keras_train_on_batch(name, floats, build):

@@ -191,12 +191,10 @@ def test_frozen_holder_loses_its_ticket_after_the_lease_and_learns_it(
     process.kill()
 
 
-def test_living_holder_keeps_its_ticket_for_many_leases(
-    sqlite_toy: ToyStudy, sqlite_url: str, tmp_path: Path
-) -> None:
+def test_living_holder_keeps_its_ticket_for_many_leases(sqlite_toy: ToyStudy, sqlite_url: str, tmp_path: Path) -> None:
     process, pipe, number = hold_elsewhere(sqlite_toy, sqlite_url, tmp_path / "leases", lease_seconds=0.6)
     watching = LeaseKeeper(sqlite_toy.tickets, tmp_path / "leases", 0.6)
-    time.sleep(2.4)
+    time.sleep(1.5)
     assert (state_of(sqlite_toy, number), sqlite_toy.tickets.read()[number].takeovers) == (TicketState.LEASED, 0)
     pipe.send("is it lost?")
     assert hear(pipe) is False

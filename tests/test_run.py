@@ -8,9 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import optuna
+import optuna_dashboard
 import pytest
+from werkzeug.test import Client
 
 STUDY = '''"""A small study of a user's own."""
 
@@ -303,6 +306,24 @@ def test_list_and_help_need_no_tensorflow(project: Project) -> None:
     begun = time.monotonic()
     assert "--trials" in project.run("--help").stdout
     assert time.monotonic() - begun < 20  # TensorFlow alone takes longer on a slow machine
+
+
+def test_a_study_on_postgresql_opens_in_plain_optuna_and_in_the_dashboard(project: Project, postgres: Any) -> None:
+    url = postgres.new_database()
+    result = project.tune("--storage", url, "--trials", "3", "--workers", "2")
+    assert sum(result["states"].values()) == 3
+
+    study = optuna.load_study(study_name="blobs", storage=result["storage"])
+    assert {trial.user_attrs["hpo:ticket"] for trial in study.trials} == {0, 1, 2}
+    study.ask()  # plain Optuna may even add to it
+    assert project.tune("--storage", url)["states"]["COMPLETE"] == result["states"]["COMPLETE"]
+
+    client = Client(optuna_dashboard.wsgi(optuna.storages.RDBStorage(result["storage"])))
+    (shown,) = client.get("/api/studies").json["study_summaries"]
+    assert shown["study_name"] == "blobs"
+    detail = client.get(f"/api/studies/{shown['study_id']}").json
+    assert [trial["number"] for trial in detail["trials"]] == [0, 1, 2, 3]
+    assert detail["trials"][0]["intermediate_values"]
 
 
 def test_only_the_best_few_models_are_kept_and_load_in_keras(project: Project) -> None:

@@ -72,9 +72,11 @@ def test_drawn_trial_is_whole_and_nothing_is_stored(toy: ToyStudy) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_sampler_works_through_a_whole_study(toy: ToyStudy, name: str) -> None:
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_sampler_works_through_a_whole_study(sqlite_toy: ToyStudy, name: str) -> None:
     if name == "cmaes" and importlib.util.find_spec("cmaes") is None:
         pytest.skip("the package cmaes is not installed")
+    toy = sqlite_toy
     toy.tickets.grow(13)
     mirror = worker_of(toy, SAMPLERS[name])
     for number in range(13):

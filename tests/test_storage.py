@@ -20,7 +20,7 @@ from hpo import storage
 from hpo.errors import LeaseLostError, StorageError
 from hpo.storage import Store, default_url, guarded, open_store, parse_url, public_url, setup_lock
 
-PASSWORDS = ["simple", "p@ss", "a:b", "a/b", "a#b", "100%", "{x}", "two words", "@:/#%{}? &=+", "ünïcödé"]
+PASSWORDS = ["p@ss", "a/b", "100%", "{x}", "@:/#%{}? &=+", "ünïcödé"]
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])

@@ -1,0 +1,128 @@
+"""Stored trials become rows, ranks and numbers that JSON can say."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+from toy import ToyStudy
+
+from hpo.results import (
+    REASON_ATTR,
+    RESULT_ATTR,
+    TrialRow,
+    as_json,
+    count_states,
+    find_baseline,
+    group_parameter,
+    rank,
+    read_rows,
+    trial_dir,
+)
+
+
+def row(number: int, value: float | None, state: TrialState = TrialState.COMPLETE, **params: object) -> TrialRow:
+    return TrialRow(
+        number=number, trial_id=number, state=state, value=value, best_epoch=1, params=params, seconds=1.0,
+        is_diverged=False, reason="",
+    )  # fmt: skip
+
+
+def test_rows_tell_what_the_trials_hold(toy: ToyStudy) -> None:
+    toy.run(0.5, 0.75, 0.25, attrs={RESULT_ATTR: {"seconds": 12.5, "diverged": True}})
+    toy.run(state=TrialState.FAIL, attrs={REASON_ATTR: "ValueError: no"})
+    first, second = read_rows(toy.store, toy.stored)
+    assert (first.number, first.state, first.value, first.best_epoch) == (0, TrialState.COMPLETE, 0.75, 2)
+    assert (first.seconds, first.is_diverged, first.params["optimizer"]) == (12.5, True, "adam")
+    assert (second.state, second.value, second.best_epoch, second.reason) == (
+        TrialState.FAIL, None, None, "ValueError: no",
+    )  # fmt: skip
+
+
+def test_unfinished_trial_counts_with_its_best_epoch(sqlite_toy: ToyStudy) -> None:
+    running, _ = sqlite_toy.begin()
+    running.report(1, 0.5)
+    running.report(2, 0.25)
+    waiting, _ = sqlite_toy.begin()
+    waiting.report(1, 0.75)
+    waiting.hand_back(seconds=1.0)
+    sqlite_toy.run(0.9)
+    sqlite_toy.begin()
+    rows = read_rows(sqlite_toy.store, sqlite_toy.stored)
+    assert [(r.state.name, r.value, r.best_epoch) for r in rows][:2] == [("RUNNING", 0.5, 1), ("COMPLETE", 0.9, 1)]
+    assert [r.value for r in rank(rows, sqlite_toy.stored)] == [0.9, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction", "best_epoch", "order"),
+    [("val_accuracy", "maximize", 2, [2, 1, 0]), ("val_loss", "minimize", 1, [0, 1, 2])],
+)
+def test_both_directions(
+    new_study: Callable[..., ToyStudy], metric: str, direction: str, best_epoch: int, order: list[int]
+) -> None:
+    toy = new_study(metric=metric, direction=direction)
+    record, _ = toy.begin()
+    for epoch, value in enumerate((0.25, 0.75, 0.75, 0.25), 1):
+        record.report(epoch, value)
+    (row_now,) = read_rows(toy.store, toy.stored)
+    assert row_now.best_epoch == best_epoch, "of equal epochs the first"
+    assert [r.number for r in rank([row(0, 0.1), row(1, 0.2), row(2, 0.3)], toy.stored)] == order
+
+
+def test_ranking_leaves_out_failures_and_puts_the_older_first(sqlite_toy: ToyStudy) -> None:
+    rows = [row(0, 0.5), row(1, None), row(2, 0.5), row(3, 0.9, TrialState.FAIL), row(4, 0.7, TrialState.PRUNED)]
+    assert [r.number for r in rank(rows, sqlite_toy.stored)] == [4, 0, 2]
+
+
+def test_worst_value_there_is_ranks_last(new_study: Callable[..., ToyStudy]) -> None:
+    stored = new_study(metric="val_loss", direction="minimize").stored
+    assert [r.number for r in rank([row(0, float("inf")), row(1, 5.0)], stored)] == [1, 0]
+
+
+def test_diverged_trial_with_an_infinite_value_comes_back(new_study: Callable[..., ToyStudy]) -> None:
+    toy = new_study(metric="val_loss", direction="minimize")
+    record, _ = toy.begin()
+    record.end(TrialState.COMPLETE, float("inf"), {RESULT_ATTR: {"diverged": True}}, seconds=1.0)
+    (found,) = read_rows(toy.store, toy.stored)
+    assert (found.value, found.best_epoch, found.is_diverged) == (float("inf"), None, True)
+
+
+def test_baseline_is_trial_0_of_a_study_that_has_one(new_study: Callable[..., ToyStudy]) -> None:
+    rows = [row(0, 0.5), row(1, 0.6)]
+    assert find_baseline(rows, new_study(name="a").stored) == rows[0]
+    assert find_baseline(rows, new_study(name="b", baseline=None).stored) is None
+    assert find_baseline([], new_study(name="c").stored) is None
+
+
+def test_states_are_counted_by_optuna_s_names() -> None:
+    rows = [row(0, 0.5), row(1, 0.5), row(2, None, TrialState.FAIL)]
+    assert count_states(rows) == {"RUNNING": 0, "COMPLETE": 2, "PRUNED": 0, "FAIL": 1, "WAITING": 0}
+
+
+def test_table_is_grouped_by_the_optimizer_or_the_first_of_words() -> None:
+    assert group_parameter([row(0, 1.0, size=3, layer="conv", optimizer="adam")]) == "optimizer"
+    assert group_parameter([row(0, 1.0, size=3), row(1, 1.0, layer="conv")]) == "layer"
+    assert group_parameter([row(0, 1.0, size=3)]) is None
+    assert group_parameter([]) is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), None])
+def test_value_that_json_has_no_number_for_is_null(value: float | None) -> None:
+    told = as_json(row(3, value, width=4))
+    assert json.loads(json.dumps(told, allow_nan=False)) == {
+        "number": 3, "value": None, "parameters": {"width": 4}, "best_epoch": 1,
+    }  # fmt: skip
+
+
+def test_value_is_told_in_full() -> None:
+    told = as_json(row(3, 0.1 + 0.2))
+    assert told is not None
+    assert json.loads(json.dumps(told))["value"] == 0.1 + 0.2
+    assert as_json(None) is None
+
+
+def test_folders_sort_like_numbers() -> None:
+    assert [trial_dir(Path("runs/a"), number).name for number in (7, 12345, 123456)] == [
+        "trial-00007", "trial-12345", "trial-123456",
+    ]  # fmt: skip
