@@ -12,7 +12,6 @@ It never reads the clock, and knows neither Optuna nor the database. training.py
 
 import itertools
 import math
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -21,79 +20,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hpo.costs import convolves, forward_operations, n_chunk_steps
 from hpo.datasets import Dataset
+from hpo.epoch import compiled, row_order, train_steps, validation
 from hpo.errors import TrialError
+from hpo.optimizers import EpochOptimizer
 from hpo.parameters import Parameters
 
 N_CACHED_MODELS = 8  # a 512-wide MLP with Adam holds 22 MB of variables
-VAL_BATCH_SIZE = 250  # bounds what a validation batch's activations take
-CALL_COST = 25e9  # multiply-adds per compiled call: about half a second of one Zen 4 core, so two of a slow one
-CONVOLUTIONS = ("Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2")
-CONTRACTIONS = ("MatMul", "BatchMatMulV2", "Einsum", *CONVOLUTIONS)
-FREE_OPERATIONS = ("Placeholder", "Const", "ReadVariableOp", "Reshape", "Identity", "Cast")
-
-# From [weight, *slots], gradient, rate and momentum to the new [weight, *slots]; tensors of any layout.
-Update = Callable[[list[Any], Any, Any, Any], list[Any]]
-
-
-def _adam(moving: list[Any], gradient: Any, rate: Any, _: Any) -> list[Any]:
-    weight, mean, square = moving
-    mean += (gradient - mean) * (1 - 0.9)
-    square += (tf.square(gradient) - square) * (1 - 0.999)
-    return [weight - mean * rate / (tf.sqrt(square) + 1e-7), mean, square]
-
-
-def _adam_rate(rate: Any, step: Any) -> Any:
-    return rate * tf.sqrt(1 - tf.pow(0.999, step)) / (1 - tf.pow(0.9, step))
-
-
-def _sgd(moving: list[Any], gradient: Any, rate: Any, _: Any) -> list[Any]:
-    return [moving[0] - gradient * rate]
-
-
-def _momentum(moving: list[Any], gradient: Any, rate: Any, momentum: Any) -> list[Any]:
-    weight, velocity = moving
-    velocity = velocity * momentum - gradient * rate
-    return [weight + velocity, velocity]
-
-
-def _rmsprop(moving: list[Any], gradient: Any, rate: Any, _: Any) -> list[Any]:
-    weight, square = moving
-    square = 0.9 * square + (1 - 0.9) * tf.square(gradient)
-    return [weight - rate * gradient / tf.sqrt(square + 1e-7), square]
-
-
-# Keras's rules at Keras's defaults, with their numbers of slots; tests/test_engine.py holds them to Keras's own.
-RULES: dict[str, tuple[int, Update]] = {
-    "adam": (2, _adam),
-    "sgd": (0, _sgd),
-    "momentum": (1, _momentum),
-    "rmsprop": (1, _rmsprop),
-}
-
-
-class EpochOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras has no types
-    """Holds learning rate, iterations and slots where callbacks look for them; the compiled call moves them."""
-
-    def __init__(self, rule: str, trainable_variables: list[Any]) -> None:
-        super().__init__(learning_rate=1e-3, name=rule)
-        self.n_slots, self.update = RULES[rule]
-        self.build(trainable_variables)
-        for variable in trainable_variables:
-            for slot in range(self.n_slots):
-                self.add_variable_from_reference(variable, name=f"slot_{slot}")
-
-    def moving(self, trainable_variables: list[Any]) -> list[list[Any]]:
-        """Return each trainable variable with its slots."""
-        # Not kept as an attribute: Keras would take the weights for variables of the optimizer.
-        slots = iter(self.variables[2:])  # after iterations and learning rate
-        return [[variable, *itertools.islice(slots, self.n_slots)] for variable in trainable_variables]
-
-    def rates(self, n_steps: int) -> Any:
-        """Return the learning rates (n_steps,) of the coming steps, float32."""
-        steps = tf.cast(self.iterations.value, tf.float32) + tf.range(1, n_steps + 1, dtype=tf.float32)
-        rates = tf.ones_like(steps) * self.learning_rate.value
-        return _adam_rate(rates, steps) if self.update is _adam else rates
 
 
 def resident(x: np.ndarray) -> Any:
@@ -103,151 +37,6 @@ def resident(x: np.ndarray) -> Any:
         if x.flags.c_contiguous and x.flags.writeable and x.ctypes.data % 64 == 0:
             return tf.experimental.dlpack.from_dlpack(x.__dlpack__())
         return tf.constant(x)
-
-
-def row_order(seed: int, epoch: int, rows: np.ndarray, batch_size: int) -> np.ndarray:
-    """Return an epoch's row numbers, (n_steps, batch) int32: a permutation from (seed, epoch) cut to whole batches.
-
-    What the cut leaves out differs from epoch to epoch. With fewer rows than a batch, one step takes them all.
-    """
-    batch = min(batch_size, len(rows))
-    n_steps = len(rows) // batch
-    order = np.random.default_rng((seed, epoch)).permutation(rows)
-    return order[: n_steps * batch].reshape(n_steps, batch).astype(np.int32, copy=False)
-
-
-def _batch(images: Any, labels: Any, rows: Any) -> tuple[Any, Any]:
-    """Return the rows' images as float32, scaled to [0, 1] when they are stored as bytes, and their labels."""
-    batch = tf.cast(tf.gather(images, rows), tf.float32)
-    return batch / 255.0 if images.dtype == tf.uint8 else batch, tf.gather(labels, rows)
-
-
-def _losses(probabilities: Any, labels: Any, penalties: list[Any]) -> tuple[Any, Any]:
-    """Return the batch's mean loss as Keras computes it, regularisation included, and how many rows are right."""
-    # Keras finds the softmax's logits by itself; without them it clips probabilities, which keeps a NaN a NaN.
-    loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, probabilities))
-    right = tf.equal(tf.argmax(probabilities, axis=-1, output_type=tf.int32), labels)
-    return tf.add_n([tf.cast(part, tf.float32) for part in (loss, *penalties)]), tf.reduce_sum(tf.cast(right, tf.int32))
-
-
-def _call(
-    inner: keras.Model, weights: list[Any], state: list[Any], images: Any, *, training: bool
-) -> tuple[Any, list[Any], list[Any]]:
-    """Call the model on tensors in place of its variables; return outputs, new state and regularisation losses."""
-    # Keras's stateless_call skips __call__, which hands `training` down to layers in models that do not pass it on.
-    variables = [*inner.trainable_variables, *inner.non_trainable_variables]
-    mapping = list(zip(variables, [*weights, *state], strict=True))
-    with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
-        outputs = inner(images, training=training)
-        penalties = inner.losses
-    return outputs, [scope.get_current_value(variable) for variable in inner.non_trainable_variables], penalties
-
-
-def _read(variables: list[Any]) -> list[Any]:
-    return [tf.convert_to_tensor(variable.value) for variable in variables]
-
-
-def _turned(values: list[Any]) -> list[Any]:
-    """Transpose kernels of shape (inputs, units) and their slots, or transpose them back; leave other shapes alone."""
-    # XLA's CPU code for the first layer's weight gradient (images transposed times delta) is slow; with the kernel
-    # kept as (units, inputs) it is delta transposed times images: 32/32 0.78 -> 0.42 s per epoch, 256/128 2.5 -> 2.1.
-    return [tf.transpose(value) if len(value.shape) == 2 else value for value in values]
-
-
-def _train_steps(inner: keras.Model, optimizer: EpochOptimizer) -> Callable[..., Any]:
-    """Return the function that trains on a chunk of row numbers and updates all variables.
-
-    It takes images, labels, rows (n_steps, batch) int32 where steps of -1 are padding, the epoch's sum of losses
-    (float32) and of right answers (int32) so far, and the momentum; it returns the two sums with this chunk's added.
-    """
-    others = inner.non_trainable_variables
-    groups = optimizer.moving(inner.trainable_variables)
-
-    def step(images: Any, labels: Any, weights: list[Any], state: list[Any]) -> tuple[Any, Any, list[Any], list[Any]]:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(weights)
-            outputs, state, penalties = _call(inner, _turned(weights), state, images, training=True)
-            loss, n_right = _losses(outputs, labels, penalties)
-        gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return loss, n_right, [tf.convert_to_tensor(gradient) for gradient in gradients], state
-
-    def train(images: Any, labels: Any, rows: Any, loss_sum: Any, n_right: Any, momentum: Any) -> tuple[Any, Any]:
-        n_steps = tf.reduce_sum(tf.cast(rows[:, 0] >= 0, tf.int32))
-        rates = optimizer.rates(rows.shape[0])  # before the loop: within, XLA may work out the powers for each weight
-
-        def body(i: Any, loss_sum: Any, n_right: Any, moving: Any, state: Any) -> tuple[Any, ...]:
-            weights = [values[0] for values in moving]
-            loss, n_more, gradients, state = step(*_batch(images, labels, rows[i]), weights, state)
-            moved = [optimizer.update(*each, rates[i], momentum) for each in zip(moving, gradients, strict=True)]
-            return i + 1, loss_sum + loss, n_right + n_more, moved, state
-
-        start = (
-            tf.constant(0),
-            loss_sum,
-            n_right,
-            [_turned(_read(group)) for group in groups],
-            _read(others),
-        )
-        end = tf.while_loop(lambda i, *_: i < n_steps, body, start, parallel_iterations=1)
-        _, loss_sum, n_right, moving, state = end
-        for group, values in zip([*groups, others], [*map(_turned, moving), state], strict=True):
-            for variable, value in zip(group, values, strict=True):
-                variable.assign(value)
-        optimizer.iterations.assign_add(tf.cast(n_steps, optimizer.iterations.dtype))
-        # An infinite weight before a ReLU can still give a finite loss: divergence must show.
-        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(values[0])) for values in moving])
-        return tf.where(finite, loss_sum, math.nan), n_right
-
-    return train
-
-
-def _validation(inner: keras.Model, n_rows: int) -> Callable[..., Any]:
-    """Return the function from images, labels and row numbers (n_rows,) to mean loss and accuracy in inference mode."""
-    n_full = n_rows // VAL_BATCH_SIZE
-
-    def validate(images: Any, labels: Any, rows: Any) -> tuple[Any, Any]:
-        weights, state = _read(inner.trainable_variables), _read(inner.non_trainable_variables)
-
-        def add(rows: Any, loss_sum: Any, n_right: Any) -> tuple[Any, Any]:
-            batch, answers = _batch(images, labels, rows)
-            outputs, _, penalties = _call(inner, weights, state, batch, training=False)
-            loss, n_more = _losses(outputs, answers, penalties)
-            return loss_sum + loss * rows.shape[0], n_right + n_more
-
-        def body(i: Any, *sums: Any) -> tuple[Any, ...]:
-            return i + 1, *add(full[i], *sums)
-
-        full = tf.reshape(rows[: n_full * VAL_BATCH_SIZE], (n_full, VAL_BATCH_SIZE))
-        sums = (tf.constant(0.0), tf.constant(0))
-        if n_full:
-            _, *sums = tf.while_loop(lambda i, *_: i < n_full, body, (tf.constant(0), *sums), parallel_iterations=1)
-        if n_rows % VAL_BATCH_SIZE:
-            sums = add(rows[n_full * VAL_BATCH_SIZE :], *sums)
-        return sums[0] / n_rows, tf.cast(sums[1], tf.float32) / n_rows
-
-    return validate
-
-
-def _compiled(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """Compile with XLA at the first call, or run as a plain graph, saying so, when XLA lacks one of its operations."""
-    chosen: list[Callable[..., Any]] = []
-
-    def call(*arguments: Any) -> Any:
-        if chosen:
-            return chosen[0](*arguments)
-        compiled = tf.function(function, jit_compile=True, autograph=False)
-        try:
-            result = compiled(*arguments)
-        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
-            # Nothing has been assigned yet. If the plain graph fails as well, its error is the model's own.
-            compiled = tf.function(function, autograph=False)
-            result = compiled(*arguments)
-            reason = str(error).splitlines()[0][:200]
-            warnings.warn(f"{name} runs without XLA, more slowly, which cannot compile it: {reason}", stacklevel=2)
-        chosen.append(compiled)
-        return result
-
-    return call
 
 
 class EpochModel(keras.Model):  # type: ignore[misc]  # Keras has no types
@@ -274,19 +63,20 @@ class EpochModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         self._batch_size = min(batch_size, len(dataset.train_rows))
         self._n_steps = len(dataset.train_rows) // self._batch_size
         operations = forward_operations(inner, dataset.input_shape)
-        row_cost = sum(_operation_cost(operation) for operation in operations)
-        step_cost = self._batch_size * 3 * row_cost + 20 * inner.count_params() + 500_000
-        self._n_chunk_steps = math.ceil(self._n_steps / math.ceil(self._n_steps * step_cost / CALL_COST))
+        self._n_chunk_steps = n_chunk_steps(operations, inner.count_params(), self._n_steps, self._batch_size)
         self.n_chunks = math.ceil(self._n_steps / self._n_chunk_steps)
         optimizer = EpochOptimizer(rule, inner.trainable_variables)
-        train = _train_steps(inner, optimizer)
+        train = train_steps(inner, optimizer)
         # XLA's CPU code for a convolution's gradients is naive: 3 s for a step of a small CNN that takes TensorFlow's
         # own kernels 0.1 s. Its forward pass is fine.
-        convolves = any(operation.type in CONVOLUTIONS for operation in operations)
-        self._train = tf.function(train, autograph=False) if convolves else _compiled(train, "Training")
-        self._validate = _compiled(_validation(inner, len(dataset.val_rows)), "Validation")
-        # Run eagerly, fit calls train_step as plain Python; what it calls is compiled.
-        self.compile(optimizer=optimizer, run_eagerly=True, jit_compile=False)
+        plain = convolves(operations)
+        self._train = tf.function(train, autograph=False) if plain else compiled(train, "Training")
+        self._validate = compiled(validation(inner, len(dataset.val_rows)), "Validation")
+        # Run eagerly, fit calls train_step as plain Python; what it calls is compiled. The metric is never updated: it
+        # tells callbacks that accuracy is better when larger. compute_metrics builds it; unbuilt, it is not listed.
+        accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+        self.compile(optimizer=optimizer, metrics=[accuracy], run_eagerly=True, jit_compile=False)
+        self.compute_metrics(None, tf.zeros(1, tf.int32), tf.zeros((1, dataset.n_classes)))
         self.reset_metrics()
 
     def row_chunks(self, seed: int, first_epoch: int, last_epoch: int) -> Any:
@@ -322,6 +112,11 @@ class EpochModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         self._sums = (tf.constant(0.0), tf.constant(0))
         self._n_chunks_done = 0
 
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Return nothing: train_step's logs are the epoch's."""
+        # Given the same names from here, fit would take these in place of the logs.
+        return {}
+
     def call(self, inputs: Any, training: bool = False) -> Any:  # noqa: FBT001, FBT002 - Keras's signature
         """Map float32 images (batch, *input_shape) to probabilities (batch, n_classes)."""
         return self.inner(inputs, training=training)
@@ -337,34 +132,6 @@ class EpochModel(keras.Model):  # type: ignore[misc]  # Keras has no types
     def save_weights(self, filepath: Any, overwrite: bool = True, **options: Any) -> None:  # noqa: FBT001, FBT002
         """Save the inner model's weights."""
         self.inner.save_weights(filepath, overwrite=overwrite, **options)
-
-
-def forward_operations(inner: keras.Model, input_shape: tuple[int, ...]) -> list[Any]:
-    """Return the operations of the graph of one row's forward pass in training.
-
-    Raises:
-        TrialError: The model's calls use variables that are not its own, so its state would be incomplete.
-    """
-    forward = tf.function(lambda images: inner(images, training=True), autograph=False)
-    graph = forward.get_concrete_function(tf.TensorSpec((1, *input_shape), tf.float32)).graph
-    strangers = {v.ref() for v in graph.variables} - {v.value.ref() for v in inner.variables}
-    if strangers:
-        names = ", ".join(sorted(v.deref().name for v in strangers))
-        raise TrialError(
-            f"the model uses variables that Keras does not count as its own: {names}. Create them with a layer's "
-            "add_weight, and give random functions a keras.random.SeedGenerator that is an attribute of their layer"
-        )
-    return list(graph.get_operations())
-
-
-def _operation_cost(operation: Any) -> int:
-    """Return about how many multiply-adds an operation takes."""
-    n_outputs = sum(output.shape.num_elements() or 0 for output in operation.outputs)
-    if operation.type in CONTRACTIONS:
-        kernel = operation.inputs[1].shape
-        slowness = 3 if operation.type in CONVOLUTIONS else 1
-        return int(slowness * n_outputs * (kernel.num_elements() or 0) / (kernel[-1] or 1))
-    return 0 if operation.type in FREE_OPERATIONS else 8 * n_outputs  # moving a float costs several multiply-adds
 
 
 def state(model: EpochModel) -> list[np.ndarray]:

@@ -293,7 +293,7 @@ class Launcher:
             lease_seconds=plan.lease_seconds,
             patience_seconds=plan.patience_seconds,
             n_kept_models=plan.n_kept_models,
-            max_memory_bytes=plan.max_memory_bytes,
+            max_growth_bytes=plan.max_growth_bytes,
         )
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(settings, theirs), daemon=True)

@@ -40,7 +40,9 @@ def insist(call: Callable[[], T], *, should_stop: Callable[[], bool], patience_s
     while True:
         try:
             return call()
-        except TRANSIENT as error:
+        except (*TRANSIENT, StorageError) as error:
+            if isinstance(error, StorageError) and not isinstance(error.__cause__, TRANSIENT):
+                raise
             if should_stop() or time.monotonic() - begun_seconds > patience_seconds:
                 raise DatabaseAwayError(
                     "The database is away.", "Nothing is lost: run the same command when it is back."
@@ -157,7 +159,8 @@ class TrialRecord:
 
     def end_ticket(self, *, seconds: float) -> None:
         """End the ticket of a trial that has ended."""
-        self._insist(lambda: self._tickets.end(self._token, seconds=seconds))
+        outcome = self._insist(lambda: self._storage.get_trial(self._trial_id)).state.name
+        self._insist(lambda: self._tickets.end(self._token, seconds=seconds, outcome=outcome))
 
     def _flush(self) -> None:
         while self._queue:
@@ -170,7 +173,9 @@ class TrialRecord:
             with guarded(lambda connection: self._tickets.check(connection, self._token)):
                 return call()
         except UpdateFinishedTrialError as error:
-            self._tickets.end(self._token, seconds=0.0)  # another program, the dashboard say, has ended the trial
+            # Another program, the dashboard say, has ended the trial.
+            outcome = self._storage.get_trial(self._trial_id).state.name
+            self._tickets.end(self._token, seconds=0.0, outcome=outcome)
             raise LeaseLostError from error
 
     def _insist(self, call: Callable[[], T]) -> T:

@@ -83,10 +83,10 @@ def run(
         float,
         typer.Option(envvar="HPO_PATIENCE", parser=seconds_of, metavar="1h", help="How long the database may be away."),
     ] = "1h",  # type: ignore[assignment]
-    max_memory: Annotated[
+    max_growth: Annotated[
         float,
-        typer.Option(envvar="HPO_MAX_MEMORY", min=0.5, help="GB; a worker that grew past it is replaced."),
-    ] = 4.0,
+        typer.Option(envvar="HPO_MAX_GROWTH", min=0.0, help="GB; a worker whose memory grew by more is replaced."),
+    ] = 0.5,
     new_generation: Annotated[
         bool,
         typer.Option("--new-generation", envvar="HPO_NEW_GENERATION", help="Begin anew beside the stored study."),
@@ -128,7 +128,7 @@ def run(
         lease_seconds=lease,
         patience_seconds=patience,
         n_kept_models=keep_models,
-        max_memory_bytes=int(max_memory * 1e9),
+        max_growth_bytes=int(max_growth * 1e9),
     )
     raise typer.Exit(carry_out(plan, as_json=as_json))
 

@@ -47,7 +47,7 @@ class WorkerSettings:
         lease_seconds: How long a worker may stand still before others take its trial.
         patience_seconds: How long the database may be away.
         n_kept_models: How many of the best trials keep their model.
-        max_memory_bytes: Resident memory at which the worker asks to be replaced, between two trials.
+        max_growth_bytes: The worker is replaced, between two trials, when its memory grew by so much since its first.
     """
 
     name: str
@@ -59,7 +59,7 @@ class WorkerSettings:
     lease_seconds: float
     patience_seconds: float
     n_kept_models: int
-    max_memory_bytes: int
+    max_growth_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class Plan:
         lease_seconds: See hpo.leases.
         patience_seconds: How long the database may be away.
         n_kept_models: How many of the best trials keep their model.
-        max_memory_bytes: A worker that grew past it is replaced.
+        max_growth_bytes: As for WorkerSettings.
     """
 
     wish: Wish
@@ -84,4 +84,4 @@ class Plan:
     lease_seconds: float
     patience_seconds: float
     n_kept_models: int
-    max_memory_bytes: int
+    max_growth_bytes: int

@@ -13,6 +13,7 @@ ticket first brings the trial in line with it. Every change here is one UPDATE t
 which both databases run atomically: no transaction is held open, no clock is read.
 """
 
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -51,6 +52,8 @@ _tickets = sa.Table(
     sa.Column("epoch", sa.Integer, nullable=False, default=0),
     sa.Column("epochs", sa.Integer),
     sa.Column("value", sa.Float(53)),
+    sa.Column("outcome", sa.String(16)),
+    sa.Column("seen", sa.Float(53)),
 )
 _columns = _tickets.c
 
@@ -71,6 +74,8 @@ class Ticket:
         epoch: Epochs trained so far.
         epochs: Epochs the trial asks for, None until it is born.
         value: The best epoch's metric so far.
+        outcome: The trial's final state, by Optuna's name; None before.
+        seen: When the holder last wrote, Unix time by its own clock: for show, nothing is decided by it.
     """
 
     number: int
@@ -84,6 +89,8 @@ class Ticket:
     epoch: int
     epochs: int | None
     value: float | None
+    outcome: str | None = None
+    seen: float | None = None
 
 
 def create_tables(engine: sa.Engine) -> None:
@@ -161,7 +168,7 @@ class TicketTable:
         query = (
             sa.update(_tickets)
             .where(_columns.study == self.study, _columns.number == chosen, _columns.state.in_(claimable))
-            .values(state=TicketState.LEASED.value, worker=worker, token=token, beat=0)
+            .values(state=TicketState.LEASED.value, worker=worker, token=token, beat=0, seen=time.time())
             .returning(*_fields())
         )
         mine = sa.select(*_fields()).where(_columns.study == self.study, _columns.token == token)
@@ -187,19 +194,20 @@ class TicketTable:
 
     def note_progress(self, token: str, *, epoch: int, value: float | None) -> None:
         """Write down how far a leased ticket's training is, for people."""
-        self._hold(token, epoch=epoch, value=value)
+        self._hold(token, epoch=epoch, value=value, seen=time.time())
 
     def beat(self, token: str) -> None:
         """Show that the holder lives."""
-        self._hold(token, beat=_columns.beat + 1)
+        self._hold(token, beat=_columns.beat + 1, seen=time.time())
 
     def hand_back(self, token: str, *, seconds: float) -> None:
         """Give a leased ticket back on purpose, after seconds more of training."""
         self._hold(token, state=TicketState.HANDED_BACK.value, token=None, seconds=_columns.seconds + seconds)
 
-    def end(self, token: str, *, seconds: float) -> None:
-        """End a leased ticket, after seconds more of training; its trial has ended already."""
-        self._hold(token, state=TicketState.ENDED.value, token=None, seconds=_columns.seconds + seconds)
+    def end(self, token: str, *, seconds: float, outcome: str | None = None) -> None:
+        """End a leased ticket, after seconds more of training; its trial has ended already, with this outcome."""
+        ended = {"state": TicketState.ENDED.value, "token": None, "outcome": outcome}
+        self._hold(token, seconds=_columns.seconds + seconds, **ended)
 
     def expire(self, token: str, *, beat: int | None = None, n_takeovers: int = 1) -> bool:
         """Hand a dead holder's ticket back, given a beat only if it has not beaten since; returns whether it did."""

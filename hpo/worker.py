@@ -13,6 +13,7 @@ import threading
 import traceback
 import uuid
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -59,21 +60,19 @@ def work_in_process(settings: WorkerSettings, pipe: Connection) -> None:
 
 def work(settings: WorkerSettings, should_stop: Callable[[], bool]) -> int:
     """Claim and run trials; returns the exit code."""
-    shop = open_workshop(settings)
+    patiently = partial(insist, should_stop=should_stop, patience_seconds=settings.patience_seconds)
+    shop = patiently(lambda: open_workshop(settings))
     tickets = shop.stored.tickets(shop.store)
     keeper = LeaseKeeper(tickets, shop.study_dir / "leases", settings.lease_seconds)
+    first_bytes = 0
     try:
         while not should_stop():
             token = uuid.uuid4().hex
             keeper.hold(token)
-            ticket = insist(
-                lambda t=token: tickets.claim(settings.name, t),  # type: ignore[misc]
-                should_stop=should_stop,
-                patience_seconds=settings.patience_seconds,
-            )
+            ticket = patiently(lambda t=token: tickets.claim(settings.name, t))  # type: ignore[misc]
             if ticket is None:
                 keeper.release()
-                if insist(tickets.is_finished, should_stop=should_stop, patience_seconds=settings.patience_seconds):
+                if patiently(tickets.is_finished):
                     return 0
                 threading.Event().wait(IDLE_SECONDS)
                 continue
@@ -84,7 +83,9 @@ def work(settings: WorkerSettings, should_stop: Callable[[], bool]) -> int:
             finally:
                 keeper.release()
             gc.collect()  # models hold cycles; without this they pile up until Python feels like it
-            if resident_bytes() > settings.max_memory_bytes:
+            # Each new shape leaves about 10 MB of compiled code behind that TensorFlow never frees.
+            first_bytes = first_bytes or resident_bytes()
+            if resident_bytes() - first_bytes > settings.max_growth_bytes:
                 return REPLACE_ME
     finally:
         keeper.close()

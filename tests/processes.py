@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy
+from optuna.storages._rdb.models import BaseModel
 from toy import DEFINITION, FACTS, ToyStudy
 
 from hpo import study as studies
@@ -59,17 +61,24 @@ def _call(pipe: Any, barrier: Any, target: Callable[..., Any], index: int, argum
 
 
 def open_and_close(index: int, url: str) -> str:
+    """Open a database, taking long between looking which tables there are and making them."""
+
+    def dawdle(target: object, connection: object, *, tables: list[object], **named: object) -> None:
+        time.sleep(0.2 if tables else 0.0)
+
+    sqlalchemy.event.listen(BaseModel.metadata, "before_create", dawdle)
     store = open_store(url, create=True)
     store.close()
     return store.url
 
 
 def open_study(index: int, url: str, n_trials: int) -> str:
-    """Create the study or join it, as every command does; returns its key."""
+    """Create the study or join it, as every command does, taking long to find out which; returns its key."""
     store = open_store(url, create=True)
     with setup_lock(parse_url(url)):
         stored = studies.find(store, "toy")
         if stored is None:
+            time.sleep(0.3)
             stored = studies.create(store, "toy", DEFINITION, facts=FACTS, n_trials=n_trials)
         stored.tickets(store).grow(n_trials)
     store.close()

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from conftest import Postgres
 from processes import hear, hold_ticket, lock_file, lock_sqlite, start
 from toy import ToyStudy, wait_for
 
 from hpo.leases import BEATS_PER_LEASE, LATE, LeaseKeeper, Watch, expire_dead, is_dead
 from hpo.storage import open_store
-from hpo.tickets import Ticket, TicketState
+from hpo.tickets import Ticket, TicketState, TicketTable
 
 LEASE_SECONDS = 1.2
 BEAT_SECONDS = LEASE_SECONDS / BEATS_PER_LEASE
@@ -258,6 +259,27 @@ def test_read_only_database_expires_nobody(postgres: Postgres, tmp_path: Path) -
     wait_for(lambda: state_of(toy, 0) == TicketState.HANDED_BACK)  # the same keeper goes on
     keeper.close()
     toy.store.close()
+
+
+def test_beat_that_fails_now_and_then_expires_nobody(
+    sqlite_toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sqlite_toy.claim()  # and never a beat: as a holder who cannot write either
+    touch, n_calls = TicketTable.touch, []
+
+    def touch_every_other_time(table: TicketTable) -> None:
+        n_calls.append(1)
+        if len(n_calls) % 2:
+            raise sa.exc.OperationalError("UPDATE", {}, Exception("database is locked"))
+        touch(table)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TicketTable, "touch", touch_every_other_time)
+        keeper = LeaseKeeper(sqlite_toy.tickets, tmp_path / "leases", 0.6)
+        time.sleep(1.5)
+        assert state_of(sqlite_toy, 0) == TicketState.LEASED
+    wait_for(lambda: state_of(sqlite_toy, 0) == TicketState.HANDED_BACK)
+    keeper.close()
 
 
 def test_keeper_survives_a_runs_folder_that_cannot_be_read(

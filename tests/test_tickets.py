@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
+from conftest import Postgres
 from optuna.trial import TrialState
 from processes import claim_all, grow, together
 from toy import ToyStudy
@@ -183,6 +184,20 @@ def test_six_processes_claim_an_exact_budget(store: Store, database_url: str) ->
     tickets = table.read()
     assert {ticket.state for ticket in tickets} == {TicketState.ENDED}
     assert sum(ticket.takeovers for ticket in tickets) == 0
+
+
+def test_claim_does_not_wait_for_another_s(postgres: Postgres) -> None:
+    engine = sa.create_engine(postgres.new_database())
+    create_tables(engine)
+    table = TicketTable(engine=engine, study="crowd")
+    table.grow(2)
+    with engine.begin() as other:
+        other.exec_driver_sql("SELECT 1 FROM hpo_tickets WHERE number = 0 FOR UPDATE")
+        claimed = table.claim("w", "a")
+        assert claimed is not None
+        assert claimed.number == 1
+        assert table.claim("w", "b") is None, "locked is not the same as ended"
+    engine.dispose()
 
 
 def test_four_processes_grow_a_study_at_once(store: Store, database_url: str) -> None:
