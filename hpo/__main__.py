@@ -1,11 +1,14 @@
-"""The installed command: hpo run ..., and python -m hpo."""
+"""The installed command: hpo run ... is python -m hpo.run ..., and so on."""
 
-import typer
+from hpo.command import plain_app, run_command
+from hpo.run import run
+from hpo.status import status
+from hpo.study import app as study_app
 
-from hpo import run
-
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
-app.command("run")(run.run)
+app = plain_app(no_args_is_help=True)
+app.command("run")(run)
+app.command("status")(status)
+app.add_typer(study_app, name="study")
 
 
 @app.callback()
@@ -15,7 +18,7 @@ def hpo() -> None:
 
 def main() -> None:
     """Run the installed command."""
-    run.main(app)
+    run_command(app)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.results import TrialRow, find_baseline, group_parameter, rank
-from hpo.study import StoredStudy
+from hpo.stored import StoredStudy
 from hpo.tickets import Ticket, TicketState
 
 MIN_TRIALS_FOR_ESTIMATE = 3

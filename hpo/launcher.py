@@ -19,18 +19,18 @@ from typing import Any, Protocol
 
 from optuna.trial import TrialState
 
-from hpo import study as studies
+from hpo import stored as studies
 from hpo.catalog import fingerprint
 from hpo.display import Snapshot
 from hpo.errors import HpoError, TrialsFailingError, WorkersFailingError
 from hpo.leases import expire_dead
 from hpo.results import TrialRow, rank, read_rows
 from hpo.settings import REPLACE_ME, Plan, Wish, WorkerSettings
-from hpo.storage import TRANSIENT, Store, open_store
-from hpo.study import StoredStudy
-from hpo.tickets import Ticket, TicketState
+from hpo.storage import TRANSIENT, Store, explained, open_store, parse_url
+from hpo.stored import StoredStudy
+from hpo.tickets import Ticket, TicketState, check_schema
 
-LOOK_SECONDS = 0.25
+LOOK_SECONDS = 0.5
 STOP_SECONDS = 60.0  # a worker that has not handed back by then is killed; its trial falls back to its checkpoint
 N_FAILING_TRIALS = 3
 WORKER_BYTES = 1_500_000_000  # what a worker is counted with: TensorFlow, data and a few models
@@ -47,6 +47,7 @@ class Ending(Enum):
     TARGET = "the target is reached"
     INTERRUPTED = "interrupted"
     TERMINATED = "asked to stop"
+    PAUSED = "the study is paused"
     LEFT = "its workers have left"
 
 
@@ -115,21 +116,24 @@ def run_study(plan: Plan, view: View, signals: Signals) -> Outcome:
 
 
 def find_finished(wish: Wish) -> Outcome | None:
-    """Return the outcome of a study that needs no more work, without importing what trains; else None.
+    """Return the outcome of a study that needs no work now, without importing what trains; else None.
 
     Raises:
         HpoError: The database cannot be used, or the stored study is another one.
     """
     store = open_store(wish.url, create=True)
-    stored = studies.find(store, wish.file.name)
-    if stored is None or wish.is_new_generation:
-        return None
-    studies.check_same(stored, fingerprint(wish.file.path), None, wish.seed)
-    tickets = stored.tickets(store).read()
-    if count_ended(tickets) < len(tickets) or (wish.n_trials or 0) > len(tickets):
-        return None
-    rows = read_rows(store, stored)
-    return Outcome(ending=Ending.FINISHED, stored=stored, store=store, tickets=tickets, rows=rows)
+    with explained(parse_url(wish.url)):
+        check_schema(store.engine)
+        stored = studies.find(store, wish.file.name)
+        if stored is None or wish.is_new_generation:
+            return None
+        studies.check_same(stored, fingerprint(wish.file.path), None, wish.seed)
+        tickets = stored.tickets(store).read()
+        is_finished = count_ended(tickets) == len(tickets) >= (wish.n_trials or 0)
+        if not is_finished and not stored.is_paused(store):
+            return None
+        ending = Ending.FINISHED if is_finished else Ending.PAUSED
+        return Outcome(ending=ending, stored=stored, store=store, tickets=tickets, rows=read_rows(store, stored))
 
 
 def count_ended(tickets: Sequence[Ticket]) -> int:
@@ -198,7 +202,7 @@ class Launcher:
         self._error: HpoError | None = None
         self._last: tuple[list[Ticket], list[TrialRow]] = ([], [])
         self._began_seconds: float | None = None
-        self._note = ""
+        self._note, self._is_paused = "", False
 
     def run(self) -> Outcome:
         """Work until there is a reason to end."""
@@ -228,6 +232,8 @@ class Launcher:
             return Ending.FINISHED
         if self._signals.ending is not None:
             return self._signals.ending
+        if self._is_paused:
+            return Ending.PAUSED
         if self._is_target_reached(rows):
             return Ending.TARGET
         if self._plan.deadline_seconds is not None and time.monotonic() >= self._plan.deadline_seconds:
@@ -261,6 +267,7 @@ class Launcher:
             # Trials are read again only when something happened to a ticket.
             if tickets != self._last[0]:
                 self._last = tickets, read_rows(self._store, self._stored)
+            self._is_paused = self._stored.is_paused(self._store)
             self._note = ""
         except TRANSIENT:
             self._note = "the database is away; training goes on"

@@ -8,6 +8,8 @@ the process dies, however it dies.
 
 import contextlib
 import fcntl
+import functools
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -85,6 +87,8 @@ class LeaseKeeper:
         with contextlib.suppress(OSError):  # without the file, a death is noticed by the lease alone
             self._leases_dir.mkdir(parents=True, exist_ok=True)
             self._file = open(self._leases_dir / token, "w")  # noqa: SIM115 - held until release
+            self._file.write(kernel())
+            self._file.flush()
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._lost, self._has_beaten, self._token = False, False, token
 
@@ -148,10 +152,20 @@ def expire_dead(tickets: TicketTable, leases_dir: Path, *, n_takeovers: int = 1)
     return n_expired
 
 
+@functools.cache
+def kernel() -> str:
+    """Name the running kernel, which a machine's containers share: flock is only sure to work among its processes."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return socket.gethostname()
+
+
 def is_dead(path: Path) -> bool:
-    """Whether a lock file exists and nobody holds it."""
+    """Whether a lock file of this machine exists and nobody holds it; of another machine's, a lock tells nothing."""
     try:
         with open(path) as file:
+            if file.read() != kernel():
+                return False
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:  # held, or gone: its holder has released it
         return False

@@ -5,13 +5,13 @@ Runs in a process of its own, because it imports Keras and the study's own code.
 
 from collections.abc import Callable
 
-from hpo import study as studies
+from hpo import stored as studies
 from hpo.catalog import fingerprint, load_definition
 from hpo.datasets import load
 from hpo.events import write_experiment
 from hpo.settings import Wish
 from hpo.storage import open_store, parse_url, setup_lock
-from hpo.study import StoredStudy
+from hpo.stored import StoredStudy
 
 
 def open_study(wish: Wish, report: Callable[[str], None]) -> StoredStudy:
@@ -23,21 +23,21 @@ def open_study(wish: Wish, report: Callable[[str], None]) -> StoredStudy:
     definition = load_definition(wish.file)
     meaning = fingerprint(wish.file.path)
     store = open_store(wish.url, create=True)
+    # Before the lock: a download may take minutes. The fingerprint is the same for any seed.
+    data = load(
+        definition.dataset,
+        seed=definition.seed,
+        data_dir=wish.data_dir,
+        base_dir=wish.file.path.parent,
+        report=report,
+    ).fingerprint
     with setup_lock(parse_url(wish.url)):
         stored = studies.find(store, wish.file.name)
-        seed = stored.seed if stored is not None and not wish.is_new_generation else wish.seed
-        seed = definition.seed if seed is None else seed
-        data = load(
-            definition.dataset,
-            seed=seed,
-            data_dir=wish.data_dir,
-            base_dir=wish.file.path.parent,
-            report=report,
-        ).fingerprint
         if stored is not None and not wish.is_new_generation:
             studies.check_same(stored, meaning, data, wish.seed)
         else:
             name = wish.file.name if stored is None else studies.next_name(stored)
+            seed = definition.seed if wish.seed is None else wish.seed
             facts = {"seed": seed, "n_threads": wish.n_threads, "meaning": meaning, "data": data}
             n_trials = wish.n_trials or definition.n_trials
             stored = studies.create(store, name, definition, facts=facts, n_trials=n_trials)

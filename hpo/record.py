@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from hpo.errors import LeaseLostError, StorageError
 from hpo.sampling import Mirror
 from hpo.storage import TRANSIENT, Store, guarded
-from hpo.study import TICKET_ATTR, StoredStudy
+from hpo.stored import TICKET_ATTR, StoredStudy
 from hpo.tickets import Ticket, TicketTable
 
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.2, 5.0
@@ -47,7 +47,9 @@ def insist(call: Callable[[], T], *, should_stop: Callable[[], bool], patience_s
                 raise DatabaseAwayError(
                     "The database is away.", "Nothing is lost: run the same command when it is back."
                 ) from error
-            time.sleep(wait_seconds)
+            until_seconds = time.monotonic() + wait_seconds
+            while time.monotonic() < until_seconds and not should_stop():
+                time.sleep(0.1)
             wait_seconds = min(2 * wait_seconds, LAST_RETRY_SECONDS)
 
 

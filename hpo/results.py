@@ -9,7 +9,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.storage import Store
-from hpo.study import StoredStudy
+from hpo.stored import StoredStudy
 
 RESULT_ATTR, REASON_ATTR = "hpo:result", "hpo:reason"
 CHECKPOINT, MODEL = "checkpoint.npz", "model.keras"  # in a trial's folder

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from hpo.errors import HpoError
+from hpo.command import plain_app, run_command
 
 if TYPE_CHECKING:
     from hpo.launcher import Outcome
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STARTED_SECONDS = time.monotonic()
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = plain_app()
 
 
 def seconds_of(text: str) -> float:
@@ -167,6 +167,8 @@ def show(outcome: "Outcome", plan: "Plan", console: Console) -> None:
         lines = [f"{outcome.stored.name} is finished: all of its {n_trials} trials have ended."]
     else:
         lines[0] += f" Stopped: {outcome.ending.value}. The same command goes on."
+    if outcome.ending == Ending.PAUSED:
+        lines.append(f"Let it go on first: hpo study resume --study {outcome.stored.name}")
     if wish.n_trials is not None and wish.n_trials < n_trials:
         lines.append(f"--trials {wish.n_trials} changes nothing: the study already has {n_trials}.")
     for line in lines:
@@ -210,20 +212,5 @@ def describe(outcome: "Outcome") -> dict[str, object]:
     }
 
 
-def main(command: typer.Typer = app) -> None:
-    """Run a command line; every error a user can meet is one message and an exit code of its own."""
-    try:
-        command()
-    except HpoError as error:
-        print(f"error: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"       {error.hint}", file=sys.stderr)
-        sys.stderr.flush()
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(app)

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.definition import StudyDefinition, draw, seed_of
 from hpo.storage import Store
-from hpo.study import TICKET_ATTR, StoredStudy
+from hpo.stored import TICKET_ATTR, StoredStudy
 
 
 class Mirror:

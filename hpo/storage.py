@@ -23,8 +23,10 @@ from hpo.errors import StorageError
 # What a database that is away for a while raises, through Optuna or past it.
 TRANSIENT = (StorageInternalError, sa.exc.SQLAlchemyError)
 
-SQLITE_BUSY_SECONDS = 20.0
+SQLITE_BUSY_SECONDS = 5.0  # callers try again; a worker told to stop must not wait longer
 CONNECT_SECONDS = 5
+# A network that swallows packets is noticed within half a minute instead of after many.
+ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 SETUP_LOCK = 0x68706F  # "hpo": the key of PostgreSQL's advisory lock
 
 _guard = threading.local()
@@ -116,9 +118,9 @@ def open_store(text: str, *, create: bool) -> Store:
         {"connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
         if sqlite
         # Optuna sets pool_pre_ping for MySQL only; without it a restarted server fails the next statement.
-        else {"connect_args": {"connect_timeout": CONNECT_SECONDS, "keepalives_idle": 30}, "pool_pre_ping": True}
+        else {"connect_args": {"connect_timeout": CONNECT_SECONDS, **ALIVE}, "pool_pre_ping": True}
     )
-    with explained(url), setup_lock(url):
+    with explained(url), setup_lock(url) if create else contextlib.nullcontext():
         rdb = RDBStorage(
             url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
             engine_kwargs=arguments,

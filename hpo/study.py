@@ -1,224 +1,158 @@
-"""The study as the database holds it: created once, joined by everyone whose definition means the same.
+"""Act on a stored study: python -m hpo.study pause | resume | add | export | delete."""
 
-An Optuna study named like its file, or NAME@2, NAME@3 ... for later generations of an edited file. What readers need
-is in its user attribute "hpo:study", so that nobody has to import a study's file to show results. Call create, join and
-extend under storage.setup_lock.
-"""
+import csv
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import re
-import uuid
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from typing import Any
+import typer
 
-import optuna
-from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
-from optuna.trial import TrialState, create_trial
+from hpo.command import plain_app, run_command
+from hpo.errors import StudyFileError
 
-from hpo.definition import StudyDefinition, draw, place_baseline
-from hpo.errors import StudyMismatchError
-from hpo.storage import Store
-from hpo.tickets import TicketTable, create_tables
+if TYPE_CHECKING:
+    from hpo.storage import Store
+    from hpo.stored import StoredStudy
 
-KEY_ATTR, STUDY_ATTR, TICKET_ATTR = "hpo:key", "hpo:study", "hpo:ticket"
-LIBRARIES = {"tensorflow": 2, "keras": 2, "optuna": 1}  # how many parts of the version must agree
+app = plain_app(no_args_is_help=True)
 
-
-@dataclass(frozen=True, kw_only=True)
-class StoredStudy:
-    """What the database knows of a study.
-
-    Attributes:
-        name: Optuna's name, with the generation.
-        study_id: Optuna's id.
-        key: Random, the tickets' own name of the study.
-        metric: See StudyDefinition.
-        direction: See StudyDefinition.
-        seed: The one it was created with.
-        n_threads: Threads of each worker; the bits of a result depend on it.
-        baseline: Its values by parameter name, or None.
-        meaning: Hashes of what changes a trial's meaning, by field; see hpo.catalog.fingerprint.
-        libraries: Versions, as far as they must agree.
-        data: Fingerprint of the data.
-    """
-
-    name: str
-    study_id: int
-    key: str
-    metric: str
-    direction: str
-    seed: int
-    n_threads: int
-    baseline: dict[str, Any] | None
-    meaning: dict[str, str]
-    libraries: dict[str, str]
-    data: str
-
-    @property
-    def is_maximized(self) -> bool:
-        """Whether higher values are better."""
-        return self.direction == "maximize"
-
-    @property
-    def optuna_direction(self) -> StudyDirection:
-        """As Optuna names it."""
-        return StudyDirection.MAXIMIZE if self.is_maximized else StudyDirection.MINIMIZE
-
-    def tickets(self, store: Store) -> TicketTable:
-        """Return this study's tickets."""
-        return TicketTable(engine=store.engine, study=self.key)
+Name = Annotated[str, typer.Option("--study", envvar="HPO_STUDY", help="NAME for its latest generation, or NAME@2.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(envvar="HPO_STORAGE", metavar="URL", help="Database. Default: a SQLite file in the runs folder."),
+]
+RunsDir = Annotated[Path, typer.Option(envvar="HPO_RUNS_DIR", help="Logs, checkpoints, models, the SQLite file.")]
+StudiesDir = Annotated[Path, typer.Option(envvar="HPO_STUDIES_DIR", help="Your study files.")]
 
 
-def libraries() -> dict[str, str]:
-    """Return the installed versions, as far as they must agree between the workers of a study."""
-    return {name: ".".join(version(name).split(".")[:n_parts]) for name, n_parts in LIBRARIES.items()}
+@app.callback()
+def study() -> None:
+    """Act on a stored study."""
 
 
-def find(store: Store, name: str) -> StoredStudy | None:
-    """Return the latest generation of a study; None where there is none, or its creation never finished."""
-    found = [study for study in read_all(store) if re.fullmatch(re.escape(name) + r"(@\d+)?", study.name)]
-    return max(found, key=lambda study: generation(study.name), default=None)
+@app.command()
+def pause(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs")) -> None:
+    """Have all workers of the study, wherever they run, hand back their trials and leave."""
+    store, stored = find(study, storage, runs_dir)
+    stored.set_paused(store, is_paused=True)
+    print(f"{stored.name} is paused: its workers hand back within seconds. Go on: hpo study resume --study {study}")
 
 
-def read_all(store: Store) -> list[StoredStudy]:
-    """Return all studies that hpo made."""
-    return [
-        StoredStudy(name=study.study_name, study_id=study._study_id, **study.user_attrs[STUDY_ATTR])
-        for study in store.optuna.get_all_studies()
-        if STUDY_ATTR in study.user_attrs
-    ]
+@app.command()
+def resume(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs")) -> None:
+    """Let a paused study go on; starts no workers."""
+    store, stored = find(study, storage, runs_dir)
+    stored.set_paused(store, is_paused=False)
+    print(f"{stored.name} may go on: hpo run --study {stored.name.partition('@')[0]}")
 
 
-def generation(name: str) -> int:
-    """Return 1 for NAME, k for NAME@k."""
-    return int(name.rpartition("@")[2]) if "@" in name else 1
+@app.command()
+def add(
+    study: Name,
+    values: Annotated[str, typer.Argument(help='Parameters by name, as JSON: {"optimizer": "adam", ...}')],
+    storage: Storage = None,
+    runs_dir: RunsDir = Path("runs"),
+    studies_dir: StudiesDir = Path("studies"),
+) -> None:
+    """Add one trial with parameters of your own; it is run next and extends the budget by one."""
+    from hpo.catalog import find_study, fingerprint, load_definition
+    from hpo.definition import place
+    from hpo.parameters import ParameterError
+    from hpo.storage import parse_url, setup_lock
+    from hpo.stored import add_trial, check_same
 
-
-def differences(stored: StoredStudy, meaning: Mapping[str, str], data: str | None) -> list[str]:
-    """Name what differs between a stored study and what a worker would run; data None leaves the data out."""
-    fields = dict.fromkeys([*stored.meaning, *meaning])  # one that only one side has differs, too
-    found = [f"its {field}" for field in fields if meaning.get(field) != stored.meaning.get(field)]
-    installed = libraries()
-    found += [
-        f"{name} ({installed[name]} here, {kept} there)"
-        for name, kept in stored.libraries.items()
-        if installed.get(name) != kept
-    ]
-    if data is not None and data != stored.data:
-        found.append(f"the data ({data[:12]} here, {stored.data[:12]} there)")
-    return found
-
-
-def check_same(stored: StoredStudy, meaning: Mapping[str, str], data: str | None, seed: int | None) -> None:
-    """Refuse to mix trials of different meaning.
-
-    Raises:
-        StudyMismatchError: Definition, libraries, data or an asked-for seed differ; the message names what.
-    """
-    found = differences(stored, meaning, data)
-    if found:
-        raise StudyMismatchError(
-            f'The study "{stored.name}" in the database was made with another version of {", ".join(found)}.',
-            "Undo the change, or open a new generation of the study beside the old one: --new-generation.",
-        )
-    if seed is not None and seed != stored.seed:
-        raise StudyMismatchError(
-            f'The study "{stored.name}" has the seed {stored.seed}; {seed} was asked for.',
-            "Leave --seed out to go on with it, or open a new generation: --new-generation.",
-        )
-
-
-def create(
-    store: Store,
-    name: str,
-    definition: StudyDefinition,
-    *,
-    facts: Mapping[str, Any],
-    n_trials: int,
-) -> StoredStudy:
-    """Create a study with its baseline as trial 0 and its tickets.
-
-    A creation that a kill cut short is swept away and done again.
-
-    Args:
-        store: Where.
-        name: Optuna's name, with the generation.
-        definition: What the file declares.
-        facts: The fields seed, n_threads, meaning and data of StoredStudy.
-        n_trials: The budget.
-
-    Raises:
-        StudyMismatchError: Somebody else's study has this name.
-    """
-    baseline = place_baseline(definition)
-    storage = store.optuna
-    _sweep(storage, name)
-    direction = StudyDirection.MAXIMIZE if definition.direction == "maximize" else StudyDirection.MINIMIZE
-    study_id = storage.create_new_study([direction], name)
-    key = uuid.uuid4().hex
-    storage.set_study_user_attr(study_id, KEY_ATTR, key)
-    stored = StoredStudy(
-        name=name,
-        study_id=study_id,
-        key=key,
-        metric=definition.metric,
-        direction=definition.direction,
-        baseline=None if baseline is None else baseline.params,
-        libraries=libraries(),
-        **facts,
-    )
-    tickets = stored.tickets(store)
-    create_tables(store.engine)
-    tickets.grow(n_trials)
-    if baseline is not None:
-        waiting = create_trial(
-            state=TrialState.WAITING,
-            params=baseline.params,
-            distributions=baseline.distributions,
-            user_attrs={TICKET_ATTR: 0},
-        )
-        trial_id = storage.create_new_trial(study_id, waiting)
-        tickets.put_back(0, trial_id=trial_id, epochs=baseline.parameters.training.epochs)
-    values = asdict(stored)
-    del values["name"], values["study_id"]
-    storage.set_study_user_attr(study_id, STUDY_ATTR, values)
-    return stored
-
-
-def _sweep(storage: BaseStorage, name: str) -> None:
+    store, stored = find(study, storage, runs_dir)
+    file = find_study(stored.name.partition("@")[0], studies_dir)
+    check_same(stored, fingerprint(file.path), None, None)
     try:
-        study_id = storage.get_study_id_from_name(name)
-    except KeyError:
-        return
-    attrs = storage.get_study_user_attrs(study_id)
-    if STUDY_ATTR in attrs:
-        raise StudyMismatchError(f'The database already holds a study "{name}".', "Join it, or name another.")
-    if KEY_ATTR not in attrs and (attrs or storage.get_all_trials(study_id)):
-        raise StudyMismatchError(
-            f'The database already holds a study "{name}" that hpo did not make.',
-            "Rename the study's file, or use another --storage.",
-        )
-    storage.delete_study(study_id)
+        chosen = json.loads(values)
+        if not isinstance(chosen, dict):
+            raise ParameterError("the parameters must be a JSON object")
+        draw = place(load_definition(file), chosen)
+        unknown = sorted(set(chosen) - set(draw.params))
+        if unknown:
+            raise ParameterError(f"this configuration has no {', '.join(unknown)}; it has {', '.join(draw.params)}")
+    except json.JSONDecodeError as error:
+        raise typer.BadParameter(f"not JSON: {error}", param_hint="VALUES") from error
+    except ParameterError as error:
+        raise typer.BadParameter(str(error), param_hint="VALUES") from error
+    with setup_lock(parse_url(url_of(storage, runs_dir))):
+        number, n_trials = add_trial(store, stored, draw)
+    print(f"{stored.name}: trial {number} is run next; the budget is {n_trials} trials now.")
 
 
-def next_name(stored: StoredStudy) -> str:
-    """Return the name of the generation after this one."""
-    return f"{stored.name.partition('@')[0]}@{generation(stored.name) + 1}"
+@app.command()
+def export(
+    study: Name,
+    output: Annotated[Path | None, typer.Option(help="A file. Default: standard output.")] = None,
+    storage: Storage = None,
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Write the study's trials as CSV."""
+    from hpo.results import read_rows
+
+    store, stored = find(study, storage, runs_dir)
+    rows = read_rows(store, stored)
+    names = list(dict.fromkeys(name for row in rows for name in row.params))
+    header = ["trial", "state", stored.metric, "best_epoch", "seconds", "diverged", "reason", *names]
+    with open(output, "w", newline="") if output else sys.stdout as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        for row in rows:
+            known = [row.number, row.state.name, row.value, row.best_epoch, row.seconds, row.is_diverged, row.reason]
+            writer.writerow([*known, *(row.params.get(name) for name in names)])
 
 
-def space_of(definition: StudyDefinition) -> dict[str, tuple[object, ...]]:
-    """Return each parameter's choices, or the two ends of its range, for tables of parameters.
+@app.command()
+def delete(
+    study: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    storage: Storage = None,
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Delete the study, its trials and its runs folder."""
+    store, stored = find(study, storage, runs_dir)
+    tickets, study_dir = stored.tickets(store), runs_dir / stored.name
+    if not yes:
+        typer.confirm(f"Delete {stored.name} with {tickets.count()} trials, and {study_dir}?", abort=True)
+    # First the tickets: from then on a live worker's token is worth nothing, and it writes nothing more.
+    tickets.delete()
+    store.optuna.delete_study(stored.study_id)
+    shutil.rmtree(study_dir, ignore_errors=True)
+    print(f"{stored.name} is deleted.")
 
-    A space with conditions is asked often enough to see its branches.
+
+def url_of(storage: str | None, runs_dir: Path) -> str:
+    """Return the database's URL."""
+    from hpo.storage import default_url
+
+    return storage or default_url(runs_dir)
+
+
+def find(name: str, storage: str | None, runs_dir: Path) -> "tuple[Store, StoredStudy]":
+    """Open the database and find the study.
+
+    Raises:
+        HpoError: There is no such database, or no such study.
     """
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    seen: dict[str, tuple[object, ...]] = {}
-    for _ in range(50):
-        trial = study.ask()
-        draw(definition, trial)
-        for name, distribution in trial.distributions.items():
-            ends = getattr(distribution, "choices", None)
-            seen[name] = ends or (getattr(distribution, "low", None), getattr(distribution, "high", None))
-    return seen
+    from hpo.storage import explained, open_store, parse_url
+    from hpo.stored import find as find_stored
+    from hpo.stored import read_all
+    from hpo.tickets import check_schema
+
+    url = url_of(storage, runs_dir)
+    store = open_store(url, create=False)
+    with explained(parse_url(url)):
+        check_schema(store.engine)
+        exact = next((stored for stored in read_all(store) if stored.name == name and "@" in name), None)
+        stored = exact or find_stored(store, name)
+        if stored is None:
+            names = ", ".join(one.name for one in read_all(store)) or "none"
+            raise StudyFileError(f'There is no study "{name}" in {store.url} (found: {names}).', "Run it first.")
+    return store, stored
+
+
+if __name__ == "__main__":
+    run_command(app)

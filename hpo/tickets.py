@@ -99,16 +99,28 @@ def create_tables(engine: sa.Engine) -> None:
     Raises:
         StorageError: The tables are of another version of hpo.
     """
-    _metadata.create_all(engine)
-    with engine.begin() as connection:
-        found = connection.scalar(sa.select(_version.c.version))
-        if found is None:
+    if not check_schema(engine):
+        _metadata.create_all(engine)
+        with engine.begin() as connection:
             connection.execute(sa.insert(_version).values(version=SCHEMA_VERSION))
-        elif found != SCHEMA_VERSION:
-            raise StorageError(
-                f"This database's hpo tables have version {found}; this hpo reads version {SCHEMA_VERSION}.",
-                "Use the hpo that made them, or another database.",
-            )
+
+
+def check_schema(engine: sa.Engine) -> bool:
+    """Return whether the tables are there.
+
+    Raises:
+        StorageError: They are of another version of hpo.
+    """
+    if not sa.inspect(engine).has_table(_version.name):
+        return False
+    with engine.connect() as connection:
+        found = connection.scalar(sa.select(_version.c.version))
+    if found not in (None, SCHEMA_VERSION):
+        raise StorageError(
+            f"This database's hpo tables have version {found}; this hpo reads version {SCHEMA_VERSION}.",
+            "Use the hpo that made them, or another database.",
+        )
+    return found is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,16 +189,16 @@ class TicketTable:
             row = connection.execute(mine).one_or_none() or connection.execute(query).one_or_none()
         return None if row is None else _ticket(row)
 
-    def put_back(self, number: int, *, trial_id: int, epochs: int) -> None:
-        """Make a free ticket stand for a trial that was stored ahead of it, to be run next."""
-        query = (
-            sa.update(_tickets)
-            .where(_columns.study == self.study, _columns.number == number)
-            .where(_columns.state == TicketState.FREE.value)
-            .values(state=TicketState.HANDED_BACK.value, trial_id=trial_id, epochs=epochs)
-        )
+    def add(self, number: int, *, trial_id: int, epochs: int) -> None:
+        """Add a ticket for a trial that was stored ahead of it, to be run next. Call under storage.setup_lock."""
+        row = {"study": self.study, "number": number, "state": TicketState.HANDED_BACK.value}
         with self.engine.begin() as connection:
-            connection.execute(query)
+            connection.execute(sa.insert(_tickets).values(**row, trial_id=trial_id, epochs=epochs))
+
+    def delete(self) -> None:
+        """Delete all tickets; their holders write nothing from then on."""
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(_tickets).where(_columns.study == self.study))
 
     def note_trial(self, token: str, *, trial_id: int, epochs: int) -> None:
         """Write down which trial a leased ticket stands for."""

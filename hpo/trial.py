@@ -19,7 +19,7 @@ from hpo.record import TrialRecord
 from hpo.results import CHECKPOINT, MODEL, REASON_ATTR, RESULT_ATTR, rank, read_rows, trial_dir
 from hpo.sampling import Mirror
 from hpo.storage import TRANSIENT, Store
-from hpo.study import StoredStudy
+from hpo.stored import StoredStudy
 from hpo.tickets import Ticket
 from hpo.training import Task, TrainingResult, train
 
@@ -135,7 +135,7 @@ class _Run:
         # Without a checkpoint a trial starts over; what was decided after an epoch is not decided again.
         if epoch >= self._parameters.training.epochs or epoch <= self._n_recorded:
             return True
-        # The pruner is asked about the baseline too, to know its rungs, but what everything is measured against ends whole.
+        # The pruner is asked about the baseline too, to know its rungs; but what all is measured against ends whole.
         is_baseline = self._ticket.number == 0 and self._shop.stored.baseline is not None
         self._is_pruned = self._record.should_prune(epoch) and not is_baseline
         return not self._is_pruned

@@ -20,7 +20,7 @@ from pathlib import Path
 import optuna
 import tensorflow as tf
 
-from hpo import study as studies
+from hpo import stored as studies
 from hpo.catalog import fingerprint, load_definition
 from hpo.datasets import load
 from hpo.engine import Engine

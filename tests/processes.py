@@ -15,7 +15,7 @@ import sqlalchemy
 from optuna.storages._rdb.models import BaseModel
 from toy import DEFINITION, FACTS, ToyStudy
 
-from hpo import study as studies
+from hpo import stored as studies
 from hpo.leases import LeaseKeeper
 from hpo.storage import open_store, parse_url, setup_lock
 from hpo.tickets import TicketTable
@@ -130,15 +130,15 @@ def hold_ticket(pipe: Any, url: str, key: str, leases_dir: Path, lease_seconds: 
 def begin_creation(pipe: Any, url: str, last_step: str) -> None:
     """Create a study, but stop for ever after the storage call named last_step; to be killed there."""
     store = open_store(url, create=True)
-    create, put_back = getattr(store.optuna, last_step, None), TicketTable.put_back
+    create, add = getattr(store.optuna, last_step, None), TicketTable.add
 
     def stop(*arguments: Any, **named: Any) -> Any:
-        (create or put_back)(*arguments, **named)
+        (create or add)(*arguments, **named)
         pipe.send("there")
         time.sleep(LIMIT_SECONDS)
 
     if create is None:
-        TicketTable.put_back = stop  # type: ignore[method-assign]
+        TicketTable.add = stop  # type: ignore[method-assign]
     else:
         setattr(store.optuna, last_step, stop)
     with setup_lock(parse_url(url)):

@@ -23,7 +23,7 @@ from hpo.display import (
     summary,
 )
 from hpo.results import TrialRow
-from hpo.study import StoredStudy
+from hpo.stored import StoredStudy
 from hpo.tickets import Ticket, TicketState
 
 

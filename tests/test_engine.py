@@ -1,94 +1,30 @@
-"""The training engine against plain Keras, and against itself: reused, chunked, resumed, elsewhere."""
+"""The training engine against itself: reused, chunked, resumed, elsewhere; under Keras callbacks; what it refuses."""
 
 import gc
-import math
-import warnings
 import weakref
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_training import (
+    N_CLASSES,
+    N_TRAIN,
+    OPTIMIZERS,
+    SHAPE,
+    SMALL,
+    assert_same,
+    fit,
+    make_dataset,
+    noisy,
+    parameters_of,
+)
 
-from hpo.datasets import Dataset
-from hpo.engine import Engine, EpochModel, resident, restore_state, row_order, state
+from hpo.engine import Engine, resident, restore_state, state
+from hpo.epoch import row_order
 from hpo.errors import TrialError
 from hpo.models import mlp
-from hpo.parameters import MLPParameters, Parameters, TrainingParameters
-
-N_TRAIN, N_VAL, N_CLASSES = 200, 53, 4
-SHAPE = (5, 4, 3)
-SMALL = MLPParameters(width=8, n_layers=2)
-
-
-def make_dataset(*, floats: bool = False) -> Dataset:
-    rng = np.random.default_rng(0)
-    n_rows = N_TRAIN + N_VAL
-    labels = rng.integers(0, N_CLASSES, n_rows).astype(np.int32)
-    images = (rng.integers(0, 120, (n_rows, *SHAPE)) + 40 * labels[:, None, None, None] % 120).astype(np.uint8)
-    rows = rng.permutation(n_rows).astype(np.int32)
-    x = images.astype(np.float32) / 100 if floats else images
-    return Dataset(
-        name="toy",
-        x=x,
-        y=labels,
-        train_rows=rows[:N_TRAIN],
-        val_rows=rows[N_TRAIN:],
-        n_classes=N_CLASSES,
-        fingerprint="toy",
-    )
-
-
-def parameters_of(
-    optimizer: str = "adam", *, batch_size: int = 16, rate: float = 0.01, momentum: float | None = None, model=SMALL
-) -> Parameters:
-    training = TrainingParameters(
-        optimizer=optimizer, learning_rate=rate, batch_size=batch_size, epochs=2, momentum=momentum
-    )
-    return Parameters(training=training, model=model)
-
-
-def fit(
-    model: EpochModel, seed: int = 3, epochs: int = 2, first_epoch: int = 0, callbacks=()
-) -> dict[str, list[float]]:
-    history = model.fit(
-        model.row_chunks(seed, first_epoch, epochs),
-        epochs=epochs,
-        initial_epoch=first_epoch,
-        steps_per_epoch=model.n_chunks,
-        callbacks=list(callbacks),
-        shuffle=False,
-        verbose=0,
-    )
-    return history.history
-
-
-def noisy(parameters, input_shape, n_classes) -> keras.Model:
-    layers = keras.layers
-    return keras.Sequential(
-        [
-            keras.Input(input_shape),
-            layers.RandomFlip("horizontal"),
-            layers.Flatten(),
-            layers.Dense(8, activation="relu", kernel_regularizer="l2"),
-            layers.BatchNormalization(),
-            layers.Dropout(0.3),
-            layers.Dense(n_classes, activation="softmax"),
-        ]
-    )
-
-
-def assert_same(first: list[np.ndarray], second: list[np.ndarray]) -> None:
-    for one, other in zip(first, second, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-OPTIMIZERS = {
-    "adam": (parameters_of("adam"), lambda: keras.optimizers.Adam(0.01)),
-    "sgd": (parameters_of("sgd"), lambda: keras.optimizers.SGD(0.01)),
-    "momentum": (parameters_of("sgd", momentum=0.9), lambda: keras.optimizers.SGD(0.01, momentum=0.9)),
-    "rmsprop": (parameters_of("rmsprop"), lambda: keras.optimizers.RMSprop(0.01)),
-}
+from hpo.parameters import MLPParameters
 
 
 @pytest.fixture(scope="module")
@@ -101,74 +37,11 @@ def noisy_engine() -> Engine:
     return Engine(make_dataset(), noisy)
 
 
-def regularised(parameters, input_shape, n_classes) -> keras.Model:
-    layers = keras.layers
-    dense = layers.Dense(8, activation="tanh", kernel_regularizer=keras.regularizers.L2(0.1))
-    return keras.Sequential(
-        [keras.Input(input_shape), layers.Flatten(), dense, layers.Dense(n_classes), layers.Softmax()]
-    )
-
-
-def convolutional(parameters, input_shape, n_classes) -> keras.Model:
-    layers = keras.layers
-    features = [layers.Conv2D(4, 2, activation="relu"), layers.MaxPooling2D(2), layers.Flatten()]
-    return keras.Sequential([keras.Input(input_shape), *features, layers.Dense(n_classes, activation="softmax")])
-
-
-@pytest.mark.parametrize(
-    ("name", "floats", "build"),
-    [
-        *((name, False, mlp) for name in OPTIMIZERS),
-        ("adam", True, mlp),
-        ("adam", False, regularised),
-        ("adam", False, convolutional),
-    ],
-)
-def test_an_epoch_equals_keras_train_on_batch(name, floats, build):
-    dataset = make_dataset(floats=floats)
-    parameters, keras_optimizer = OPTIMIZERS[name]
-    model = Engine(dataset, build).model(parameters, seed=5)
-    plain = build(SMALL, SHAPE, N_CLASSES)
-    plain.set_weights(model.get_weights())
-    plain.compile(
-        optimizer=keras_optimizer(),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-        jit_compile=False,
-    )
-    images = dataset.x if floats else dataset.x / np.float32(255)
-    logs = [
-        plain.train_on_batch(images[rows], dataset.y[rows], return_dict=True)
-        for rows in row_order(3, 0, dataset.train_rows, 16)
-    ]
-    history = fit(model, seed=3, epochs=1)
-
-    for ours, theirs in zip(model.get_weights(), plain.get_weights(), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=2e-5)
-    for metric in ("loss", "accuracy"):
-        assert history[metric][0] == pytest.approx(np.mean([each[metric] for each in logs]), rel=1e-4)
-    wanted = plain.evaluate(images[dataset.val_rows], dataset.y[dataset.val_rows], verbose=0, return_dict=True)
-    assert history["val_loss"][0] == pytest.approx(wanted["loss"], rel=1e-4)
-    assert history["val_accuracy"][0] == pytest.approx(wanted["accuracy"])
-
-
-def test_validation_in_several_batches_counts_every_row_once(monkeypatch):
-    monkeypatch.setattr("hpo.engine.VAL_BATCH_SIZE", 20)
-    dataset = make_dataset()
-    model = Engine(dataset, mlp).model(parameters_of(), seed=5)
-    history = fit(model, epochs=1)
-    model.inner.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    images = dataset.x[dataset.val_rows] / np.float32(255)
-    wanted = model.inner.evaluate(images, dataset.y[dataset.val_rows], verbose=0, return_dict=True)
-    assert history["val_loss"][0] == pytest.approx(wanted["loss"], rel=1e-4)
-    assert history["val_accuracy"][0] == pytest.approx(wanted["accuracy"])
-
-
 def test_chunks_change_nothing(noisy_engine, monkeypatch):
     whole = noisy_engine.model(parameters_of(), seed=1)
     assert whole.n_chunks == 1
     logs, weights = fit(whole), state(whole)
-    monkeypatch.setattr("hpo.engine.CALL_COST", 2e6)
+    monkeypatch.setattr("hpo.costs.CALL_COST", 2e6)
     chunked = Engine(make_dataset(), noisy).model(parameters_of(), seed=1)
     assert chunked.n_chunks > 1
     assert fit(chunked) == logs
@@ -176,7 +49,7 @@ def test_chunks_change_nothing(noisy_engine, monkeypatch):
 
 
 def test_a_short_last_chunk_is_filled_up(monkeypatch):
-    monkeypatch.setattr("hpo.engine.CALL_COST", 3.5e6)
+    monkeypatch.setattr("hpo.costs.CALL_COST", 3.5e6)
     model = Engine(make_dataset(), mlp).model(parameters_of(batch_size=18), seed=1)  # 11 steps
     assert model.n_chunks > 1
     chunks = [model.rows(3, 0, chunk) for chunk in range(model.n_chunks)]
@@ -280,6 +153,46 @@ def test_early_stopping_restores_the_best_epochs_weights(toy):
     assert_same(model.get_weights(), kept[int(np.argmin(history["val_loss"]))])
 
 
+@pytest.mark.parametrize("metric", ["loss", "accuracy", "val_loss", "val_accuracy"])
+def test_keras_callbacks_know_the_direction_of_each_metric(toy, tmp_path, metric):
+    model = toy.model(parameters_of(), seed=1)
+    plain = mlp(SMALL, SHAPE, N_CLASSES)
+    plain.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    plain.fit(np.zeros((1, *SHAPE)), np.zeros(1), verbose=0)
+    for make in (
+        keras.callbacks.EarlyStopping,
+        keras.callbacks.ReduceLROnPlateau,
+        lambda monitor: keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor, save_best_only=True),
+    ):
+        better = []
+        for each in (model, plain):
+            callback = make(monitor=metric)
+            callback.set_model(each)
+            callback.on_train_begin()
+            callback.on_epoch_end(0, {metric: 0.5})
+            better.append(callback._is_improvement(0.6, 0.5))
+        assert better == [metric.endswith("accuracy")] * 2
+
+
+def test_early_stopping_on_accuracy_keeps_the_highest(toy):
+    model = toy.model(parameters_of(rate=0.3), seed=1)
+    kept: list[list[np.ndarray]] = []
+    keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: kept.append(model.get_weights()))
+    stop = keras.callbacks.EarlyStopping("val_accuracy", patience=2, restore_best_weights=True)
+    history = fit(model, epochs=60, callbacks=[keep, stop])
+    assert len(history["val_accuracy"]) < 60
+    assert_same(model.get_weights(), kept[int(np.argmax(history["val_accuracy"]))])
+
+
+def test_logs_are_the_train_steps_even_where_an_epoch_ends_early(monkeypatch):
+    monkeypatch.setattr("hpo.costs.CALL_COST", 2e6)
+    model = Engine(make_dataset(), mlp).model(parameters_of(), seed=1)
+    assert model.n_chunks > 1
+    history = model.fit(model.row_chunks(1, 0, 1), steps_per_epoch=1, shuffle=False, verbose=0).history
+    assert set(history) == {"loss", "accuracy"}
+    assert history["loss"][0] > 0
+
+
 def test_a_learning_rate_schedule_reaches_the_compiled_call(toy):
     model = toy.model(parameters_of("sgd"), seed=1)
     start = model.get_weights()
@@ -299,57 +212,12 @@ def test_the_stock_tensorboard_callback_writes_both_curves(toy, tmp_path):
         assert found == pytest.approx(history[metric])
 
 
-def test_what_xla_cannot_compile_trains_without_it_and_says_so():
-    def turning(parameters, input_shape, n_classes) -> keras.Model:
-        layers = keras.layers
-        return keras.Sequential(
-            [
-                keras.Input(input_shape),
-                layers.RandomRotation(0.1),
-                layers.Flatten(),
-                layers.Dense(n_classes, activation="softmax"),
-            ]
-        )
-
-    engine = Engine(make_dataset(), turning)
-    with pytest.warns(UserWarning, match="without XLA"):
-        first = fit(engine.model(parameters_of(), seed=1))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert fit(engine.model(parameters_of(), seed=1)) == first
-
-
 def test_a_batch_larger_than_the_data_is_one_step_with_all_rows(toy):
     order = row_order(1, 0, make_dataset().train_rows, 1000)
     assert order.shape == (1, N_TRAIN)
     model = toy.model(parameters_of(batch_size=1000), seed=1)
     fit(model, epochs=2)
     assert int(model.optimizer.iterations) == 2
-
-
-def test_row_order_depends_on_seed_and_epoch_only():
-    rows = make_dataset().train_rows
-    order = row_order(1, 2, rows, 16)
-    assert order.shape == (12, 16)
-    assert order.dtype == np.int32
-    assert len(set(order.ravel().tolist()) & set(rows.tolist())) == 12 * 16
-    np.testing.assert_array_equal(order, row_order(1, 2, rows, 16))
-    assert (order != row_order(1, 3, rows, 16)).any()
-    assert (order != row_order(2, 2, rows, 16)).any()
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_weight_that_is_not_finite_gives_a_loss_that_is_not_finite(toy, value):
-    model = toy.model(parameters_of(), seed=1)
-    weights = model.get_weights()
-    weights[0][3, 2] = value
-    model.set_weights(weights)
-    assert not math.isfinite(fit(model, epochs=1)["loss"][0])
-
-
-def test_a_huge_learning_rate_diverges_visibly(toy):
-    model = toy.model(parameters_of("sgd", rate=1e38), seed=1)
-    assert not math.isfinite(fit(model, epochs=1)["loss"][0])
 
 
 def two_inputs(parameters, input_shape, n_classes) -> keras.Model:

@@ -18,7 +18,7 @@ from hpo.errors import LeaseLostError
 from hpo.leases import expire_dead
 from hpo.record import DatabaseAwayError, TrialRecord, insist
 from hpo.storage import open_store
-from hpo.study import TICKET_ATTR
+from hpo.stored import TICKET_ATTR
 from hpo.tickets import TicketState
 
 

@@ -58,7 +58,7 @@ STUDY = StudyDefinition(
     ),
 )
 '''
-SLOW_MODEL = '''class Slow(keras.layers.Layer):
+SLOW_MODEL = """class Slow(keras.layers.Layer):
         def call(self, x):
             import tensorflow as tf
             import time
@@ -73,7 +73,7 @@ SLOW_MODEL = '''class Slow(keras.layers.Layer):
 
     inputs = keras.Input(input_shape)
     outputs = keras.layers.Dense(n_classes, activation="softmax")(Slow()(inputs))
-    return keras.Model(inputs, outputs)'''
+    return keras.Model(inputs, outputs)"""
 
 
 class Project:

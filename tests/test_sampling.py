@@ -13,7 +13,7 @@ from toy import DEFINITION, ToyStudy
 from hpo.errors import StudyFileError
 from hpo.parameters import ParameterError
 from hpo.sampling import Mirror
-from hpo.study import TICKET_ATTR
+from hpo.stored import TICKET_ATTR
 
 GRID = {"optimizer": ["adam"], "learning_rate": [1e-3, 1e-2], "batch_size": [8, 16], "epochs": [1], "width": [4, 8]}
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {

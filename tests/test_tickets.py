@@ -116,17 +116,19 @@ def test_ended_ticket_is_never_claimed_again(table: TicketTable) -> None:
 
 
 def test_trial_stored_ahead_is_run_next(table: TicketTable) -> None:
-    table.put_back(2, trial_id=7, epochs=5)
+    table.add(3, trial_id=7, epochs=5)
+    assert table.count() == 4
     claimed = table.claim("w", "a")
     assert claimed is not None
-    assert (claimed.number, claimed.trial_id, claimed.epochs) == (2, 7, 5)
+    assert (claimed.number, claimed.trial_id, claimed.epochs) == (3, 7, 5)
 
 
-def test_trial_is_stored_ahead_only_for_a_free_ticket(table: TicketTable) -> None:
+def test_deleted_tickets_stop_their_holders(table: TicketTable) -> None:
     table.claim("w", "a")
-    before = table.read()
-    table.put_back(0, trial_id=7, epochs=5)
-    assert table.read() == before
+    table.delete()
+    with pytest.raises(LeaseLostError):
+        table.note_progress("a", epoch=1, value=0.5)
+    assert table.is_finished()
 
 
 def test_expiry_counts_a_death_and_keeps_the_trial(table: TicketTable) -> None:

@@ -121,7 +121,9 @@ def test_best_weights_are_those_of_the_best_epoch(data: Dataset, tmp_path: Path)
 
 def test_early_stopping_goes_on_counting_after_a_takeover(data: Dataset, tmp_path: Path) -> None:
     def callback() -> keras.callbacks.EarlyStopping:
-        return keras.callbacks.EarlyStopping("val_accuracy", patience=3, min_delta=2.0, mode="max")  # never satisfied: stops after 4
+        return keras.callbacks.EarlyStopping(
+            "val_accuracy", patience=3, min_delta=2.0, mode="max"
+        )  # never satisfied: stops after 4
 
     (tmp_path / "a").mkdir()
     assert len(run(data, tmp_path, parameters(epochs=9), callbacks=[callback()]).history) == 4

@@ -9,13 +9,13 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo import study as studies
+from hpo import stored as studies
 from hpo.definition import StudyDefinition
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.record import TrialRecord
 from hpo.sampling import Mirror
 from hpo.storage import Store
-from hpo.study import StoredStudy
+from hpo.stored import StoredStudy
 from hpo.tickets import Ticket, TicketTable
 
 BASELINE = Parameters(

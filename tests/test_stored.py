@@ -10,11 +10,11 @@ from optuna.trial import TrialState
 from processes import begin_creation, hear, open_study, start, together
 from toy import BASELINE, DEFINITION, FACTS, ToyStudy
 
-from hpo import study as studies
+from hpo import stored as studies
 from hpo.errors import StudyFileError, StudyMismatchError
 from hpo.parameters import TrainingParameters
 from hpo.storage import Store
-from hpo.study import KEY_ATTR, TICKET_ATTR
+from hpo.stored import KEY_ATTR, TICKET_ATTR
 from hpo.tickets import TicketState
 
 
@@ -66,7 +66,7 @@ def test_four_processes_create_one_study(store: Store, database_url: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "step", ["create_new_study", "set_study_user_attr", "create_new_trial", "put_back"]
+    "step", ["create_new_study", "set_study_user_attr", "create_new_trial", "add"]
 )  # fmt: skip
 def test_creation_cut_short_by_a_kill_is_done_again(sqlite_store: Store, sqlite_url: str, step: str) -> None:
     process, pipe = start(begin_creation, sqlite_url, step)

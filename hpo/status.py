@@ -1,0 +1,161 @@
+"""What a database's studies are doing: python -m hpo.status. Reads tickets, not trials: thousands cost nothing."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hpo.command import plain_app, run_command
+
+app = plain_app()
+
+SILENT_SECONDS = 120.0  # a holder that has not written for so long is shown as silent; nothing is decided by it
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyStatus:
+    """One study at one moment, as --json prints it.
+
+    Attributes:
+        study: Its name, with the generation.
+        state: "finished": all tickets ended. "paused": by hpo.stored pause. "running": a worker was heard of lately.
+            "stalled": there is work left and nobody at it.
+        metric: See StudyDefinition.
+        n_trials: The budget.
+        trials: How many are complete, pruned, failed, running, waiting (handed back) and free.
+        best: number, value and parameters; None before there is one.
+        baseline: The same for the baseline.
+        workers: Who holds which trial, and for how many seconds nothing was heard.
+    """
+
+    study: str
+    state: str
+    metric: str
+    n_trials: int
+    trials: dict[str, int]
+    best: dict[str, Any] | None
+    baseline: dict[str, Any] | None
+    workers: list[dict[str, Any]]
+
+
+@app.command()
+def status(
+    study: Annotated[str | None, typer.Option(envvar="HPO_STUDY", help="One study. Default: all.")] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(envvar="HPO_STORAGE", metavar="URL", help="Database. Default: a SQLite file in the runs folder."),
+    ] = None,
+    runs_dir: Annotated[Path, typer.Option(envvar="HPO_RUNS_DIR", help="Where the SQLite file is.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+) -> None:
+    """Show studies, their trials and their workers."""
+    from hpo import stored as studies
+    from hpo.errors import StudyFileError
+    from hpo.storage import default_url, explained, open_store, parse_url
+    from hpo.tickets import check_schema
+
+    url = storage or default_url(runs_dir)
+    store = open_store(url, create=False)
+    with explained(parse_url(url)):
+        check_schema(store.engine)
+        found = [one for one in studies.read_all(store) if study is None or study in (one.name, one.name.split("@")[0])]
+        if study is not None and not found:
+            names = ", ".join(one.name for one in studies.read_all(store)) or "none"
+            raise StudyFileError(f'There is no study "{study}" in {store.url} (found: {names}).', "Run it first.")
+        statuses = [read_status(store, one) for one in found]
+    if as_json:
+        print(json.dumps([vars_of(one) for one in statuses]))
+    else:
+        show(statuses, store.url)
+
+
+def vars_of(one: StudyStatus) -> dict[str, Any]:
+    """Return a status as JSON knows it."""
+    from dataclasses import asdict
+
+    return asdict(one)
+
+
+def read_status(store: Any, stored: Any) -> StudyStatus:
+    """Read one study's status from its tickets, and no more than three of its trials."""
+    from hpo.tickets import TicketState
+
+    tickets, now = stored.tickets(store).read(), time.time()
+    leased = [ticket for ticket in tickets if ticket.state == TicketState.LEASED]
+    outcomes = [ticket.outcome for ticket in tickets]
+    valued = [ticket for ticket in tickets if ticket.value is not None and ticket.outcome != "FAIL"]
+    pick = max if stored.is_maximized else min
+    best = pick(valued, key=lambda ticket: ticket.value or 0.0, default=None)
+    baseline = tickets[0] if stored.baseline is not None and tickets else None
+    workers = [
+        {
+            "worker": ticket.worker,
+            "trial": None if ticket.trial_id is None else store.optuna.get_trial(ticket.trial_id).number,
+            "epoch": ticket.epoch,
+            "epochs": ticket.epochs,
+            "value": ticket.value,
+            "silent_seconds": None if ticket.seen is None else round(max(0.0, now - ticket.seen), 1),
+        }
+        for ticket in leased
+    ]
+    heard = [worker for worker in workers if (worker["silent_seconds"] or 0.0) < SILENT_SECONDS]
+    n_ended = sum(ticket.state == TicketState.ENDED for ticket in tickets)
+    state = "running" if heard else "stalled"
+    if n_ended == len(tickets):
+        state = "finished"
+    elif stored.is_paused(store):
+        state = "paused"
+    return StudyStatus(
+        study=stored.name,
+        state=state,
+        metric=stored.metric,
+        n_trials=len(tickets),
+        trials={
+            "complete": outcomes.count("COMPLETE"),
+            "pruned": outcomes.count("PRUNED"),
+            "failed": outcomes.count("FAIL"),
+            "running": len(leased),
+            "waiting": sum(ticket.state == TicketState.HANDED_BACK for ticket in tickets),
+            "free": sum(ticket.state == TicketState.FREE for ticket in tickets),
+        },
+        best=describe_ticket(store, best),
+        baseline=describe_ticket(store, baseline),
+        workers=workers,
+    )
+
+
+def describe_ticket(store: Any, ticket: Any) -> dict[str, Any] | None:
+    """Return the number, value and parameters of a ticket's trial; None where it is not born."""
+    if ticket is None or ticket.trial_id is None:
+        return None
+    trial = store.optuna.get_trial(ticket.trial_id)
+    return {"number": trial.number, "value": ticket.value, "parameters": trial.params}
+
+
+def show(statuses: list[StudyStatus], url: str) -> None:
+    """Print the statuses for people."""
+    from hpo.display import describe_params, duration, number
+
+    if not statuses:
+        print(f"There is no study in {url} yet.")
+    for one in statuses:
+        counts = ", ".join(f"{n} {state}" for state, n in one.trials.items() if n)
+        print(f"{one.study}: {one.state}; {one.n_trials} trials: {counts}")
+        for label, entry in (("best", one.best), ("baseline", one.baseline)):
+            if entry is not None:
+                params = describe_params(entry["parameters"])
+                print(f"  {label:9} {one.metric} {number(entry['value'])}  trial {entry['number']}  {params}")
+        for worker in one.workers:
+            trial = "a trial that is being drawn" if worker["trial"] is None else f"trial {worker['trial']}"
+            epochs = f"epoch {worker['epoch']}/{worker['epochs']}" if worker["epochs"] else "starting"
+            print(
+                f"  {worker['worker']}  {trial}  {epochs}  best {number(worker['value'])}  "
+                f"seen {duration(worker['silent_seconds'] or 0.0)} ago"
+            )
+
+
+if __name__ == "__main__":
+    run_command(app)

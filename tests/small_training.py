@@ -1,0 +1,82 @@
+"""Small data, parameters and a small model with everything random, for the tests of the training engine."""
+
+import keras
+import numpy as np
+
+from hpo.datasets import Dataset
+from hpo.engine import EpochModel
+from hpo.parameters import MLPParameters, Parameters, TrainingParameters
+
+N_TRAIN, N_VAL, N_CLASSES = 200, 53, 4
+SHAPE = (5, 4, 3)
+SMALL = MLPParameters(width=8, n_layers=2)
+
+
+def make_dataset(*, floats: bool = False) -> Dataset:
+    rng = np.random.default_rng(0)
+    n_rows = N_TRAIN + N_VAL
+    labels = rng.integers(0, N_CLASSES, n_rows).astype(np.int32)
+    images = (rng.integers(0, 120, (n_rows, *SHAPE)) + 40 * labels[:, None, None, None] % 120).astype(np.uint8)
+    rows = rng.permutation(n_rows).astype(np.int32)
+    x = images.astype(np.float32) / 100 if floats else images
+    return Dataset(
+        name="toy",
+        x=x,
+        y=labels,
+        train_rows=rows[:N_TRAIN],
+        val_rows=rows[N_TRAIN:],
+        n_classes=N_CLASSES,
+        fingerprint="toy",
+    )
+
+
+def parameters_of(
+    optimizer: str = "adam", *, batch_size: int = 16, rate: float = 0.01, momentum: float | None = None, model=SMALL
+) -> Parameters:
+    training = TrainingParameters(
+        optimizer=optimizer, learning_rate=rate, batch_size=batch_size, epochs=2, momentum=momentum
+    )
+    return Parameters(training=training, model=model)
+
+
+def fit(
+    model: EpochModel, seed: int = 3, epochs: int = 2, first_epoch: int = 0, callbacks=()
+) -> dict[str, list[float]]:
+    history = model.fit(
+        model.row_chunks(seed, first_epoch, epochs),
+        epochs=epochs,
+        initial_epoch=first_epoch,
+        steps_per_epoch=model.n_chunks,
+        callbacks=list(callbacks),
+        shuffle=False,
+        verbose=0,
+    )
+    return history.history
+
+
+def noisy(parameters, input_shape, n_classes) -> keras.Model:
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input(input_shape),
+            layers.RandomFlip("horizontal"),
+            layers.Flatten(),
+            layers.Dense(8, activation="relu", kernel_regularizer="l2"),
+            layers.BatchNormalization(),
+            layers.Dropout(0.3),
+            layers.Dense(n_classes, activation="softmax"),
+        ]
+    )
+
+
+def assert_same(first: list[np.ndarray], second: list[np.ndarray]) -> None:
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+OPTIMIZERS = {
+    "adam": (parameters_of("adam"), lambda: keras.optimizers.Adam(0.01)),
+    "sgd": (parameters_of("sgd"), lambda: keras.optimizers.SGD(0.01)),
+    "momentum": (parameters_of("sgd", momentum=0.9), lambda: keras.optimizers.SGD(0.01, momentum=0.9)),
+    "rmsprop": (parameters_of("rmsprop"), lambda: keras.optimizers.RMSprop(0.01)),
+}

@@ -1,0 +1,134 @@
+"""The compiled epoch against plain Keras: the same weights, the same logs, and divergence that shows."""
+
+import math
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from small_training import (
+    N_CLASSES,
+    OPTIMIZERS,
+    SHAPE,
+    SMALL,
+    fit,
+    make_dataset,
+    parameters_of,
+)
+
+from hpo.engine import Engine
+from hpo.epoch import row_order
+from hpo.models import mlp
+
+
+@pytest.fixture(scope="module")
+def toy() -> Engine:
+    return Engine(make_dataset(), mlp)
+
+
+def regularised(parameters, input_shape, n_classes) -> keras.Model:
+    layers = keras.layers
+    dense = layers.Dense(8, activation="tanh", kernel_regularizer=keras.regularizers.L2(0.1))
+    return keras.Sequential(
+        [keras.Input(input_shape), layers.Flatten(), dense, layers.Dense(n_classes), layers.Softmax()]
+    )
+
+
+def convolutional(parameters, input_shape, n_classes) -> keras.Model:
+    layers = keras.layers
+    features = [layers.Conv2D(4, 2, activation="relu"), layers.MaxPooling2D(2), layers.Flatten()]
+    return keras.Sequential([keras.Input(input_shape), *features, layers.Dense(n_classes, activation="softmax")])
+
+
+@pytest.mark.parametrize(
+    ("name", "floats", "build"),
+    [
+        *((name, False, mlp) for name in OPTIMIZERS),
+        ("adam", True, mlp),
+        ("adam", False, regularised),
+        ("adam", False, convolutional),
+    ],
+)
+def test_an_epoch_equals_keras_train_on_batch(name, floats, build):
+    dataset = make_dataset(floats=floats)
+    parameters, keras_optimizer = OPTIMIZERS[name]
+    model = Engine(dataset, build).model(parameters, seed=5)
+    plain = build(SMALL, SHAPE, N_CLASSES)
+    plain.set_weights(model.get_weights())
+    plain.compile(
+        optimizer=keras_optimizer(),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    images = dataset.x if floats else dataset.x / np.float32(255)
+    logs = [
+        plain.train_on_batch(images[rows], dataset.y[rows], return_dict=True)
+        for rows in row_order(3, 0, dataset.train_rows, 16)
+    ]
+    history = fit(model, seed=3, epochs=1)
+
+    for ours, theirs in zip(model.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=2e-5)
+    for metric in ("loss", "accuracy"):
+        assert history[metric][0] == pytest.approx(np.mean([each[metric] for each in logs]), rel=1e-4)
+    wanted = plain.evaluate(images[dataset.val_rows], dataset.y[dataset.val_rows], verbose=0, return_dict=True)
+    assert history["val_loss"][0] == pytest.approx(wanted["loss"], rel=1e-4)
+    assert history["val_accuracy"][0] == pytest.approx(wanted["accuracy"])
+
+
+def test_validation_in_several_batches_counts_every_row_once(monkeypatch):
+    monkeypatch.setattr("hpo.epoch.VAL_BATCH_SIZE", 20)
+    dataset = make_dataset()
+    model = Engine(dataset, mlp).model(parameters_of(), seed=5)
+    history = fit(model, epochs=1)
+    model.inner.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    images = dataset.x[dataset.val_rows] / np.float32(255)
+    wanted = model.inner.evaluate(images, dataset.y[dataset.val_rows], verbose=0, return_dict=True)
+    assert history["val_loss"][0] == pytest.approx(wanted["loss"], rel=1e-4)
+    assert history["val_accuracy"][0] == pytest.approx(wanted["accuracy"])
+
+
+def test_what_xla_cannot_compile_trains_without_it_and_says_so():
+    def turning(parameters, input_shape, n_classes) -> keras.Model:
+        layers = keras.layers
+        return keras.Sequential(
+            [
+                keras.Input(input_shape),
+                layers.RandomRotation(0.1),
+                layers.Flatten(),
+                layers.Dense(n_classes, activation="softmax"),
+            ]
+        )
+
+    engine = Engine(make_dataset(), turning)
+    with pytest.warns(UserWarning, match="without XLA"):
+        first = fit(engine.model(parameters_of(), seed=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fit(engine.model(parameters_of(), seed=1)) == first
+
+
+def test_row_order_depends_on_seed_and_epoch_only():
+    rows = make_dataset().train_rows
+    order = row_order(1, 2, rows, 16)
+    assert order.shape == (12, 16)
+    assert order.dtype == np.int32
+    assert len(set(order.ravel().tolist()) & set(rows.tolist())) == 12 * 16
+    np.testing.assert_array_equal(order, row_order(1, 2, rows, 16))
+    assert (order != row_order(1, 3, rows, 16)).any()
+    assert (order != row_order(2, 2, rows, 16)).any()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_weight_that_is_not_finite_gives_a_loss_that_is_not_finite(toy, value):
+    model = toy.model(parameters_of(), seed=1)
+    weights = model.get_weights()
+    weights[0][3, 2] = value
+    model.set_weights(weights)
+    assert not math.isfinite(fit(model, epochs=1)["loss"][0])
+
+
+def test_a_huge_learning_rate_diverges_visibly(toy):
+    model = toy.model(parameters_of("sgd", rate=1e38), seed=1)
+    assert not math.isfinite(fit(model, epochs=1)["loss"][0])
