@@ -10,6 +10,7 @@
 It never reads the clock, and knows neither Optuna nor the database. training.py calls it.
 """
 
+import functools
 import itertools
 import math
 from collections import OrderedDict
@@ -66,12 +67,12 @@ class EpochModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         self._n_chunk_steps = n_chunk_steps(operations, inner.count_params(), self._n_steps, self._batch_size)
         self.n_chunks = math.ceil(self._n_steps / self._n_chunk_steps)
         optimizer = EpochOptimizer(rule, inner.trainable_variables)
-        train = train_steps(inner, optimizer)
         # XLA's CPU code for a convolution's gradients is naive: 3 s for a step of a small CNN that takes TensorFlow's
-        # own kernels 0.1 s. Its forward pass is fine.
-        plain = convolves(operations)
-        self._train = tf.function(train, autograph=False) if plain else compiled(train, "Training")
-        self._validate = compiled(validation(inner, len(dataset.val_rows)), "Validation")
+        # own kernels 0.1 s.
+        train = functools.partial(train_steps, inner, optimizer)
+        self._train = tf.function(train(jit=False), autograph=False) if convolves(operations) else compiled(train)
+        # Without XLA: it would take 0.5 s to compile for each shape, to save 5 ms per epoch of CIFAR-10.
+        self._validate = tf.function(validation(inner, len(dataset.val_rows)), autograph=False)
         # Run eagerly, fit calls train_step as plain Python; what it calls is compiled. The metric is never updated: it
         # tells callbacks that accuracy is better when larger. compute_metrics builds it; unbuilt, it is not listed.
         accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")

@@ -78,17 +78,40 @@ def _step(
     return loss, n_right, [tf.convert_to_tensor(gradient) for gradient in gradients], state
 
 
-def train_steps(inner: keras.Model, optimizer: EpochOptimizer) -> Callable[..., Any]:
-    """Return the function that trains on a chunk of row numbers and updates all variables.
+def train_steps(inner: keras.Model, optimizer: EpochOptimizer, *, jit: bool) -> Callable[..., Any]:
+    """Return the function that trains on a chunk of row numbers and updates all variables; its loop uses XLA if `jit`.
 
     It takes images, labels, rows (n_steps, batch) int32 where steps of -1 are padding, the epoch's sum of losses
     (float32) and of right answers (int32) so far, and the momentum; it returns the two sums with this chunk's added.
     """
     others = inner.non_trainable_variables
     groups = optimizer.moving(inner.trainable_variables)
+    # XLA takes some 20 ms for each kernel of a new shape: what is done once per call is TensorFlow's, ready-made.
+    loop = tf.function(_loop(inner, optimizer), jit_compile=True, autograph=False) if jit else _loop(inner, optimizer)
 
     def train(images: Any, labels: Any, rows: Any, loss_sum: Any, n_right: Any, momentum: Any) -> tuple[Any, Any]:
         n_steps = tf.reduce_sum(tf.cast(rows[:, 0] >= 0, tf.int32))
+        moving = [_turned(_read(group)) for group in groups]
+        steps = (rows, n_steps, momentum)
+        loss_sum, n_right, moving, state = loop((images, labels), steps, (loss_sum, n_right), moving, _read(others))
+        with tf.control_dependencies([loss_sum]):  # nothing is assigned when XLA refuses the loop
+            for group, values in zip([*groups, others], [*map(_turned, moving), state], strict=True):
+                for variable, value in zip(group, values, strict=True):
+                    variable.assign(value)
+            optimizer.iterations.assign_add(tf.cast(n_steps, optimizer.iterations.dtype))
+        # An infinite weight before a ReLU can still give a finite loss: divergence must show.
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(values[0])) for values in moving])
+        return tf.where(finite, loss_sum, math.nan), n_right
+
+    return train
+
+
+def _loop(inner: keras.Model, optimizer: EpochOptimizer) -> Callable[..., Any]:
+    """Return the function that takes the steps, on tensors alone: sums, turned weights with slots, and state."""
+
+    def loop(data: Any, steps: Any, sums: Any, moving: Any, state: Any) -> tuple[Any, ...]:
+        images, labels = data
+        rows, n_steps, momentum = steps
         rates = optimizer.rates(rows.shape[0])  # before the loop: within, XLA may work out the powers for each weight
 
         def body(i: Any, loss_sum: Any, n_right: Any, moving: Any, state: Any) -> tuple[Any, ...]:
@@ -97,18 +120,10 @@ def train_steps(inner: keras.Model, optimizer: EpochOptimizer) -> Callable[..., 
             moved = [optimizer.update(*each, rates[i], momentum) for each in zip(moving, gradients, strict=True)]
             return i + 1, loss_sum + loss, n_right + n_more, moved, state
 
-        start = (tf.constant(0), loss_sum, n_right, [_turned(_read(group)) for group in groups], _read(others))
-        end = tf.while_loop(lambda i, *_: i < n_steps, body, start, parallel_iterations=1)
-        _, loss_sum, n_right, moving, state = end
-        for group, values in zip([*groups, others], [*map(_turned, moving), state], strict=True):
-            for variable, value in zip(group, values, strict=True):
-                variable.assign(value)
-        optimizer.iterations.assign_add(tf.cast(n_steps, optimizer.iterations.dtype))
-        # An infinite weight before a ReLU can still give a finite loss: divergence must show.
-        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(values[0])) for values in moving])
-        return tf.where(finite, loss_sum, math.nan), n_right
+        start = (tf.constant(0), *sums, moving, state)
+        return tuple(tf.while_loop(lambda i, *_: i < n_steps, body, start, parallel_iterations=1)[1:])
 
-    return train
+    return loop
 
 
 def validation(inner: keras.Model, n_rows: int) -> Callable[..., Any]:
@@ -138,23 +153,23 @@ def validation(inner: keras.Model, n_rows: int) -> Callable[..., Any]:
     return validate
 
 
-def compiled(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """Compile with XLA at the first call, or run as a plain graph, saying so, when XLA lacks one of its operations."""
+def compiled(build: Callable[..., Callable[..., Any]]) -> Callable[..., Any]:
+    """Return what calls build(jit=True), or build(jit=False), saying so, if the first call shows that XLA cannot."""
     chosen: list[Callable[..., Any]] = []
 
     def call(*arguments: Any) -> Any:
         if chosen:
             return chosen[0](*arguments)
-        compiled = tf.function(function, jit_compile=True, autograph=False)
+        function = tf.function(build(jit=True), autograph=False)
         try:
-            result = compiled(*arguments)
+            result = function(*arguments)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
             # Nothing has been assigned yet. If the plain graph fails as well, its error is the model's own.
-            compiled = tf.function(function, autograph=False)
-            result = compiled(*arguments)
+            function = tf.function(build(jit=False), autograph=False)
+            result = function(*arguments)
             reason = str(error).splitlines()[0][:200]
-            warnings.warn(f"{name} runs without XLA, more slowly, which cannot compile it: {reason}", stacklevel=2)
-        chosen.append(compiled)
+            warnings.warn(f"Training runs without XLA, more slowly, which cannot compile it: {reason}", stacklevel=2)
+        chosen.append(function)
         return result
 
     return call

@@ -16,7 +16,7 @@ from optuna.storages._rdb.models import BaseModel
 from toy import DEFINITION, FACTS, ToyStudy
 
 from hpo import stored as studies
-from hpo.leases import LeaseKeeper
+from hpo.leases import LeaseKeeper, kernel
 from hpo.storage import open_store, parse_url, setup_lock
 from hpo.tickets import TicketTable
 
@@ -180,6 +180,8 @@ def lock_sqlite(pipe: Any, path: Path, seconds: float) -> None:
 def lock_file(pipe: Any, path: Path) -> None:
     """Hold a file lock until killed."""
     with open(path, "w") as file:
+        file.write(kernel())
+        file.flush()
         fcntl.flock(file, fcntl.LOCK_EX)
         pipe.send("locked")
         time.sleep(LIMIT_SECONDS)

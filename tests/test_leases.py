@@ -91,6 +91,8 @@ def test_lock_file_tells_the_dead_from_the_living(tmp_path: Path) -> None:
     process.kill()
     process.join()
     assert is_dead(tmp_path / "held")
+    (tmp_path / "held").write_text("another machine's kernel")
+    assert not is_dead(tmp_path / "held")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from processes import hear, leave_half_done, lock_sqlite, start
 from toy import ToyStudy
 
 from hpo.errors import LeaseLostError
-from hpo.leases import expire_dead
+from hpo.leases import expire_dead, kernel
 from hpo.record import DatabaseAwayError, TrialRecord, insist
 from hpo.storage import open_store
 from hpo.stored import TICKET_ATTR
@@ -301,7 +301,9 @@ def test_killed_worker_s_trial_goes_on_at_once(sqlite_toy: ToyStudy, tmp_path: P
     if child == 0:  # holds the lock file of the ticket, and dies
         import fcntl
 
-        fcntl.flock(os.open(tmp_path / "leases" / str(ticket.token), os.O_CREAT | os.O_RDWR), fcntl.LOCK_EX)
+        file = os.open(tmp_path / "leases" / str(ticket.token), os.O_CREAT | os.O_RDWR)
+        os.write(file, kernel().encode())
+        fcntl.flock(file, fcntl.LOCK_EX)
         os._exit(0)
     os.waitpid(child, 0)
     assert expire_dead(sqlite_toy.tickets, tmp_path / "leases") == 1

@@ -184,7 +184,7 @@ def test_sqlite_writes_ahead_and_survives_a_dying_process(sqlite_store: Store) -
     with sqlite_store.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1
-        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 20_000
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 5_000
 
 
 def test_closed_store_can_be_used_again(store: Store) -> None:
