@@ -2,7 +2,8 @@
 
 The floor is what no MLP trainer can do without: the layers' matrix products in NumPy (OpenBLAS) and the optimizer's
 passes over its memory. All three train on 45,000 images and none validates. Each round times all three for a share of
-an epoch, scaled up, so that other load on the machine hits them alike; the medians over the rounds count.
+an epoch (the engine for a whole one), scaled up, so that other load on the machine hits them alike; the medians over
+the rounds count. What compiles is run once before. All three use all cores, as fit does when nobody sets anything.
 
     python benchmarks/engine.py [--data-dir DIR] [--json] [--rounds N] [--threads N] [--quick]
 """
@@ -56,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, help="folder with CIFAR-10; without it, random images of its shape")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout and nothing else there")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds per shape (default 5)")
-    parser.add_argument("--threads", type=int, default=1, help="of each contestant (default 1, hpo's per worker)")
+    parser.add_argument("--threads", type=int, help="of each contestant (default: all cores)")
     parser.add_argument("--quick", action="store_true", help="the two narrow shapes only, 3 rounds")
     return parser.parse_args()
 
@@ -101,7 +102,7 @@ def watched() -> tuple[list[float], "keras.callbacks.Callback"]:
 
 
 def fit_timer(width: int, batch_size: int, optimizer: str, x: np.ndarray, y: np.ndarray) -> Callable[[], float]:
-    """Return a function that times Keras's fit on float32 arrays, as anyone would write it, in seconds per epoch."""
+    """Return a function that times Keras's fit on float32 arrays, compiled by default, in seconds per epoch."""
     from hpo.models import mlp
     from hpo.parameters import MLPParameters
 
@@ -214,6 +215,11 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def n_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def main() -> None:
     """Print a table, or with --json one object."""
     arguments = parse_arguments()
@@ -221,17 +227,17 @@ def main() -> None:
     import tensorflow as tf
     from threadpoolctl import threadpool_limits
 
-    tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
+    n_threads = arguments.threads or n_cores()
+    if arguments.threads:
+        tf.config.threading.set_intra_op_parallelism_threads(n_threads)
     dataset, data = open_dataset(arguments.data_dir)
     shapes = SHAPES[:2] if arguments.quick else SHAPES
     show = sys.stderr if arguments.json else sys.stdout
-    print(
-        f"Seconds per epoch of 45,000 images, no validation; {data}; {cpu_name()}, {arguments.threads} threads",
-        file=show,
-    )
+    threads = f"{n_threads} thread{'s' * (n_threads > 1)} each" + (", all cores" if n_threads == n_cores() else "")
+    print(f"Seconds per epoch of 45,000 images, no validation; {data}; {cpu_name()}; {threads}", file=show)
     print("width batch optimizer    fit  engine  floor  fit/engine  floor/engine", file=show)
     rows = []
-    with threadpool_limits(arguments.threads, user_api="blas"):
+    with threadpool_limits(n_threads, user_api="blas"):
         for row in measure(dataset, shapes, 3 if arguments.quick else arguments.rounds):
             rows.append(row)
             ratios = f"{row.fit_seconds / row.engine_seconds:11.2f} {row.floor_seconds / row.engine_seconds:13.2f}"
@@ -241,7 +247,7 @@ def main() -> None:
     print(f"geometric means {means['fit_over_engine']:41.2f} {means['floor_over_engine']:13.2f}", file=show)
     if arguments.json:
         versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")}
-        machine = {"cpu": cpu_name(), "threads": arguments.threads, "python": platform.python_version(), **versions}
+        machine = {"cpu": cpu_name(), "threads": n_threads, "python": platform.python_version(), **versions}
         print(json.dumps({"rows": [asdict(row) for row in rows], **means, "data": data, **machine}))
 
 

@@ -51,6 +51,10 @@ def find_study(name: str, studies_dir: Path) -> StudyFile:
     Raises:
         StudyFileError: There is none; close names are suggested.
     """
+    if "@" in name:
+        raise StudyFileError(
+            f'"{name}" names a generation of a stored study; a run works on the latest.', "Leave @ out."
+        )
     found = {study.name: study for study in list_studies(studies_dir)}
     if name in found:
         return found[name]

@@ -46,7 +46,8 @@ class StudyDefinition:
         direction: "maximize" for val_accuracy, "minimize" for val_loss.
         n_trials: The budget over all workers; complete, pruned and failed trials all count.
         seed: What the study draws, splits and initialises comes from it. See seed_of.
-        sampler: A recipe: builds a fresh sampler from a seed, one per trial.
+        sampler: A recipe: builds a fresh sampler from a seed, one per trial. A sampler that walks through points in an
+            order of its own needs the same seed for all: lambda seed: GridSampler(grid, seed=0).
         pruner: Decides after each epoch but the last. Its step is the number of epochs trained, from 1.
         callbacks: Further Keras callbacks for a trial, say EarlyStopping or ReduceLROnPlateau; the logs hold loss,
             accuracy, val_loss and val_accuracy. What they count survives a takeover.

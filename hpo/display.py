@@ -58,8 +58,7 @@ class LinesView:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._n_shown: int | None = None
-        self._shown: set[int] = set()
+        self._shown: set[int] | None = None
         self._note = ""
 
     def __enter__(self) -> "LinesView":
@@ -77,9 +76,8 @@ class LinesView:
     def update(self, snapshot: Snapshot) -> None:
         """Print the trials that have ended since the last call; what ended before the first call stays unprinted."""
         ended = [row for row in snapshot.rows if row.state.is_finished()]
-        if self._n_shown is None:
-            self._n_shown = snapshot.n_ended_before
-            self._shown = {row.number for row in ended[: self._n_shown]}
+        if self._shown is None:
+            self._shown = {row.number for row in ended}
         for row in ended:
             if row.number not in self._shown:
                 self._shown.add(row.number)

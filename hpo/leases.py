@@ -89,7 +89,7 @@ class LeaseKeeper:
             self._file = open(self._leases_dir / token, "w")  # noqa: SIM115 - held until release
             self._file.write(kernel())
             self._file.flush()
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._file, fcntl.LOCK_EX)  # waits for the moment in which others may be looking at it
         self._lost, self._has_beaten, self._token = False, False, token
 
     def release(self) -> None:
@@ -144,10 +144,10 @@ def expire_dead(tickets: TicketTable, leases_dir: Path, *, n_takeovers: int = 1)
     held = [path.name for path in leases_dir.glob("*")] if leases_dir.is_dir() else []
     if not held:
         return 0
-    for ticket in tickets.read(TicketState.LEASED):
-        token = ticket.token
-        if token is not None and token in held and is_dead(leases_dir / token):
-            n_expired += tickets.expire(token, n_takeovers=n_takeovers)
+    leased = {ticket.token for ticket in tickets.read(TicketState.LEASED)}
+    for token in held:
+        if is_dead(leases_dir / token):
+            n_expired += token in leased and tickets.expire(token, n_takeovers=n_takeovers)
             (leases_dir / token).unlink(missing_ok=True)
     return n_expired
 

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hpo.errors import LeaseLostError, StorageError
 from hpo.sampling import Mirror
-from hpo.storage import TRANSIENT, Store, guarded
+from hpo.storage import TRANSIENT, Store, guarded, is_permanent
 from hpo.stored import TICKET_ATTR, StoredStudy
 from hpo.tickets import Ticket, TicketTable
 
@@ -43,6 +43,8 @@ def insist(call: Callable[[], T], *, should_stop: Callable[[], bool], patience_s
         except (*TRANSIENT, StorageError) as error:
             if isinstance(error, StorageError) and not isinstance(error.__cause__, TRANSIENT):
                 raise
+            if is_permanent(error):
+                raise StorageError("The study's tables are gone from the database.", "Was it replaced?") from error
             if should_stop() or time.monotonic() - begun_seconds > patience_seconds:
                 raise DatabaseAwayError(
                     "The database is away.", "Nothing is lost: run the same command when it is back."

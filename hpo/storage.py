@@ -134,6 +134,12 @@ def open_store(text: str, *, create: bool) -> Store:
     return Store(url=public_url(url), optuna=optuna.storages.get_storage(rdb), engine=rdb.engine)
 
 
+def is_permanent(error: BaseException) -> bool:
+    """Whether waiting cannot help: the tables are not there."""
+    reason = _innermost(error)
+    return "no such table" in str(reason) or type(reason).__name__ == "UndefinedTable"
+
+
 @contextlib.contextmanager
 def explained(url: sa.URL) -> Iterator[None]:
     """Turn what the database or Optuna raises into a StorageError that names the database, never the password."""
@@ -210,10 +216,14 @@ def _make_folder(folder: Path) -> None:
 
 def _reason(error: BaseException) -> str:
     """Return the innermost cause in one line, without SQL."""
-    cause: BaseException = error
-    while cause.__cause__ is not None or getattr(cause, "orig", None) is not None:
-        cause = getattr(cause, "orig", None) or cause.__cause__ or cause
+    cause = _innermost(error)
     return " ".join(str(cause).split()) or type(cause).__name__
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while error.__cause__ is not None or getattr(error, "orig", None) is not None:
+        error = getattr(error, "orig", None) or error.__cause__ or error
+    return error
 
 
 def _next_step(url: sa.URL) -> str:
