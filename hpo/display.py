@@ -77,7 +77,7 @@ class LinesView:
         """Print the trials that have ended since the last call; what ended before the first call stays unprinted."""
         ended = [row for row in snapshot.rows if row.state.is_finished()]
         if self._shown is None:
-            self._shown = {row.number for row in ended}
+            self._shown = {row.number for row in ended} if snapshot.n_ended_before else set()
         for row in ended:
             if row.number not in self._shown:
                 self._shown.add(row.number)

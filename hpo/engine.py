@@ -88,7 +88,11 @@ class EpochModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         # Not a generator: TensorFlow's makes glibc give freed memory back at once, and each matrix product of the
         # process then pays for fresh pages: an epoch of 32/32 took 0.4 to 0.75 s instead of 0.36.
         chunks = itertools.product([seed], range(first_epoch, last_epoch), range(self.n_chunks))
-        return tf.data.Dataset.from_tensor_slices(np.array(list(chunks), np.int64).reshape(-1, 3))
+        dataset = tf.data.Dataset.from_tensor_slices(np.array(list(chunks), np.int64).reshape(-1, 3))
+        # TensorFlow's tuning thread sleeps 0.01 s, then twice as long each time; fit waits at its end until it wakes.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return dataset.with_options(options)
 
     def rows(self, seed: int, epoch: int, chunk: int) -> np.ndarray:
         """Return the row numbers of a chunk, (steps, batch) int32; one that is short of steps is filled up with -1."""

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from hpo.sampling import Mirror
 from hpo.storage import TRANSIENT, Store
 from hpo.stored import StoredStudy
 from hpo.tickets import Ticket
-from hpo.training import Task, TrainingResult, train
+from hpo.training import Task, TrainingResult, is_finite, train
 
 MAX_TAKEOVERS = 3
 STATES: dict[TrialState, State] = {
@@ -122,8 +122,15 @@ class _Run:
             after_epoch=self._after_epoch,
             should_stop=should_stop,
             on_loss=self._shop.say,
-            callbacks=self._shop.definition.callbacks(self._parameters) if self._shop.definition.callbacks else (),
+            callbacks=self._callbacks(),
         )
+
+    def _callbacks(self) -> Sequence[Any]:
+        build = self._shop.definition.callbacks
+        try:
+            return build(self._parameters) if build is not None else ()
+        except Exception as error:
+            raise TrialError(f"callbacks raised {type(error).__name__}: {error}") from error
 
     def _resumed(self, history: list[dict[str, float]]) -> None:
         # What a killed worker trained and saved, but never got into the log or the database.
@@ -132,6 +139,8 @@ class _Run:
 
     def _after_epoch(self, epoch: int, logs: dict[str, float]) -> bool:
         self._show(epoch, logs)
+        if not is_finite(logs):
+            return False
         # Without a checkpoint a trial starts over; what was decided after an epoch is not decided again.
         if epoch >= self._parameters.training.epochs or epoch <= self._n_recorded:
             return True
@@ -141,10 +150,12 @@ class _Run:
         return not self._is_pruned
 
     def _show(self, epoch: int, logs: dict[str, float]) -> None:
+        self._log.epoch(epoch, logs, logs["learning_rate"])
+        if not is_finite(logs):
+            return  # the accuracy of a model that diverged is no result
         value = logs[self._shop.stored.metric]
         pick = max if self._shop.stored.is_maximized else min
         self._best = value if self._best is None else pick(self._best, value)
-        self._log.epoch(epoch, logs, logs["learning_rate"])
         self._record.report(epoch, value)
         self._record.note_progress(epoch, self._best)
 

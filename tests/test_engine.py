@@ -202,6 +202,10 @@ def test_a_learning_rate_schedule_reaches_the_compiled_call(toy):
     assert "learning_rate" in history
 
 
+def test_fit_does_not_wait_for_tensorflows_tuning_thread(toy):
+    assert toy.model(parameters_of(), seed=1).row_chunks(1, 0, 2).options().autotune.enabled is False
+
+
 def test_the_stock_tensorboard_callback_writes_both_curves(toy, tmp_path):
     history = fit(toy.model(parameters_of(), seed=1), callbacks=[keras.callbacks.TensorBoard(tmp_path)])
     for folder, metric in (("train", "loss"), ("validation", "val_loss")):
