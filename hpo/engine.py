@@ -28,7 +28,7 @@ from hpo.errors import TrialError
 from hpo.optimizers import EpochOptimizer
 from hpo.parameters import Parameters
 
-N_CACHED_MODELS = 8  # a 512-wide MLP with Adam holds 22 MB of variables
+N_CACHED_MODELS = 16  # a 512-wide MLP with Adam holds 22 MB of variables
 
 
 def resident(x: np.ndarray) -> Any:

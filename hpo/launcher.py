@@ -175,7 +175,6 @@ def open_in_child(context: Any, wish: Wish, view: View, signals: Signals) -> Sto
         elif kind == "error":
             raise content
         else:
-            process.join()
             return content  # type: ignore[no-any-return]
     if signals.ending is not None:
         process.kill()

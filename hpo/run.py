@@ -86,7 +86,7 @@ def run(
     max_growth: Annotated[
         float,
         typer.Option(envvar="HPO_MAX_GROWTH", min=0.0, help="GB; a worker whose memory grew by more is replaced."),
-    ] = 0.5,
+    ] = 0.25,
     new_generation: Annotated[
         bool,
         typer.Option("--new-generation", envvar="HPO_NEW_GENERATION", help="Begin anew beside the stored study."),
