@@ -81,7 +81,7 @@ class LinesView:
         for row in ended:
             if row.number not in self._shown:
                 self._shown.add(row.number)
-                self.say(f"{describe_row(row, snapshot.stored)}   [{snapshot.n_ended}/{len(snapshot.tickets)}]")
+                self.say(f"{describe_row(row, snapshot.stored)}   [{len(self._shown)}/{len(snapshot.tickets)}]")
         if snapshot.note and snapshot.note != self._note:
             self.say(snapshot.note)
         self._note = snapshot.note
@@ -154,6 +154,8 @@ def describe_best(rows: Sequence[TrialRow], stored: StoredStudy) -> str:
         return text
     if baseline.number == ranked[0].number:
         return f"{text}, the baseline itself"
+    if not baseline.state.is_finished():
+        return f"{text}; the baseline has not ended yet"
     gain = (ranked[0].value or 0.0) - baseline.value
     return f"{text}, {gain:+.4f} against the baseline's {number(baseline.value)}"
 
@@ -190,6 +192,7 @@ def summary(rows: Sequence[TrialRow], stored: StoredStudy) -> Group:
     for label, row in shown:
         epoch = "" if row.best_epoch is None else str(row.best_epoch)
         parameters = Text(describe_params(row.params))  # not a str: rich would read "[relu]" as markup
+        label += "" if row.state.is_finished() else " (goes on)"
         table.add_row(Text(label), number(row.value), str(row.number), epoch, parameters)
     return Group(Text(describe_best(rows, stored), style="bold"), table)
 

@@ -234,3 +234,6 @@ def check_model(inner: Any, input_shape: tuple[int, ...], n_classes: int) -> Non
             f"the model's output has shape {tuple(outputs.shape)}, not (None, {n_classes}): hpo trains classifiers "
             f"whose last layer is a softmax over the data's {n_classes} classes, no regression"
         )
+    sums = np.sum(inner(np.ones((2, *input_shape), np.float32), training=False), axis=-1)
+    if not np.allclose(sums, 1.0, atol=1e-3):  # logits would train, but badly: the loss is that of probabilities
+        raise TrialError('the model\'s outputs are no probabilities: end it with activation="softmax"')

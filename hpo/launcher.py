@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from multiprocessing.connection import Connection
@@ -21,6 +21,7 @@ from optuna.trial import TrialState
 
 from hpo import stored as studies
 from hpo.catalog import fingerprint
+from hpo.command import stderr_to
 from hpo.display import Snapshot
 from hpo.errors import HpoError, TrialsFailingError, WorkersFailingError
 from hpo.leases import expire_dead
@@ -33,6 +34,7 @@ from hpo.tickets import Ticket, TicketState, check_schema
 LOOK_SECONDS = 0.5
 STOP_SECONDS = 60.0  # a worker that has not handed back by then is killed; its trial falls back to its checkpoint
 N_FAILING_TRIALS = 3
+MEND = "Mend the study's file; then open a new generation of it with --new-generation."
 WORKER_BYTES = 1_500_000_000  # what a worker is counted with: TensorFlow, data and a few models
 
 # TensorFlow's own chatter is of no use to a person tuning a model. Set before it loads.
@@ -132,8 +134,20 @@ def find_finished(wish: Wish) -> Outcome | None:
         is_finished = count_ended(tickets) == len(tickets) >= (wish.n_trials or 0)
         if not is_finished and not stored.is_paused(store):
             return None
-        ending = Ending.FINISHED if is_finished else Ending.PAUSED
-        return Outcome(ending=ending, stored=stored, store=store, tickets=tickets, rows=read_rows(store, stored))
+        ending, rows = Ending.FINISHED if is_finished else Ending.PAUSED, read_rows(store, stored)
+        if is_finished:
+            check_some_trained(rows)
+        return Outcome(ending=ending, stored=stored, store=store, tickets=tickets, rows=rows)
+
+
+def check_some_trained(rows: Sequence[TrialRow]) -> None:
+    """Refuse to call a study's end a result when all of its trials failed.
+
+    Raises:
+        TrialsFailingError: They did.
+    """
+    if rows and all(row.state == TrialState.FAIL for row in rows):
+        raise TrialsFailingError(f"All {len(rows)} trials failed. The last one's reason: {rows[-1].reason}", MEND)
 
 
 def count_ended(tickets: Sequence[Ticket]) -> int:
@@ -147,7 +161,7 @@ def start_forkserver(log_dir: Path) -> Any:
         os.environ.setdefault(name, value)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["hpo.worker"])
-    with _output_to(log_dir / "workers.log"):
+    with stderr_to(log_dir / "workers.log"):
         context.Process(target=_nothing).start()
     return context
 
@@ -224,6 +238,8 @@ class Launcher:
         self._show(tickets, rows)
         if self._error is not None:
             raise self._error
+        if ending == Ending.FINISHED:
+            check_some_trained(rows)
         return Outcome(ending=ending, stored=self._stored, store=self._store, tickets=tickets, rows=rows)
 
     def _ending(self, tickets: Sequence[Ticket], rows: Sequence[TrialRow]) -> Ending | None:
@@ -253,7 +269,7 @@ class Launcher:
             reason = next(row.reason for row in reversed(rows) if row.state == TrialState.FAIL)
             self._error = TrialsFailingError(
                 f"The first {N_FAILING_TRIALS} trials of this run all failed. The last one's reason: {reason}",
-                "Mend the study's file; then open a new generation of it with --new-generation.",
+                MEND,
             )
 
     @staticmethod
@@ -379,24 +395,6 @@ def _error_in(pipe: Connection) -> HpoError | None:
         return pipe.recv()[1] if pipe.poll() else None
     except (EOFError, OSError):
         return None
-
-
-@contextlib.contextmanager
-def _output_to(path: Path) -> Iterator[None]:
-    """Send this process's stderr to a file for a moment, for a child to inherit."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    except OSError:
-        log = os.open(os.devnull, os.O_WRONLY)
-    kept = os.dup(2)
-    os.dup2(log, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(log)
 
 
 # Targets of processes: named here so that this process need not import what they import.

@@ -68,8 +68,8 @@ def run(
         int | None, typer.Option(envvar="HPO_SEED", help="A new study's seed. Default: its file's.")
     ] = None,
     threads: Annotated[
-        int, typer.Option(envvar="HPO_THREADS", min=1, help="Threads per worker, for a new study; kept with it.")
-    ] = 1,
+        int | None, typer.Option(envvar="HPO_THREADS", min=1, help="Threads per worker, for a new study. Default: 1.")
+    ] = None,
     keep_models: Annotated[
         int, typer.Option(envvar="HPO_KEEP_MODELS", min=0, help="How many of the best trials keep their model.")
     ] = 3,
@@ -143,6 +143,8 @@ def carry_out(plan: "Plan", *, as_json: bool) -> int:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     signals = Signals()
     console = Console(stderr=as_json)
+    if not console.is_terminal:
+        console = Console(stderr=as_json, width=160)  # a log has no width to keep to
     view = LiveView(console) if console.is_terminal else LinesView(console)
     try:
         with view:
@@ -166,9 +168,9 @@ def show(outcome: "Outcome", plan: "Plan", console: Console) -> None:
     if outcome.ending == Ending.FINISHED:
         lines = [f"{outcome.stored.name} is finished: all of its {n_trials} trials have ended."]
     else:
-        lines[0] += f" Stopped: {outcome.ending.value}. The same command goes on."
-    if outcome.ending == Ending.PAUSED:
-        lines.append(f"Let it go on first: hpo study resume --study {outcome.stored.name}")
+        lines[0] += f" Stopped: {outcome.ending.value}."
+        paused = outcome.ending == Ending.PAUSED
+        lines[0] += " Let it go on with hpo study resume." if paused else " The same command goes on."
     if wish.n_trials is not None and wish.n_trials < n_trials:
         lines.append(f"--trials {wish.n_trials} changes nothing: the study already has {n_trials}.")
     for line in lines:

@@ -19,7 +19,7 @@ class Wish:
         data_dir: Where data are looked for and downloaded to.
         n_trials: The budget; a larger one than the stored one extends it.
         seed: Refused when another one is stored.
-        n_threads: Of each worker, for a new study.
+        n_threads: Of each worker; refused when another number is stored.
         is_new_generation: Open a new generation beside what is stored.
     """
 
@@ -29,7 +29,7 @@ class Wish:
     data_dir: Path | None
     n_trials: int | None
     seed: int | None
-    n_threads: int
+    n_threads: int | None
     is_new_generation: bool
 
 

@@ -12,6 +12,7 @@ from hpo.command import plain_app, run_command
 
 app = plain_app()
 
+BETWEEN_SECONDS = 10.0
 SILENT_SECONDS = 120.0  # a holder that has not written for so long is shown as silent; nothing is decided by it
 
 
@@ -103,7 +104,9 @@ def read_status(store: Any, stored: Any) -> StudyStatus:
     ]
     heard = [worker for worker in workers if (worker["silent_seconds"] or 0.0) < SILENT_SECONDS]
     n_ended = sum(ticket.state == TicketState.ENDED for ticket in tickets)
-    state = "running" if heard else "stalled"
+    # Between two trials a worker holds no ticket while it saves the model of the one that ended.
+    just_ended = any(ticket.outcome and ticket.seen and now - ticket.seen < BETWEEN_SECONDS for ticket in tickets)
+    state = "running" if heard or just_ended else "stalled"
     if n_ended == len(tickets):
         state = "finished"
     elif stored.is_paused(store):

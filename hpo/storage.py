@@ -154,7 +154,7 @@ def explained(url: sa.URL) -> Iterator[None]:
             f"Use another database, or upgrade it: optuna storage upgrade --storage {where}",
         ) from error
     except (OSError, *TRANSIENT) as error:
-        reason = _reason(error).replace(str(url.password or "\0"), "***")
+        reason = _reason(error).replace(f":{url.password}@", ":***@")
         raise StorageError(f"Cannot use the database {where}: {reason}", _next_step(url)) from error
 
 

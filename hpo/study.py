@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.command import plain_app, run_command
+from hpo.command import plain_app, run_command, stderr_to
 from hpo.errors import StudyFileError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def pause(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs")
     """Have all workers of the study, wherever they run, hand back their trials and leave."""
     store, stored = find(study, storage, runs_dir)
     stored.set_paused(store, is_paused=True)
-    print(f"{stored.name} is paused: its workers hand back within seconds. Go on: hpo study resume --study {study}")
+    print(f"{stored.name} is paused: its workers hand back within seconds. The same with resume lets it go on.")
 
 
 @app.command()
@@ -45,7 +46,7 @@ def resume(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs"
     """Let a paused study go on; starts no workers."""
     store, stored = find(study, storage, runs_dir)
     stored.set_paused(store, is_paused=False)
-    print(f"{stored.name} may go on: hpo run --study {stored.name.partition('@')[0]}")
+    print(f"{stored.name} may go on: run it again.")
 
 
 @app.command()
@@ -70,7 +71,9 @@ def add(
         chosen = json.loads(values)
         if not isinstance(chosen, dict):
             raise ParameterError("the parameters must be a JSON object")
-        draw = place(load_definition(file), chosen)
+        with stderr_to(Path(os.devnull)):  # TensorFlow's chatter while the file is imported
+            definition = load_definition(file)
+        draw = place(definition, chosen)
         unknown = sorted(set(chosen) - set(draw.params))
         if unknown:
             raise ParameterError(f"this configuration has no {', '.join(unknown)}; it has {', '.join(draw.params)}")
@@ -97,7 +100,11 @@ def export(
     rows = read_rows(store, stored)
     names = list(dict.fromkeys(name for row in rows for name in row.params))
     header = ["trial", "state", stored.metric, "best_epoch", "seconds", "diverged", "reason", *names]
-    with open(output, "w", newline="") if output else sys.stdout as file:
+    try:
+        file = open(output, "w", newline="") if output else sys.stdout  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise typer.BadParameter(f"cannot write {output}: {error.strerror}", param_hint="--output") from error
+    with file:
         writer = csv.writer(file)
         writer.writerow(header)
         for row in rows:
@@ -113,6 +120,8 @@ def delete(
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Delete the study, its trials and its runs folder."""
+    from hpo.opening import owner_of
+
     store, stored = find(study, storage, runs_dir)
     tickets, study_dir = stored.tickets(store), runs_dir / stored.name
     if not yes:
@@ -120,7 +129,8 @@ def delete(
     # First the tickets: from then on a live worker's token is worth nothing, and it writes nothing more.
     tickets.delete()
     store.optuna.delete_study(stored.study_id)
-    shutil.rmtree(study_dir, ignore_errors=True)
+    if owner_of(study_dir) in (None, stored.key):
+        shutil.rmtree(study_dir, ignore_errors=True)
     print(f"{stored.name} is deleted.")
 
 

@@ -218,7 +218,7 @@ class TicketTable:
 
     def end(self, token: str, *, seconds: float, outcome: str | None = None) -> None:
         """End a leased ticket, after seconds more of training; its trial has ended already, with this outcome."""
-        ended = {"state": TicketState.ENDED.value, "token": None, "outcome": outcome}
+        ended = {"state": TicketState.ENDED.value, "token": None, "outcome": outcome, "seen": time.time()}
         self._hold(token, seconds=_columns.seconds + seconds, **ended)
 
     def expire(self, token: str, *, beat: int | None = None, n_takeovers: int = 1) -> bool:

@@ -162,7 +162,7 @@ def test_each_trial_that_ends_is_one_line(stored: StoredStudy) -> None:
     second = [row(0, 0.5), row(1, 0.6, layers="[a][/a]" * 20)]
     lines = lines_of(stored, *(snapshot(stored, rows) for rows in (first, first, second, second)))
     assert [line.split(":")[0] for line in lines] == ["trial 0", "trial 1"]
-    assert lines[0].endswith("[2/2]")
+    assert lines[0].endswith("[1/2]")
     assert "[a][/a][a]" in lines[1]
 
 

@@ -163,6 +163,14 @@ def test_a_users_own_study_runs_continues_extends_and_finishes(project: Project)
     assert "--trials 3 changes nothing" in smaller.stdout
     assert len(project.trials()) == 6
 
+    other_threads = project.run("--study", "blobs", "--trials", "7", "--threads", "2")
+    assert other_threads.returncode == 6
+    assert "trains with 1 threads" in other_threads.stderr
+    other_database = project.run("--study", "blobs", "--storage", f"sqlite:///{project.folder / 'other.db'}")
+    assert other_database.returncode == 6
+    assert "holds the files of another study" in other_database.stderr
+    assert len(project.trials()) == 6
+
     other_seed = project.run("--study", "blobs", "--seed", "9")
     assert other_seed.returncode == 6
     assert "has the seed 3; 9 was asked for" in other_seed.stderr
@@ -254,6 +262,15 @@ def test_model_that_raises_fails_three_trials_and_keeps_the_budget(project: Proj
     mended = project.tune("--new-generation", "--trials", "2")
     assert mended["study"] == "blobs@2"
     assert project.tune()["study"] == "blobs@2"
+
+
+def test_study_whose_trials_all_failed_is_no_success(project: Project) -> None:
+    logits = SLOW_MODEL.replace(', activation="softmax"', "")
+    project.write(logits)
+    result = project.run("--study", "blobs", "--trials", "2")
+    assert result.returncode == 7
+    assert 'end it with activation="softmax"' in result.stderr
+    assert project.run("--study", "blobs").returncode == 7
 
 
 def test_diverging_trials_complete_with_the_worst_value(project: Project) -> None:
