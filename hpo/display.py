@@ -14,7 +14,7 @@ from rich.text import Text
 
 from hpo.results import TrialRow, find_baseline, group_parameter, rank
 from hpo.stored import StoredStudy
-from hpo.tickets import Ticket, TicketState
+from hpo.tickets import Ticket, TicketState, count_ended
 
 MIN_TRIALS_FOR_ESTIMATE = 3
 
@@ -42,7 +42,7 @@ class Snapshot:
     @property
     def n_ended(self) -> int:
         """How many tickets have ended."""
-        return sum(ticket.state == TicketState.ENDED for ticket in self.tickets)
+        return count_ended(self.tickets)
 
     @property
     def seconds_left(self) -> float | None:

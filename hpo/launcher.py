@@ -29,7 +29,7 @@ from hpo.results import TrialRow, rank, read_rows
 from hpo.settings import REPLACE_ME, Plan, Wish, WorkerSettings
 from hpo.storage import TRANSIENT, Store, explained, open_store, parse_url
 from hpo.stored import StoredStudy
-from hpo.tickets import Ticket, TicketState, check_schema
+from hpo.tickets import Ticket, TicketState, check_schema, count_ended
 
 LOOK_SECONDS = 0.5
 STOP_SECONDS = 60.0  # a worker that has not handed back by then is killed; its trial falls back to its checkpoint
@@ -148,11 +148,6 @@ def check_some_trained(rows: Sequence[TrialRow]) -> None:
     """
     if rows and all(row.state == TrialState.FAIL for row in rows):
         raise TrialsFailingError(f"All {len(rows)} trials failed. The last one's reason: {rows[-1].reason}", MEND)
-
-
-def count_ended(tickets: Sequence[Ticket]) -> int:
-    """Count the tickets that have ended."""
-    return sum(ticket.state == TicketState.ENDED for ticket in tickets)
 
 
 def start_forkserver(log_dir: Path) -> Any:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,21 +68,14 @@ def status(
             raise StudyFileError(f'There is no study "{study}" in {store.url} (found: {names}).', "Run it first.")
         statuses = [read_status(store, one) for one in found]
     if as_json:
-        print(json.dumps([vars_of(one) for one in statuses]))
+        print(json.dumps([asdict(one) for one in statuses]))
     else:
         show(statuses, store.url)
 
 
-def vars_of(one: StudyStatus) -> dict[str, Any]:
-    """Return a status as JSON knows it."""
-    from dataclasses import asdict
-
-    return asdict(one)
-
-
 def read_status(store: Any, stored: Any) -> StudyStatus:
     """Read one study's status from its tickets, and no more than three of its trials."""
-    from hpo.tickets import TicketState
+    from hpo.tickets import TicketState, count_ended
 
     tickets, now = stored.tickets(store).read(), time.time()
     leased = [ticket for ticket in tickets if ticket.state == TicketState.LEASED]
@@ -103,11 +96,10 @@ def read_status(store: Any, stored: Any) -> StudyStatus:
         for ticket in leased
     ]
     heard = [worker for worker in workers if (worker["silent_seconds"] or 0.0) < SILENT_SECONDS]
-    n_ended = sum(ticket.state == TicketState.ENDED for ticket in tickets)
     # Between two trials a worker holds no ticket while it saves the model of the one that ended.
     just_ended = any(ticket.outcome and ticket.seen and now - ticket.seen < BETWEEN_SECONDS for ticket in tickets)
     state = "running" if heard or just_ended else "stalled"
-    if n_ended == len(tickets):
+    if count_ended(tickets) == len(tickets):
         state = "finished"
     elif stored.is_paused(store):
         state = "paused"

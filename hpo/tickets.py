@@ -14,6 +14,7 @@ which both databases run atomically: no transaction is held open, no clock is re
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -248,6 +249,11 @@ class TicketTable:
         with self.engine.begin() as connection:
             if connection.execute(query).rowcount != 1:
                 raise LeaseLostError
+
+
+def count_ended(tickets: Sequence[Ticket]) -> int:
+    """Count the tickets that have ended."""
+    return sum(ticket.state == TicketState.ENDED for ticket in tickets)
 
 
 def _fields() -> list[sa.Column[Any]]:
