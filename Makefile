@@ -39,6 +39,9 @@ lock:
 		pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+		pyproject.toml --group image -c requirements.lock --no-emit-package tensorflow \
+		-o requirements-image.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info

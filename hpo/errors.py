@@ -7,6 +7,8 @@
     |- StudyMismatchError    6    the stored study and this command disagree (seed, definition, data)
     |- TrialsFailingError    7    the first trials all failed: the study's own code is broken
     |- WorkersFailingError   8    worker processes die before they get anything done
+    |- PasswordError         9    a password is missing where there must be one, or its file cannot be read
+    |- AddressError         10    the address to serve a page at cannot be had
 
     TrialError                    ends one trial as FAIL; the worker takes the next
     LeaseLostError                the trial belongs to another worker now; nothing more is written to it
@@ -69,6 +71,18 @@ class WorkersFailingError(HpoError):
     """Worker processes die again and again without finishing anything."""
 
     exit_code = 8
+
+
+class PasswordError(HpoError):
+    """A password is missing, or its file cannot be used."""
+
+    exit_code = 9
+
+
+class AddressError(HpoError):
+    """A page cannot be served at this address."""
+
+    exit_code = 10
 
 
 class TrialError(Exception):

@@ -51,6 +51,7 @@ class Ending(Enum):
     TERMINATED = "asked to stop"
     PAUSED = "the study is paused"
     LEFT = "its workers have left"
+    OPENED = "The study is open; no worker was asked for"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,12 +219,16 @@ class Launcher:
         tickets, rows = self._look()
         self._n_ended_before, self._n_failed_before = count_ended(tickets), self._count(rows, TrialState.FAIL)
         self._n_ended_seen = self._n_ended_before
-        n_workers = self._plan.n_workers or default_workers(self._stored.n_threads)
+        n_workers = self._plan.n_workers
+        if n_workers == 0:
+            return Outcome(ending=Ending.OPENED, stored=self._stored, store=self._store, tickets=tickets, rows=rows)
+        n_workers = n_workers or default_workers(self._stored.n_threads)
         for _ in range(min(n_workers, max(1, len(tickets) - self._n_ended_before))):
             self._start_worker()
         ending = None
         while ending is None:
             time.sleep(LOOK_SECONDS)
+            self._show_health()
             tickets, rows = self._look()
             self._reap()
             ending = self._ending(tickets, rows)
@@ -297,6 +302,11 @@ class Launcher:
                 note=self._note,
             )
         )
+
+    def _show_health(self) -> None:
+        if self._plan.health_path is not None:
+            with contextlib.suppress(OSError):
+                self._plan.health_path.touch()
 
     def _start_worker(self) -> None:
         plan, wish = self._plan, self._plan.wish

@@ -16,7 +16,7 @@ from hpo.command import plain_app, run_command
 
 if TYPE_CHECKING:
     from hpo.launcher import Outcome
-    from hpo.settings import Plan
+    from hpo.settings import Plan, Wish
 
 STARTED_SECONDS = time.monotonic()
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -53,7 +53,9 @@ def run(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(envvar="HPO_WORKERS", min=1, help="Worker processes. Default: what this machine bears."),
+        typer.Option(
+            envvar="HPO_WORKERS", min=0, help="Worker processes, 0 to only open it. Default: what this machine bears."
+        ),
     ] = None,
     storage: Annotated[
         str | None,
@@ -87,6 +89,9 @@ def run(
         float,
         typer.Option(envvar="HPO_MAX_GROWTH", min=0.0, help="GB; a worker whose memory grew by more is replaced."),
     ] = 0.25,
+    health_file: Annotated[
+        Path | None, typer.Option(envvar="HPO_HEALTH_FILE", help="Touched about every second while all is well.")
+    ] = None,
     new_generation: Annotated[
         bool,
         typer.Option("--new-generation", envvar="HPO_NEW_GENERATION", help="Begin anew beside the stored study."),
@@ -129,6 +134,7 @@ def run(
         patience_seconds=patience,
         n_kept_models=keep_models,
         max_growth_bytes=int(max_growth * 1e9),
+        health_path=health_file,
     )
     raise typer.Exit(carry_out(plan, as_json=as_json))
 
@@ -163,36 +169,37 @@ def show(outcome: "Outcome", plan: "Plan", console: Console) -> None:
     from hpo.launcher import Ending
 
     n_trials, wish = len(outcome.tickets), plan.wish
-    study_dir = wish.runs_dir / outcome.stored.name
-    lines = [f"{outcome.stored.name}: {outcome.n_ended} of {n_trials} trials have ended."]
-    if outcome.ending == Ending.FINISHED:
-        lines = [f"{outcome.stored.name} is finished: all of its {n_trials} trials have ended."]
-    else:
-        lines[0] += f" Stopped: {outcome.ending.value}."
-        paused = outcome.ending == Ending.PAUSED
-        lines[0] += " Let it go on with hpo study resume." if paused else " The same command goes on."
+    ended, stopped = f"{outcome.stored.name}: {outcome.n_ended} of {n_trials} trials have ended.", outcome.ending.value
+    lines = {
+        Ending.FINISHED: [f"{outcome.stored.name} is finished: all of its {n_trials} trials have ended."],
+        Ending.PAUSED: [f"{ended} Stopped: {stopped}. Let it go on with hpo study resume."],
+        Ending.OPENED: [f"{ended} {stopped}."],
+    }.get(outcome.ending, [f"{ended} Stopped: {stopped}. The same command goes on."])
     if wish.n_trials is not None and wish.n_trials < n_trials:
         lines.append(f"--trials {wish.n_trials} changes nothing: the study already has {n_trials}.")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(summary(outcome.rows, outcome.stored))
-    for line in where_to_look(outcome, study_dir, wish.url):
+    for line in where_to_look(outcome, wish):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def where_to_look(outcome: "Outcome", study_dir: Path, url: str) -> list[str]:
+def where_to_look(outcome: "Outcome", wish: "Wish") -> list[str]:
     """Return lines that name the files and the commands to look further."""
     from hpo.results import MODEL, rank, trial_dir
+    from hpo.storage import default_url
 
+    study_dir = wish.runs_dir / outcome.stored.name
     ranked = rank(outcome.rows, outcome.stored)
     model = trial_dir(study_dir, ranked[0].number) / MODEL if ranked else study_dir
     lines = [f"files:        {study_dir}"]
     lines += [f"best model:   {model}"] if model.is_file() else []
-    storage_url = url if url.startswith("sqlite") else outcome.store.url
-    for command in (f"optuna-dashboard {storage_url}", f"tensorboard --logdir {study_dir}"):
-        # Where the environment is not active, its commands are named with their folder.
-        folder = "" if shutil.which(command.split()[0]) else f"{os.path.relpath(Path(sys.executable).parent)}/"
-        lines.append(f"look further: {folder}{command}")
+    folder = "" if wish.runs_dir == Path("runs") else f" --runs-dir {wish.runs_dir}"
+    database = folder if wish.url == default_url(wish.runs_dir) else f" --storage {outcome.store.url}"
+    # Where the environment is not active, Python is named with its folder.
+    python = "python" if shutil.which("python") == sys.executable else os.path.relpath(sys.executable)
+    lines.append(f"look further: {python} -m hpo.dashboard{database}")
+    lines.append(f"look further: {python} -m hpo.tensorboard --study {outcome.stored.name}{folder}")
     return lines
 
 

@@ -68,13 +68,14 @@ class Plan:
 
     Attributes:
         wish: For the study.
-        n_workers: None for what this machine bears.
+        n_workers: None for what this machine bears; 0 opens the study and leaves.
         deadline_seconds: On time.monotonic's clock; None for no limit.
         target: The value of the metric at which to stop.
         lease_seconds: See hpo.leases.
         patience_seconds: How long the database may be away.
         n_kept_models: How many of the best trials keep their model.
         max_growth_bytes: As for WorkerSettings.
+        health_path: A file whose time says when the command last looked after its workers.
     """
 
     wish: Wish
@@ -85,3 +86,4 @@ class Plan:
     patience_seconds: float
     n_kept_models: int
     max_growth_bytes: int
+    health_path: Path | None

@@ -19,6 +19,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 
 from hpo.errors import StorageError
+from hpo.password import read_password
 
 # What a database that is away for a while raises, through Optuna or past it.
 TRANSIENT = (StorageInternalError, sa.exc.SQLAlchemyError)
@@ -27,6 +28,7 @@ SQLITE_BUSY_SECONDS = 5.0  # callers try again; a worker told to stop must not w
 CONNECT_SECONDS = 5
 # A network that swallows packets is noticed within half a minute instead of after many.
 ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+PASSWORD_FILE = "password_file"  # of the URL's query, read here: libpq would refuse it
 SETUP_LOCK = 0x68706F  # "hpo": the key of PostgreSQL's advisory lock
 
 _guard = threading.local()
@@ -61,10 +63,11 @@ def parse_url(text: str) -> sa.URL:
     """Read a database URL as people write it.
 
     postgres:// and postgresql:// mean psycopg2 (SQLAlchemy 2.1 would load psycopg 3). A password may hold any
-    characters, percent-encoded or not: it ends at the last @.
+    characters, percent-encoded or not: it ends at the last @. With ?password_file=FILE it is that file's first line.
 
     Raises:
         StorageError: It is no URL, or of a database that hpo does not support.
+        PasswordError: Its password file cannot be read.
     """
     # A file's path may hold an @; what comes before a server's @ is user and password.
     login = "()()" if text.startswith("sqlite") else "(?:([^:@/]*)(?::(.*))?@)?"
@@ -89,7 +92,7 @@ def parse_url(text: str) -> sa.URL:
         raise StorageError(f"hpo stores studies in SQLite or PostgreSQL, not in {backend}.", hint)
     if scheme not in ("postgres", "postgresql", "postgresql+psycopg2"):
         raise StorageError(f"hpo reaches PostgreSQL through psycopg2, not through {scheme}.", hint)
-    return url.set(drivername="postgresql+psycopg2")
+    return _with_password(url.set(drivername="postgresql+psycopg2"))
 
 
 def public_url(url: sa.URL) -> str:
@@ -205,6 +208,13 @@ def _set_pragmas(connection: Any, record: object) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")  # readers (dashboard, status) and the writer don't block each other
     cursor.execute("PRAGMA synchronous=NORMAL")  # safe against any process dying; see sqlite.org/wal.html
     cursor.close()
+
+
+def _with_password(url: sa.URL) -> sa.URL:
+    path = url.query.get(PASSWORD_FILE)
+    if path is None:
+        return url
+    return url.difference_update_query([PASSWORD_FILE]).set(password=read_password(Path(str(path))))
 
 
 def _make_folder(folder: Path) -> None:

@@ -13,12 +13,13 @@ PACKAGE = Path(__file__).parent.parent / "hpo"
 # A file imports only from floors above its own line here; those of one floor do not know each other.
 FLOORS = [
     ["__init__", "errors", "parameters", "pickles"],
+    ["command"],
+    ["password"],
     [
         "definition",
         "models",
         "callbacks",
         "checkpoint",
-        "command",
         "events",
         "storage",
         "arrays",
@@ -29,22 +30,24 @@ FLOORS = [
         "optimizers",
     ],
     ["catalog", "tickets", "prepared", "cifar10", "epoch"],
-    ["settings", "leases", "stored", "datasets"],
+    ["settings", "leases", "stored", "datasets", "web"],
     ["engine", "sampling", "results", "opening"],
     ["training", "record", "display"],
     ["trial"],
     ["worker"],
     ["launcher"],
-    ["run", "status", "study"],
+    ["run", "status", "study", "dashboard", "tensorboard"],
     ["__main__"],
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOMES = {
     "sqlalchemy": {"storage", "tickets"},
-    "tensorboard": {"events"},
+    "tensorboard": {"events", "tensorboard"},
+    "optuna_dashboard": {"dashboard"},
+    "waitress": {"web"},
     "tensorflow": {"engine", "epoch", "costs", "optimizers", "worker"},
     "keras": {"models", "callbacks", "engine", "epoch", "costs", "optimizers", "training", "definition"},
-    "typer": {"command", "run", "status", "study"},
+    "typer": {"command", "run", "status", "study", "dashboard", "tensorboard", "password"},
 }
 FORBIDDEN = {"utils", "util", "common", "base", "manager", "helpers", "helper", "misc", "core"}
 FILES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}

@@ -1,0 +1,81 @@
+"""TensorBoard on a study's runs, behind the doors of hpo.web: python -m hpo.tensorboard."""
+
+import contextlib
+import io
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import typer
+
+from hpo.command import plain_app, run_command
+
+app = plain_app()
+
+# TensorBoard asks for HParams and time series by POST; nothing that it loads here writes.
+METHODS = ("GET", "HEAD", "POST")
+
+
+@app.command()
+def tensorboard(
+    study: Annotated[
+        str | None, typer.Option(envvar="HPO_STUDY", help="One study. Default: all in the runs folder.")
+    ] = None,
+    runs_dir: Annotated[Path, typer.Option(envvar="HPO_RUNS_DIR", help="Where the studies' logs are.")] = Path("runs"),
+    host: Annotated[str, typer.Option(envvar="HPO_TENSORBOARD_HOST", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(envvar="HPO_TENSORBOARD_PORT", min=0, max=65535, help="Its port; 0 for a free one.")
+    ] = 6006,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(envvar="HPO_WEB_PASSWORD_FILE", help="Holds the password, which is needed beyond 127.0.0.1."),
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(envvar="HPO_ALLOWED_HOST", help="A further name this page is reached by; may be repeated."),
+    ] = None,
+) -> None:
+    """Compare trials in TensorBoard, HParams first; logs that are written later appear by themselves."""
+    from hpo.web import Rules, choose_password, protect, serve
+
+    password = choose_password(password_file, host)
+    logs_dir = runs_dir if study is None else runs_dir / study
+    if not logs_dir.is_dir():
+        print(f"There is nothing in {logs_dir} yet.", flush=True)
+    rules = Rules(host=host, names=allowed_host or (), password=password, allow=lambda method, path: method in METHODS)
+    page = protect(build_app(logs_dir), rules, lambda: True)
+    raise typer.Exit(serve(page, title=f"TensorBoard of {logs_dir}", host=host, port=port))
+
+
+def build_app(logs_dir: Path) -> Any:
+    """Start reading a folder of logs, in a process beside this one, and return TensorBoard's page."""
+    # TensorBoard imports TensorFlow if it can, 5 seconds and 400 MB, unless it finds this module of its own builds.
+    sys.modules.setdefault("tensorboard.compat.notf", ModuleType("notf"))
+    from tensorboard import default, program
+
+    # The first plugin that has data is the one a visitor sees.
+    plugins = sorted(default.get_plugins(), key=lambda plugin: getattr(plugin, "__name__", "") != "HParamsPlugin")
+    apps: list[Any] = []
+
+    class Server(program.TensorBoardServer):  # type: ignore[misc]
+        """Keeps the page for hpo.web's server, instead of serving it by itself."""
+
+        def __init__(self, wsgi_app: Any, flags: Any) -> None:
+            apps.append(wsgi_app)
+
+        def serve_forever(self) -> None:
+            pass
+
+        def get_url(self) -> str:
+            return ""
+
+    board = program.TensorBoard(plugins=plugins, server_class=Server)
+    board.configure(logdir=str(logs_dir))
+    with contextlib.redirect_stderr(io.StringIO()):  # an advice to developers of TensorBoard
+        board.launch()
+    return apps[0]
+
+
+if __name__ == "__main__":
+    run_command(app)

@@ -1,0 +1,66 @@
+"""A web page's real process, and what it answers."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page that is being served."""
+
+    url: str
+    process: subprocess.Popen[str]
+    password: str | None = None
+
+    def ask(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+        request = urllib.request.Request(self.url + path, data=body, method=method, headers=headers)
+        opener = urllib.request.build_opener()
+        if self.password is not None:
+            store = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+            store.add_password(None, self.url, "hpo", self.password)
+            opener = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(store))
+        try:
+            with opener.open(request, timeout=60) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+
+@contextlib.contextmanager
+def served(folder: Path, command: str, *arguments: str, password: str | None = None) -> Iterator[Page]:
+    """Serve a page on a free port, and end it with SIGTERM, which must end well."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HPO_")}
+    environment |= {} if password is None else {"HPO_WEB_PASSWORD": password}
+    with (folder / f"{command}.err").open("w+") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"hpo.{command}", "--port", "0", *arguments],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            # Without a terminal, the line must come at once all the same.
+            lines = iter(process.stdout.readline, "")
+            url = next((match[0] for line in lines if (match := re.search(r"http://localhost:\d+", line))), None)
+            errors.seek(0)
+            assert url is not None, errors.read()
+            yield Page(url.replace("localhost", "127.0.0.1"), process, password)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=30) == 0
+            errors.seek(0)
+            assert "Traceback" not in errors.read()
+        finally:
+            process.kill()
+            process.wait()

@@ -1,0 +1,170 @@
+"""optuna-dashboard behind hpo's doors: a real server, a real browser."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from pages import Page, served
+from toy import ToyStudy
+
+from hpo.dashboard import is_note
+from hpo.storage import open_store
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def test_only_notes_and_tags_count_as_notes() -> None:
+    assert is_note("PUT", "/api/studies/1/note")
+    assert is_note("PUT", "/api/studies/1/23/note")
+    assert is_note("POST", "/api/trials/23/user-attrs")
+    for method, path in [
+        ("DELETE", "/api/studies/1"),
+        ("POST", "/api/studies"),
+        ("POST", "/api/studies/1/rename"),
+        ("POST", "/api/trials/1/tell"),
+        ("POST", "/api/studies/1/note"),
+        ("PUT", "/api/studies/1/note/../../2"),
+        ("PUT", "/api/trials/1/user-attrs"),
+        ("PUT", "/api/studies/1/preference_feedback_component"),
+        ("POST", "/incompatible-rdb-schema"),
+    ]:
+        assert not is_note(method, path), (method, path)
+
+
+def test_everything_is_shown_and_nothing_can_be_changed(toy: ToyStudy, database_url: str, tmp_path: Path) -> None:
+    study_id = toy.stored.study_id
+    with served(tmp_path, "dashboard", "--storage", database_url) as page:
+        assert page.ask("/health") == (200, b"ok\n")
+        assert page.ask("/dashboard")[0] == 200
+        # urllib asks for identity; a client that sends no Accept-Encoding at all is in test_web.
+        status, script = page.ask("/static/bundle.js")
+        assert (status, len(script) > 1_000_000) == (200, True)
+        assert len(page.ask("/static/bundle.js", **{"Accept-Encoding": "gzip"})[1]) < len(script)
+        (summary,) = json.loads(page.ask("/api/studies")[1])["study_summaries"]
+        assert summary["study_name"] == toy.stored.name
+        assert json.loads(page.ask(f"/api/studies/{study_id}")[1])["trials"][0]["number"] == 0
+        assert page.ask(f"/csv/{study_id}")[0] == 200
+        assert page.ask("/api/studies/999")[0] == 404
+        for method, path in [
+            ("DELETE", f"/api/studies/{study_id}"),
+            ("POST", "/api/studies"),
+            ("POST", f"/api/studies/{study_id}/rename"),
+            ("POST", "/api/trials/1/tell"),
+            ("PUT", f"/api/studies/{study_id}/note"),
+            ("OPTIONS", "/api/studies"),
+        ]:
+            assert page.ask(path, method, b"{}", **{"Content-Type": "application/json"})[0] == 403, (method, path)
+        assert page.ask("/dashboard", Host="evil.example")[0] == 421
+    assert toy.stored.tickets(toy.store).count() == len(toy.stored.tickets(toy.store).read())
+
+
+def test_writable_takes_notes_and_tags_but_none_of_hpo_s_own(
+    sqlite_toy: ToyStudy, sqlite_url: str, tmp_path: Path
+) -> None:
+    study_id = sqlite_toy.stored.study_id
+    trial_id = sqlite_toy.store.optuna.get_all_trials(study_id)[0]._trial_id
+    as_json = {"Content-Type": "application/json"}
+    with served(tmp_path, "dashboard", "--storage", sqlite_url, "--writable") as page:
+        note = json.dumps({"version": 1, "body": "looks good"}).encode()
+        assert page.ask(f"/api/studies/{study_id}/note", "PUT", note, **as_json)[0] == 204
+        assert b"looks good" in page.ask(f"/api/studies/{study_id}")[1]
+        tags, path = json.dumps({"user_attrs": {"tag": "nice"}}).encode(), f"/api/trials/{trial_id}/user-attrs"
+        assert page.ask(path, "POST", tags, **as_json)[0] == 204
+        own = json.dumps({"user_attrs": {"hpo:ticket": 7}}).encode()
+        assert page.ask(path, "POST", own, **as_json)[0] == 403
+        assert page.ask(path, "POST", b"[", **as_json)[0] >= 400
+        assert page.ask(path, "POST", tags, Origin="http://evil.example", **as_json)[0] == 403
+        assert page.ask(f"/api/studies/{study_id}", "DELETE")[0] == 403
+    attrs = sqlite_toy.store.optuna.get_trial(trial_id).user_attrs
+    assert attrs["tag"] == "nice"
+    assert attrs["hpo:ticket"] == 0
+
+
+def test_a_database_that_is_not_there_yet_is_an_empty_dashboard(tmp_path: Path) -> None:
+    with served(tmp_path, "dashboard", "--runs-dir", "new") as page:
+        assert page.ask("/dashboard")[0] == 200
+        assert json.loads(page.ask("/api/studies")[1]) == {"study_summaries": []}
+        ToyStudy.create(open_store(f"sqlite:///{tmp_path / 'new' / 'hpo.db'}", create=True))
+        assert len(json.loads(page.ask("/api/studies")[1])["study_summaries"]) == 1
+
+
+def test_a_database_that_goes_away_is_one_plain_answer_until_it_is_back(postgres: Any, tmp_path: Path) -> None:
+    url = postgres.new_database()
+    ToyStudy.create(open_store(url, create=True))
+    with served(tmp_path, "dashboard", "--storage", url) as page:
+        assert page.ask("/api/studies")[0] == 200
+        postgres.stop()
+        try:
+            assert page.ask("/health")[0] == 503
+            assert page.ask("/api/studies") == (503, b'{"reason": "The database is away."}')
+        finally:
+            postgres.start()
+        assert page.ask("/health")[0] == 200
+        assert page.ask("/api/studies")[0] == 200
+
+
+def test_reading_never_blocks_a_worker_that_writes(sqlite_toy: ToyStudy, sqlite_url: str, tmp_path: Path) -> None:
+    tickets, study_id = sqlite_toy.stored.tickets(sqlite_toy.store), sqlite_toy.stored.study_id
+    ticket = tickets.claim("worker", "token")
+    assert ticket is not None
+    stop = threading.Event()
+
+    def read(page: Page) -> None:
+        while not stop.is_set():
+            assert page.ask(f"/api/studies/{study_id}")[0] == 200
+
+    with served(tmp_path, "dashboard", "--storage", sqlite_url) as page:
+        readers = [threading.Thread(target=read, args=(page,)) for _ in range(4)]
+        for reader in readers:
+            reader.start()
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            tickets.beat("token")  # raises when it stays locked
+        stop.set()
+        for reader in readers:
+            reader.join()
+
+
+def test_beyond_loopback_without_a_password_is_refused(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "hpo.dashboard", "--host", "0.0.0.0", "--port", "0"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 9
+    assert "needs a password" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_browser_with_the_password_sees_the_trials(sqlite_toy: ToyStudy, sqlite_url: str, tmp_path: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")
+    study = optuna.load_study(study_name=sqlite_toy.stored.name, storage=sqlite_url)
+    study.add_trial(optuna.create_trial(value=0.123, user_attrs={"hpo:ticket": 9}))
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with (
+        served(tmp_path, "dashboard", "--storage", sqlite_url, "--host", "0.0.0.0", password="sesame") as page,
+        playwright.sync_playwright() as driver,
+    ):
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        with pytest.raises(playwright.Error):
+            browser.new_page().goto(f"{page.url}/dashboard")
+        visitor = browser.new_context(http_credentials={"username": "hpo", "password": "sesame"}).new_page()
+        errors: list[str] = []
+        visitor.on("pageerror", lambda error: errors.append(str(error)))
+        visitor.goto(page.url)
+        visitor.get_by_text(sqlite_toy.stored.name).first.click()
+        visitor.get_by_text("Hyperparameter Importance").wait_for()
+        visitor.goto(f"{page.url}/dashboard/studies/{sqlite_toy.stored.study_id}/trials")
+        visitor.get_by_text("0.123").first.wait_for()
+        assert errors == []
+        browser.close()

@@ -1,0 +1,61 @@
+"""TensorBoard behind hpo's doors: a real server on logs that hpo wrote."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from pages import Page, served
+
+from hpo.events import Session, open_log, write_session
+
+
+def write_trial(folder: Path, number: int) -> None:
+    trial_dir = folder / f"trial-{number:05d}"
+    open_log(trial_dir, first_epoch=1, on_loss=print).epoch(1, {"loss": 1.0, "val_accuracy": 0.5}, 0.01)
+    session = Session(
+        parameters={"learning_rate": 0.01, "optimizer": "adam"},
+        state="complete",
+        metric="val_accuracy",
+        best=0.5,
+        epochs=1,
+        trained_seconds=1.0,
+        started_seconds=1.0,
+        ended_seconds=2.0,
+    )
+    write_session(trial_dir, session, on_loss=print)
+
+
+def trials(page: Page) -> set[str]:
+    """Return the trials that HParams lists."""
+    asked = {"experimentName": "", "allowedStatuses": ["STATUS_SUCCESS"], "startIndex": 0, "sliceSize": 100}
+    status, body = page.ask(
+        "/data/plugin/hparams/session_groups",
+        "POST",
+        json.dumps(asked).encode(),
+        **{"Content-Type": "application/json"},
+    )
+    groups: list[dict[str, Any]] = json.loads(body).get("sessionGroups", []) if status == 200 else []
+    return {session["name"] for group in groups for session in group["sessions"]}
+
+
+def wait_for_trials(page: Page, expected: set[str]) -> None:
+    for _ in range(300):
+        if trials(page) == expected:
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"HParams lists {trials(page)}")
+
+
+def test_hparams_comes_first_and_lists_trials_also_later_ones(tmp_path: Path) -> None:
+    with served(tmp_path, "tensorboard", "--study", "blobs", "--host", "0.0.0.0", password="sesame") as page:
+        assert page.ask("/")[0] == 200
+        write_trial(tmp_path / "runs" / "blobs", 0)
+        wait_for_trials(page, {"trial-00000"})
+        write_trial(tmp_path / "runs" / "blobs", 1)
+        wait_for_trials(page, {"trial-00000", "trial-00001"})
+        plugins = json.loads(page.ask("/data/plugins_listing")[1])
+        assert next(name for name, plugin in plugins.items() if plugin["enabled"]) == "hparams"
+        assert page.ask("/", "DELETE")[0] == 403
+        assert Page(page.url, page.process).ask("/")[0] == 401
+        assert page.ask("/", Host="evil.example")[0] == 421
