@@ -9,15 +9,20 @@ RUN python -m venv --without-pip /opt/hpo \
     && pip --python /opt/hpo/bin/python install --no-cache-dir --require-hashes -r "$lock" \
     && cd /opt/hpo/lib/python3.12/site-packages && rm -rf tensorflow/include clang
 
+# hpo itself apart from its dependencies: a change of code makes a small layer.
+FROM packages AS hpo
+COPY pyproject.toml README.md ./
+COPY hpo hpo
+RUN pip --python /opt/hpo/bin/python install --no-deps --no-build-isolation --target /opt/app .
+
 FROM python:3.12-slim
 # Named volumes take their owner from these folders when they are first used.
 RUN useradd --uid 10001 --home-dir /tmp --no-create-home hpo \
     && install -d -o hpo -g hpo /runs /data /cache /secrets/database /secrets/web
 COPY --from=packages /opt/hpo /opt/hpo
-ENV PATH=/opt/hpo/bin:$PATH PYTHONUNBUFFERED=1 HOME=/tmp
+COPY --from=hpo /opt/app /opt/app
+ENV PATH=/opt/app/bin:/opt/hpo/bin:$PATH PYTHONPATH=/opt/app PYTHONUNBUFFERED=1 HOME=/tmp
 WORKDIR /app
-COPY hpo hpo
 COPY studies studies
-RUN python -m compileall -q hpo studies
 USER hpo
-CMD ["python", "-m", "hpo", "--help"]
+CMD ["hpo", "--help"]

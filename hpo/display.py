@@ -30,6 +30,7 @@ class Snapshot:
         n_ended_before: Tickets that had ended when this command began.
         trained_seconds: Since this command's first trial began; 0 before.
         note: A line about something unusual, or empty.
+        crew: What the names of this command's workers begin with.
     """
 
     stored: StoredStudy
@@ -38,6 +39,7 @@ class Snapshot:
     n_ended_before: int
     trained_seconds: float
     note: str
+    crew: str = ""
 
     @property
     def n_ended(self) -> int:
@@ -54,7 +56,7 @@ class Snapshot:
 
 
 class LinesView:
-    """One line per finished trial, for logs and pipes."""
+    """One line per trial that this command's workers finished, for logs and pipes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -78,9 +80,12 @@ class LinesView:
         ended = [row for row in snapshot.rows if row.state.is_finished()]
         if self._shown is None:
             self._shown = {row.number for row in ended} if snapshot.n_ended_before else set()
+        ours = {ticket.trial_id for ticket in snapshot.tickets if (ticket.worker or "").startswith(snapshot.crew)}
         for row in ended:
             if row.number not in self._shown:
                 self._shown.add(row.number)
+                if row.trial_id not in ours:
+                    continue
                 self.say(f"{describe_row(row, snapshot.stored)}   [{len(self._shown)}/{len(snapshot.tickets)}]")
         if snapshot.note and snapshot.note != self._note:
             self.say(snapshot.note)

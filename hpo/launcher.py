@@ -4,6 +4,7 @@ Imports no TensorFlow. Workers come from a forkserver that has imported it once,
 """
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -207,6 +208,8 @@ class Launcher:
         self._tickets = stored.tickets(store)
         self._study_dir = plan.wish.runs_dir / stored.name
         self._crew: dict[Any, Connection] = {}
+        self._seats: dict[Any, int] = {}
+        self._crew_name = f"{socket.gethostname()}-{os.getpid()}-"
         self._n_started = self._n_deaths = 0
         self._error: HpoError | None = None
         self._last: tuple[list[Ticket], list[TrialRow]] = ([], [])
@@ -300,6 +303,7 @@ class Launcher:
                 n_ended_before=self._n_ended_before,
                 trained_seconds=trained_seconds,
                 note=self._note,
+                crew=self._crew_name,
             )
         )
 
@@ -310,8 +314,11 @@ class Launcher:
 
     def _start_worker(self) -> None:
         plan, wish = self._plan, self._plan.wish
+        taken = {self._seats[process] for process in self._crew}
+        seat = next(seat for seat in itertools.count() if seat not in taken)
         settings = WorkerSettings(
-            name=f"{socket.gethostname()}-{os.getpid()}-{self._n_started}",
+            name=f"{self._crew_name}{self._n_started}",
+            seat=seat,
             file=wish.file,
             study_name=self._stored.name,
             url=wish.url,
@@ -327,14 +334,14 @@ class Launcher:
         process.start()
         theirs.close()
         self._n_started += 1
-        self._crew[process] = ours
+        self._crew[process], self._seats[process] = ours, seat
 
     def _reap(self) -> None:
         """Replace the workers that died or asked for it; keep the error of one that cannot go on."""
         for process, pipe in list(self._crew.items()):
             if process.exitcode is None:
                 continue
-            del self._crew[process]
+            del self._crew[process], self._seats[process]
             error = _error_in(pipe)
             pipe.close()
             if process.exitcode == REPLACE_ME:

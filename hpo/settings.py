@@ -39,6 +39,7 @@ class WorkerSettings:
 
     Attributes:
         name: For people: who holds a ticket.
+        seat: Its place among its launcher's workers, from 0; a replacement takes over the seat.
         file: The study's file.
         study_name: The stored study, with its generation.
         url: The database's, password included.
@@ -51,6 +52,7 @@ class WorkerSettings:
     """
 
     name: str
+    seat: int
     file: StudyFile
     study_name: str
     url: str

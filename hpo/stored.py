@@ -9,7 +9,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import optuna
@@ -81,7 +81,15 @@ class StoredStudy:
 
 def libraries() -> dict[str, str]:
     """Return the installed versions, as far as they must agree between the workers of a study."""
-    return {name: ".".join(version(name).split(".")[:n_parts]) for name, n_parts in LIBRARIES.items()}
+    versions = {name: _version(name).split(".") for name in LIBRARIES}
+    return {name: ".".join(versions[name][:n_parts]) for name, n_parts in LIBRARIES.items()}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return version(f"{name}-cpu")  # TensorFlow without CUDA's kernels comes as a package of another name
 
 
 def find(store: Store, name: str) -> StoredStudy | None:

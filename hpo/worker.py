@@ -100,6 +100,7 @@ def open_workshop(settings: WorkerSettings) -> Workshop:
         raise StorageError(f'The study "{settings.study_name}" is gone from the database.', "Was it deleted?")
     tf.config.threading.set_intra_op_parallelism_threads(stored.n_threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    choose_gpu(settings.seat)
     definition = load_definition(settings.file)
     data = load(
         definition.dataset,
@@ -127,6 +128,18 @@ def open_workshop(settings: WorkerSettings) -> Workshop:
         patience_seconds=settings.patience_seconds,
         say=_say,
     )
+
+
+def choose_gpu(seat: int) -> None:
+    """Spread workers over this machine's GPUs, where there are any, each taking the memory it needs and no more.
+
+    By itself TensorFlow reserves the memory of every GPU for the first process that touches one.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        gpu = gpus[seat % len(gpus)]
+        tf.config.set_visible_devices(gpu, "GPU")
+        tf.config.experimental.set_memory_growth(gpu, enable=True)
 
 
 def resident_bytes() -> int:

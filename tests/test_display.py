@@ -54,7 +54,8 @@ def ticket(number_: int, state: TicketState, **fields: Any) -> Ticket:
 def snapshot(
     stored: StoredStudy, rows: Sequence[TrialRow], tickets: Sequence[Ticket] | None = None, **fields: Any
 ) -> Snapshot:
-    tickets = [ticket(r.number, TicketState.ENDED) for r in rows] if tickets is None else tickets
+    if tickets is None:
+        tickets = [ticket(r.number, TicketState.ENDED, trial_id=r.trial_id, worker="here-1-0") for r in rows]
     values = {"n_ended_before": 0, "trained_seconds": 0.0, "note": "", **fields}
     return Snapshot(stored=stored, tickets=tickets, rows=rows, **values)
 
@@ -170,6 +171,17 @@ def test_what_ended_before_stays_unprinted(stored: StoredStudy) -> None:
     before = snapshot(stored, [row(0, 0.5), row(1, 0.6)], n_ended_before=2)
     after = snapshot(stored, [row(0, 0.5), row(1, 0.6), row(2, 0.7)], n_ended_before=2)
     assert [line.split(":")[0] for line in lines_of(stored, before, after)] == ["trial 2"]
+
+
+def test_what_other_commands_workers_ended_is_theirs_to_tell(stored: StoredStudy) -> None:
+    rows = [row(0, 0.5), row(1, 0.6)]
+    tickets = [
+        ticket(n, TicketState.ENDED, trial_id=rows[n].trial_id, worker=name)
+        for n, name in enumerate(("a-1-0", "b-1-0"))
+    ]
+    lines = lines_of(stored, snapshot(stored, rows, tickets, crew="b-1-"))
+    assert [line.split(":")[0] for line in lines] == ["trial 1"]
+    assert lines[0].endswith("[2/2]")
 
 
 def test_note_is_said_once_until_it_changes(stored: StoredStudy) -> None:

@@ -2,17 +2,21 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
+
+from hpo.__main__ import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(r"<!-- (\w+): (\S+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
 BLOCKS = [match.groups() for match in BLOCK.finditer(README)]
-NEEDS = {"setup", "nothing", "cifar10", "browser", "postgresql"}
+NEEDS = {"setup", "nothing", "cifar10", "browser", "postgresql", "docker"}
 
 
 def commands(need: str) -> list[str]:
@@ -57,6 +61,13 @@ def test_every_block_of_commands_says_what_it_needs() -> None:
     n_shell_blocks = README.count("```sh\n")
     assert n_shell_blocks == sum(kind == "commands" for kind, *_ in BLOCKS)
     assert {need for kind, need, *_ in BLOCKS if kind == "commands"} == NEEDS
+
+
+@pytest.mark.parametrize("command", [line for need in ("cifar10", "browser", "postgresql") for line in commands(need)])
+def test_commands_that_need_more_have_their_options(command: str) -> None:
+    _, _, module, *words = shlex.split(command)
+    name = module.removeprefix("hpo.")
+    typer.main.get_command(app).commands[name].make_context(name, words)  # type: ignore[attr-defined]
 
 
 def test_every_option_and_exit_code_is_documented() -> None:

@@ -1,0 +1,176 @@
+"""The stack for real, in containers: needs a Docker engine and docker compose (or docker-compose 1.29)."""
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import compose
+import pytest
+from pages import Page
+from test_tensorboard import trials as trials_in_hparams
+
+N_TRIALS = 12
+BUILD_SECONDS, WAIT_SECONDS = 1500, 300
+
+
+def find_compose() -> list[str] | None:
+    """Return the command of compose, where an engine answers."""
+    if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode:
+        return None
+    if not subprocess.run(["docker", "compose", "version"], capture_output=True).returncode:
+        return ["docker", "compose"]
+    return ["docker-compose"] if shutil.which("docker-compose") else None
+
+
+COMPOSE = find_compose()
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.skipif(COMPOSE is None, reason="no Docker engine with compose answers here"),
+    pytest.mark.timeout(BUILD_SECONDS + 900),
+]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(is_so: Callable[[], bool], what: str) -> None:
+    until = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < until:
+        if is_so():
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"waited in vain for {what}")
+
+
+class Stack:
+    """The compose project of one test."""
+
+    def __init__(self) -> None:
+        self.ports = {name: free_port() for name in ("dashboard", "tensorboard")}
+        self.variables = {
+            "HPO_STUDY": "digits_mlp",
+            "HPO_LEASE": "20s",
+            "HPO_DASHBOARD_PORT": str(self.ports["dashboard"]),
+            "HPO_TENSORBOARD_PORT": str(self.ports["tensorboard"]),
+        }
+
+    def call(self, *arguments: str, **variables: str) -> str:
+        assert COMPOSE is not None
+        done = subprocess.run(
+            [*COMPOSE, "-p", "hpo_test", *arguments],
+            cwd=compose.ROOT,
+            env=compose.clean_environment(**self.variables, **variables),
+            capture_output=True,
+            text=True,
+            timeout=BUILD_SECONDS,
+        )
+        assert done.returncode == 0, f"{arguments}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done.stdout
+
+    def containers(self, service: str) -> list[dict[str, Any]]:
+        ids = docker("ps", "-aq", "--filter", "label=com.docker.compose.project=hpo_test",
+                     "--filter", f"label=com.docker.compose.service={service}").split()  # fmt: skip
+        return list(json.loads(docker("inspect", *ids))) if ids else []
+
+    def exit_codes(self, service: str) -> list[int | None]:
+        """Return the exit code of each container, None of one that runs."""
+        states = [container["State"] for container in self.containers(service)]
+        return [None if state["Running"] else state["ExitCode"] for state in states]
+
+    def status(self) -> dict[str, Any]:
+        (one,) = json.loads(self.call("exec", "-T", "dashboard", "hpo", "status", "--json"))
+        return dict(one)
+
+    def page(self, service: str) -> Page:
+        password = self.call("exec", "-T", service, "cat", "/secrets/web/password").strip()
+        return Page(f"http://127.0.0.1:{self.ports[service]}", None, password)  # type: ignore[arg-type]
+
+    def is_healthy(self, service: str) -> bool:
+        return all(one["State"].get("Health", {}).get("Status") == "healthy" for one in self.containers(service))
+
+
+def docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True, timeout=120).stdout
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    opened = Stack()
+    opened.call("down", "-v")
+    opened.call("build")
+    yield opened
+    opened.call("down", "-v")
+
+
+def test_killed_worker_and_restarted_database_cost_no_trial_of_an_exact_budget(stack: Stack) -> None:
+    stack.call("up", "-d", "--scale", "worker=3", HPO_TRIALS=str(N_TRIALS))
+    assert stack.exit_codes("init") == [0]
+    assert stack.exit_codes("secrets") == [0]
+    wait_until(lambda: any(worker["epoch"] for worker in stack.status()["workers"]), "a worker that trains")
+
+    holder = next(worker["worker"] for worker in stack.status()["workers"] if worker["epoch"] is not None)
+    killed = next(one for one in stack.containers("worker") if holder.startswith(one["Config"]["Hostname"]))
+    docker("kill", "--signal", "KILL", killed["Id"])
+    wait_until(lambda: stack.status()["trials"]["complete"] + stack.status()["trials"]["pruned"] >= 3, "ended trials")
+    stack.call("restart", "postgres")
+
+    wait_until(lambda: None not in stack.exit_codes("worker"), "workers that leave")
+    assert sorted(code for code in stack.exit_codes("worker") if code is not None) == [0, 0, 137]
+    status = stack.status()
+    assert (status["state"], status["n_trials"]) == ("finished", N_TRIALS)
+    assert status["trials"]["complete"] + status["trials"]["pruned"] == N_TRIALS
+
+
+def test_pages_show_the_trials_to_who_has_the_password_and_let_nobody_delete(stack: Stack) -> None:
+    wait_until(lambda: stack.is_healthy("dashboard") and stack.is_healthy("tensorboard"), "healthy pages")
+    dashboard, tensorboard = stack.page("dashboard"), stack.page("tensorboard")
+    (summary,) = json.loads(dashboard.ask("/api/studies")[1])["study_summaries"]
+    path = f"/api/studies/{summary['study_id']}"
+    assert len(json.loads(dashboard.ask(path)[1])["trials"]) == N_TRIALS
+    assert dashboard.ask(path, "DELETE")[0] == 403
+    assert dashboard.ask("/dashboard", Host="evil.example")[0] == 421
+    for page in (dashboard, tensorboard):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(page.url, timeout=30)
+    wait_until(lambda: len(trials_in_hparams(tensorboard)) == N_TRIALS, "HParams that lists all trials")
+
+
+def test_passwords_are_nowhere_but_in_their_volumes(stack: Stack) -> None:
+    secrets = [
+        stack.call("exec", "-T", "dashboard", "cat", f"/secrets/{name}/password") for name in ("database", "web")
+    ]
+    services = ("secrets", "postgres", "init", "worker", "dashboard", "tensorboard")
+    shown = [json.dumps([stack.containers(service) for service in services])]
+    shown += [stack.call("logs"), docker("history", "--no-trunc", "hpo"), docker("image", "inspect", "hpo")]
+    running = [one for name in services for one in stack.containers(name) if one["State"]["Running"]]
+    shown += [docker("top", one["Id"]) for one in running]
+    for secret in secrets:
+        assert len(secret.strip()) >= 32
+        assert not any(secret.strip() in text for text in shown)
+
+
+def test_down_and_up_goes_on_and_stop_hands_back(stack: Stack) -> None:
+    stack.call("down")
+    more = str(N_TRIALS + 6)
+    stack.call("up", "-d", "--scale", "worker=2", HPO_TRIALS=more)
+    assert stack.status()["n_trials"] == N_TRIALS + 6
+    wait_until(lambda: any(worker["epoch"] for worker in stack.status()["workers"]), "a worker that trains")
+    stack.call("stop", "worker")
+    assert stack.exit_codes("worker") == [0, 0]
+    status = stack.status()
+    assert status["workers"] == []
+    stack.call("up", "-d", "--scale", "worker=1", HPO_TRIALS=more)
+    wait_until(lambda: None not in stack.exit_codes("worker"), "workers that leave")
+    status = stack.status()
+    assert status["state"] == "finished"
+    assert status["trials"]["complete"] + status["trials"]["pruned"] == N_TRIALS + 6
+    assert stack.exit_codes("dashboard") == [None]
