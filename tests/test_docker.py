@@ -158,19 +158,22 @@ def test_passwords_are_nowhere_but_in_their_volumes(stack: Stack) -> None:
         assert not any(secret.strip() in text for text in shown)
 
 
-def test_down_and_up_goes_on_and_stop_hands_back(stack: Stack) -> None:
+def test_down_and_up_goes_on_and_removed_and_stopped_workers_hand_back(stack: Stack) -> None:
     stack.call("down")
-    more = str(N_TRIALS + 6)
-    stack.call("up", "-d", "--scale", "worker=2", HPO_TRIALS=more)
-    assert stack.status()["n_trials"] == N_TRIALS + 6
-    wait_until(lambda: any(worker["epoch"] for worker in stack.status()["workers"]), "a worker that trains")
+    n_trials = N_TRIALS + 20
+    more = str(n_trials)
+    stack.call("up", "-d", "--scale", "worker=3", HPO_TRIALS=more)
+    assert stack.status()["n_trials"] == n_trials
+    wait_until(lambda: bool(stack.status()["workers"]), "a worker that trains")
+    stack.call("up", "-d", "--scale", "worker=1", HPO_TRIALS=more)
     stack.call("stop", "worker")
-    assert stack.exit_codes("worker") == [0, 0]
+    assert stack.exit_codes("worker") == [0]
     status = stack.status()
     assert status["workers"] == []
-    stack.call("up", "-d", "--scale", "worker=1", HPO_TRIALS=more)
+    assert status["trials"]["free"] > 0
+    stack.call("up", "-d", "--scale", "worker=2", HPO_TRIALS=more)
     wait_until(lambda: None not in stack.exit_codes("worker"), "workers that leave")
     status = stack.status()
     assert status["state"] == "finished"
-    assert status["trials"]["complete"] + status["trials"]["pruned"] == N_TRIALS + 6
+    assert status["trials"]["complete"] + status["trials"]["pruned"] == n_trials
     assert stack.exit_codes("dashboard") == [None]
