@@ -127,6 +127,8 @@ class TrialRecord:
 
     def note_progress(self, epoch: int, value: float | None) -> None:
         """Show how far training is, if the database is there."""
+        if self._queue:
+            return  # it just was not: trying again would hold training up once more
         with contextlib.suppress(*TRANSIENT):
             self._tickets.note_progress(self._token, epoch=epoch, value=value)
 
