@@ -36,6 +36,7 @@ LOOK_SECONDS = 0.5
 STOP_SECONDS = 60.0  # a worker that has not handed back by then is killed; its trial falls back to its checkpoint
 N_FAILING_TRIALS = 3
 MEND = "Mend the study's file; then open a new generation of it with --new-generation."
+N_DEATHS = 9  # three trials that kill each worker they get: they end as failed after three
 WORKER_BYTES = 1_500_000_000  # what a worker is counted with: TensorFlow, data and a few models
 
 # TensorFlow's own chatter is of no use to a person tuning a model. Set before it loads.
@@ -210,7 +211,8 @@ class Launcher:
         self._crew: dict[Any, Connection] = {}
         self._seats: dict[Any, int] = {}
         self._crew_name = f"{socket.gethostname()}-{os.getpid()}-"
-        self._n_started = self._n_deaths = 0
+        self._n_started = self._n_deaths = self._n_trained_seen = 0
+        self._has_warned = False
         self._error: HpoError | None = None
         self._last: tuple[list[Ticket], list[TrialRow]] = ([], [])
         self._began_seconds: float | None = None
@@ -221,7 +223,6 @@ class Launcher:
         expire_dead(self._tickets, self._study_dir / "leases")
         tickets, rows = self._look()
         self._n_ended_before, self._n_failed_before = count_ended(tickets), self._count(rows, TrialState.FAIL)
-        self._n_ended_seen = self._n_ended_before
         n_workers = self._plan.n_workers
         if n_workers == 0:
             return Outcome(ending=Ending.OPENED, stored=self._stored, store=self._store, tickets=tickets, rows=rows)
@@ -267,8 +268,9 @@ class Launcher:
 
     def _check_failures(self, rows: Sequence[TrialRow]) -> None:
         """Stop a run whose first trials all fail: the budget is for when the cause is mended."""
-        n_fine = self._count(rows, TrialState.COMPLETE) + self._count(rows, TrialState.PRUNED)
-        if n_fine == 0 and self._count(rows, TrialState.FAIL) - self._n_failed_before >= N_FAILING_TRIALS:
+        if self._error is not None or self._n_trained(rows) > 0:
+            return
+        if self._count(rows, TrialState.FAIL) - self._n_failed_before >= N_FAILING_TRIALS:
             reason = next(row.reason for row in reversed(rows) if row.state == TrialState.FAIL)
             self._error = TrialsFailingError(
                 f"The first {N_FAILING_TRIALS} trials of this run all failed. The last one's reason: {reason}",
@@ -283,6 +285,13 @@ class Launcher:
         try:
             tickets = self._tickets.read()
             # Trials are read again only when something happened to a ticket.
+    def _n_trained(self, rows: Sequence[TrialRow]) -> int:
+        return self._count(rows, TrialState.COMPLETE) + self._count(rows, TrialState.PRUNED)
+
+    def _begin(self) -> tuple[list[Ticket], list[TrialRow]]:
+        expire_dead(self._tickets, self._study_dir / "leases")
+        return self._tickets.read(), read_rows(self._store, self._stored)
+
             if tickets != self._last[0]:
                 self._last = tickets, read_rows(self._store, self._stored)
             self._is_paused = self._stored.is_paused(self._store)
@@ -354,13 +363,13 @@ class Launcher:
     def _bury(self, exit_code: int) -> None:
         with contextlib.suppress(*TRANSIENT):
             expire_dead(self._tickets, self._study_dir / "leases")
-        n_ended = count_ended(self._last[0])
-        self._n_deaths = self._n_deaths + 1 if n_ended == self._n_ended_seen else 1
-        self._n_ended_seen = n_ended
+        n_trained = self._n_trained(self._last[1])
+        self._n_deaths = self._n_deaths + 1 if n_trained == self._n_trained_seen else 1
+        self._n_trained_seen = n_trained
         how = f"killed by signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
         self._view.say(f"a worker died ({how}); its trial goes on from its last checkpoint")
-        # A trial that kills its worker ends as failed after a few deaths; more than that is no single trial's fault.
-        if self._n_deaths > 4 * max(1, len(self._crew) + 1):
+        # A trial that kills its workers ends as failed after a few deaths; more than that is no single trial's fault.
+        if self._n_deaths >= max(N_DEATHS, 4 * (len(self._crew) + 1)):
             self._error = WorkersFailingError(
                 f"Workers die again and again ({how}) without finishing a trial.",
                 f"See {self._study_dir / 'workers.log'}; a smaller --workers needs less memory.",
