@@ -33,7 +33,7 @@ from hpo.stored import StoredStudy
 from hpo.tickets import Ticket, TicketState, check_schema, count_ended
 
 LOOK_SECONDS = 0.5
-STOP_SECONDS = 60.0  # a worker that has not handed back by then is killed; its trial falls back to its checkpoint
+STOP_SECONDS = 8.0  # docker kills after 10; a worker that is killed here loses what came after its last checkpoint
 N_FAILING_TRIALS = 3
 MEND = "Mend the study's file; then open a new generation of it with --new-generation."
 N_DEATHS = 9  # three trials that kill each worker they get: they end as failed after three
