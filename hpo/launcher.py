@@ -26,6 +26,7 @@ from hpo.command import stderr_to
 from hpo.display import Snapshot
 from hpo.errors import HpoError, TrialsFailingError, WorkersFailingError
 from hpo.leases import expire_dead
+from hpo.record import insist
 from hpo.results import TrialRow, rank, read_rows
 from hpo.settings import REPLACE_ME, Plan, Wish, WorkerSettings
 from hpo.storage import TRANSIENT, Store, explained, open_store, parse_url
@@ -220,8 +221,11 @@ class Launcher:
 
     def run(self) -> Outcome:
         """Work until there is a reason to end."""
-        expire_dead(self._tickets, self._study_dir / "leases")
-        tickets, rows = self._look()
+        tickets, rows = self._last = insist(
+            self._begin,
+            should_stop=lambda: self._signals.ending is not None,
+            patience_seconds=self._plan.patience_seconds,
+        )
         self._n_ended_before, self._n_failed_before = count_ended(tickets), self._count(rows, TrialState.FAIL)
         n_workers = self._plan.n_workers
         if n_workers == 0:

@@ -30,7 +30,7 @@ from hpo.opening import open_study
 from hpo.record import insist
 from hpo.sampling import Mirror
 from hpo.settings import REPLACE_ME, Wish, WorkerSettings
-from hpo.storage import open_store
+from hpo.storage import TRANSIENT, explained, open_store, parse_url
 from hpo.trial import Workshop, run_trial
 
 IDLE_SECONDS = 0.5
@@ -41,7 +41,16 @@ def open_in_process(wish: Wish, pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    _telling(pipe, lambda: pipe.send(("study", open_study(wish, lambda text: pipe.send(("say", text))))))
+
+    def open_() -> None:
+        try:
+            stored = open_study(wish, lambda text: pipe.send(("say", text)))
+        except TRANSIENT:
+            with explained(parse_url(wish.url)):
+                raise
+        pipe.send(("study", stored))
+
+    _telling(pipe, open_)
 
 
 def work_in_process(settings: WorkerSettings, pipe: Connection) -> None:
