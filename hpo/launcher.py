@@ -36,8 +36,8 @@ from hpo.tickets import Ticket, TicketState, check_schema, count_ended
 LOOK_SECONDS = 0.5
 STOP_SECONDS = 8.0  # docker kills after 10; a worker that is killed here loses what came after its last checkpoint
 N_FAILING_TRIALS = 3
-MEND = "Mend the study's file; then open a new generation of it with --new-generation."
 N_DEATHS = 9  # three trials that kill each worker they get: they end as failed after three
+MEND = "Mend the study's file; then open a new generation of it with --new-generation."
 WORKER_BYTES = 1_500_000_000  # what a worker is counted with: TensorFlow, data and a few models
 
 # TensorFlow's own chatter is of no use to a person tuning a model. Set before it loads.
@@ -285,10 +285,6 @@ class Launcher:
     def _count(rows: Sequence[TrialRow], state: TrialState) -> int:
         return sum(row.state == state for row in rows)
 
-    def _look(self) -> tuple[list[Ticket], list[TrialRow]]:
-        try:
-            tickets = self._tickets.read()
-            # Trials are read again only when something happened to a ticket.
     def _n_trained(self, rows: Sequence[TrialRow]) -> int:
         return self._count(rows, TrialState.COMPLETE) + self._count(rows, TrialState.PRUNED)
 
@@ -296,6 +292,10 @@ class Launcher:
         expire_dead(self._tickets, self._study_dir / "leases")
         return self._tickets.read(), read_rows(self._store, self._stored)
 
+    def _look(self) -> tuple[list[Ticket], list[TrialRow]]:
+        try:
+            tickets = self._tickets.read()
+            # Trials are read again only when something happened to a ticket.
             if tickets != self._last[0]:
                 self._last = tickets, read_rows(self._store, self._stored)
             self._is_paused = self._stored.is_paused(self._store)
@@ -352,17 +352,29 @@ class Launcher:
     def _reap(self) -> None:
         """Replace the workers that died or asked for it; keep the error of one that cannot go on."""
         for process, pipe in list(self._crew.items()):
-            if process.exitcode is None:
+            exit_code = process.exitcode  # read before its last words are
+            error = self._hear(pipe)
+            self._error = self._error or error
+            if exit_code is None:
                 continue
             del self._crew[process], self._seats[process]
-            error = _error_in(pipe)
             pipe.close()
-            if process.exitcode == REPLACE_ME:
+            if exit_code == REPLACE_ME:
                 self._start_worker()
-            elif error is not None:
-                self._error = error
-            elif process.exitcode != 0:
-                self._bury(process.exitcode)
+            elif error is None and exit_code != 0:
+                self._bury(exit_code)
+
+    def _hear(self, pipe: Connection) -> HpoError | None:
+        """Show the first warning of all workers; return the error that ends a worker."""
+        with contextlib.suppress(EOFError, OSError):
+            while pipe.poll():
+                kind, content = pipe.recv()
+                if kind == "error":
+                    return content  # type: ignore[no-any-return]
+                if not self._has_warned:
+                    self._view.say(f"{content} More of this kind goes to workers.log only.")
+                self._has_warned = True
+        return None
 
     def _bury(self, exit_code: int) -> None:
         with contextlib.suppress(*TRANSIENT):
@@ -375,7 +387,7 @@ class Launcher:
         # A trial that kills its workers ends as failed after a few deaths; more than that is no single trial's fault.
         if self._n_deaths >= max(N_DEATHS, 4 * (len(self._crew) + 1)):
             self._error = WorkersFailingError(
-                f"Workers die again and again ({how}) without finishing a trial.",
+                f"Workers die again and again ({how}) without training a trial to its end.",
                 f"See {self._study_dir / 'workers.log'}; a smaller --workers needs less memory.",
             )
         elif self._signals.ending is None:
@@ -391,7 +403,8 @@ class Launcher:
             for process in self._crew:
                 process.join(0.05)
         for process, pipe in self._crew.items():
-            self._error = self._error or (_error_in(pipe) if process.exitcode != 0 else None)
+            error = self._hear(pipe)
+            self._error = self._error or (error if process.exitcode != 0 else None)
         with contextlib.suppress(*TRANSIENT):
             expire_dead(self._tickets, self._study_dir / "leases", n_takeovers=0)
 
@@ -413,13 +426,6 @@ def default_workers(n_threads: int) -> int:
     with contextlib.suppress(OSError, ValueError):
         memory_bytes = min(memory_bytes, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return max(1, min(n_cores // n_threads, memory_bytes // WORKER_BYTES))
-
-
-def _error_in(pipe: Connection) -> HpoError | None:
-    try:
-        return pipe.recv()[1] if pipe.poll() else None
-    except (EOFError, OSError):
-        return None
 
 
 # Targets of processes: named here so that this process need not import what they import.

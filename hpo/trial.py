@@ -46,6 +46,7 @@ class Workshop:
         n_kept_models: How many of the best trials keep their model.
         patience_seconds: How long the database may be away.
         say: Takes a line for the log.
+        warn: Takes a line that people should see.
     """
 
     store: Store
@@ -58,6 +59,7 @@ class Workshop:
     n_kept_models: int
     patience_seconds: float
     say: Callable[[str], None]
+    warn: Callable[[str], None]
 
 
 def run_trial(shop: Workshop, ticket: Ticket, should_stop: Callable[[], bool]) -> None:
@@ -105,7 +107,7 @@ class _Run:
     ) -> None:
         self._shop, self._record, self._ticket, self._trial, self._parameters = shop, record, ticket, trial, parameters
         self._dir = trial_dir(shop.study_dir, trial.number)
-        self._log = open_log(self._dir, first_epoch=1, on_loss=shop.say)
+        self._log = open_log(self._dir, first_epoch=1, on_loss=shop.warn)
         self._began = time.time()
         self._n_recorded = max(trial.intermediate_values, default=0)
         self._best: float | None = None
@@ -121,7 +123,7 @@ class _Run:
             resumed=self._resumed,
             after_epoch=self._after_epoch,
             should_stop=should_stop,
-            on_loss=self._shop.say,
+            on_loss=self._shop.warn,
             callbacks=self._callbacks(),
         )
 
@@ -207,7 +209,7 @@ class _Run:
             started_seconds=started.timestamp() if started is not None else self._began,
             ended_seconds=time.time(),
         )
-        write_session(self._dir, session, on_loss=self._shop.say)
+        write_session(self._dir, session, on_loss=self._shop.warn)
 
     def _clean_up(self, result: TrainingResult) -> None:
         """Keep this trial's model if it is among the best few, drop what is not any more, and the checkpoint."""
@@ -222,7 +224,7 @@ class _Run:
                     path.unlink(missing_ok=True)
             (self._dir / CHECKPOINT).unlink(missing_ok=True)
         except (OSError, *TRANSIENT) as error:
-            self._shop.say(f"trial {self._trial.number}: its model was not kept: {error}")
+            self._shop.warn(f"trial {self._trial.number}: its model was not kept: {error}.")
 
 
 def save_model(path: Path, result: TrainingResult) -> None:

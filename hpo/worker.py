@@ -4,7 +4,9 @@ SIGTERM, or a launcher that is gone, means: finish the compiled call, hand the t
 launcher's business: a terminal sends it to every process of the group.
 """
 
+import contextlib
 import gc
+import io
 import os
 import resource
 import signal
@@ -16,6 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import optuna
 import tensorflow as tf
@@ -56,7 +59,8 @@ def open_in_process(wish: Wish, pipe: Connection) -> None:
 def work_in_process(settings: WorkerSettings, pipe: Connection) -> None:
     """Process target: work until there is nothing left; sends ("error", HpoError) when it cannot go on.
 
-    Output goes to runs/<study>/workers.log. Ends by itself when the other end of the pipe is gone.
+    Before that it may send one ("warning", text): that logs or checkpoints cannot be written, say. Output goes to
+    runs/<study>/workers.log. Ends by itself when the other end of the pipe is gone.
     """
     stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -64,13 +68,22 @@ def work_in_process(settings: WorkerSettings, pipe: Connection) -> None:
     _redirect_output(settings.runs_dir / settings.study_name)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     threading.Thread(target=_watch_launcher, args=(pipe, stop), daemon=True).start()
-    sys.exit(_telling(pipe, lambda: work(settings, stop.is_set)))
+    warned: list[str] = []
+
+    def warn(text: str) -> None:
+        _say(text)
+        if not warned:  # one is enough, and a launcher that stands still would let many fill the pipe
+            warned.append(text)
+            with contextlib.suppress(OSError):
+                pipe.send(("warning", text))
+
+    sys.exit(_telling(pipe, lambda: work(settings, stop.is_set, warn)))
 
 
-def work(settings: WorkerSettings, should_stop: Callable[[], bool]) -> int:
-    """Claim and run trials; returns the exit code."""
+def work(settings: WorkerSettings, should_stop: Callable[[], bool], warn: Callable[[str], None]) -> int:
+    """Claim and run trials; warn takes a line for people; returns the exit code."""
     patiently = partial(insist, should_stop=should_stop, patience_seconds=settings.patience_seconds)
-    shop = patiently(lambda: open_workshop(settings))
+    shop = patiently(lambda: open_workshop(settings, warn))
     tickets = shop.stored.tickets(shop.store)
     keeper = LeaseKeeper(tickets, shop.study_dir / "leases", settings.lease_seconds)
     first_bytes = 0
@@ -101,7 +114,7 @@ def work(settings: WorkerSettings, should_stop: Callable[[], bool]) -> int:
     return 0
 
 
-def open_workshop(settings: WorkerSettings) -> Workshop:
+def open_workshop(settings: WorkerSettings, warn: Callable[[str], None]) -> Workshop:
     """Gather what trials need; refuses a file or data that changed since the study was opened."""
     store = open_store(settings.url, create=False)
     stored = next((study for study in studies.read_all(store) if study.name == settings.study_name), None)
@@ -136,6 +149,7 @@ def open_workshop(settings: WorkerSettings) -> Workshop:
         n_kept_models=settings.n_kept_models,
         patience_seconds=settings.patience_seconds,
         say=_say,
+        warn=warn,
     )
 
 
@@ -188,6 +202,16 @@ def _redirect_output(study_dir: Path) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+    sys.stdout = sys.stderr = io.TextIOWrapper(_Log(2, "w", closefd=False), encoding="utf-8", write_through=True)
+
+
+class _Log(io.FileIO):
+    """A file that a full disk cannot make raise: a callback that prints must not fail its trial."""
+
+    def write(self, content: Any) -> int:
+        with contextlib.suppress(OSError):
+            super().write(content)
+        return len(content)
 
 
 def _watch_launcher(pipe: Connection, stop: threading.Event) -> None:
