@@ -120,8 +120,9 @@ def open_store(text: str, *, create: bool) -> Store:
     arguments: dict[str, Any] = (
         {"connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
         if sqlite
-        # Optuna sets pool_pre_ping for MySQL only; without it a restarted server fails the next statement.
-        else {"connect_args": {"connect_timeout": CONNECT_SECONDS, **ALIVE}, "pool_pre_ping": True}
+        # Optuna sets pool_pre_ping for MySQL only; without it a restarted server fails the next statement. A second
+        # connection, for the lease's thread, is closed after use: 64 workers would keep all 100 that a server grants.
+        else {"connect_args": {"connect_timeout": CONNECT_SECONDS, **ALIVE}, "pool_pre_ping": True, "pool_size": 1}
     )
     with explained(url), setup_lock(url) if create else contextlib.nullcontext():
         rdb = RDBStorage(

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from conftest import Postgres
 from optuna.trial import TrialState
 from processes import hear, lock_file, open_and_close, start, together
+from toy import wait_for
 
 from hpo import storage
 from hpo.errors import LeaseLostError, StorageError
@@ -118,6 +119,16 @@ def test_server_that_never_answers_is_an_error_within_seconds(monkeypatch: pytes
 def test_missing_database_on_a_server_is_named(postgres: Postgres) -> None:
     with pytest.raises(StorageError, match="nowhere"):
         open_store(postgres.url("nowhere").render_as_string(hide_password=False), create=True)
+
+
+def test_worker_keeps_one_connection_of_the_few_that_a_server_grants(postgres: Postgres) -> None:
+    store = open_store(postgres.new_database(), create=True)
+    with store.engine.connect(), store.engine.connect():  # a trial's and the lease's, at the same moment
+        pass
+    with store.engine.connect() as connection:
+        mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        wait_for(lambda: connection.exec_driver_sql(mine).scalar() == 1)
+    store.close()
 
 
 def test_reading_makes_no_file(tmp_path: Path) -> None:
