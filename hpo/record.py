@@ -6,14 +6,16 @@ ticket last. Reports that cannot be written now are queued and written in order 
 """
 
 import contextlib
+import copy
 import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import optuna
+import sqlalchemy as sa
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import LeaseLostError, StorageError
 from hpo.sampling import Mirror
@@ -82,6 +84,8 @@ class TrialRecord:
         self._ticket, self._token = ticket, str(ticket.token)
         self._should_stop, self._patience_seconds = should_stop, patience_seconds
         self._trial_id = -1
+        self._trial: FrozenTrial | None = None  # as it is stored; None while the pruner may have written to it
+        self._n_checks = 0
         self._recorded: set[int] = set()
         self._queue: list[tuple[int, float]] = []
 
@@ -111,6 +115,7 @@ class TrialRecord:
         self._trial_id = known if known is not None else self._insist(find_or_store)
         trial = self._insist(run)
         self._recorded = set(trial.intermediate_values)
+        self._trial = copy.deepcopy(trial)
         return trial
 
     def note(self, *, epochs: int) -> None:
@@ -137,8 +142,17 @@ class TrialRecord:
         if self._queue or epoch not in self._recorded:
             return False
         with contextlib.suppress(*TRANSIENT):
-            return self._write(Trial(self._study, self._trial_id).should_prune)
+            return self._write(self._ask_pruner)
         return False
+
+    def _ask_pruner(self) -> bool:
+        # Trial.should_prune would read the whole trial after each epoch, though only this worker writes to it.
+        trial, self._trial = self._trial or self._storage.get_trial(self._trial_id), None
+        self._n_checks = 0
+        is_pruned = self._study.pruner.prune(self._study, trial)
+        if self._n_checks == 0:  # it did nothing with the database, so it wrote nothing
+            self._trial = trial
+        return is_pruned
 
     def hand_back(self, *, seconds: float) -> None:
         """Leave the trial for this or another worker to go on with, after seconds of training."""
@@ -172,17 +186,23 @@ class TrialRecord:
         while self._queue:
             epoch, value = self._queue[0]
             self._write(lambda e=epoch, v=value: self._storage.set_trial_intermediate_value(self._trial_id, e, v))  # type: ignore[misc]
+            if self._trial is not None:
+                self._trial.intermediate_values[epoch] = value
             del self._queue[0]
 
     def _write(self, call: Callable[[], T]) -> T:
         try:
-            with guarded(lambda connection: self._tickets.check(connection, self._token)):
+            with guarded(self._check):
                 return call()
         except UpdateFinishedTrialError as error:
             # Another program, the dashboard say, has ended the trial.
             outcome = self._storage.get_trial(self._trial_id).state.name
             self._tickets.end(self._token, seconds=0.0, outcome=outcome)
             raise LeaseLostError from error
+
+    def _check(self, connection: sa.Connection) -> None:
+        self._n_checks += 1
+        self._tickets.check(connection, self._token)
 
     def _insist(self, call: Callable[[], T]) -> T:
         return insist(call, should_stop=self._should_stop, patience_seconds=self._patience_seconds)

@@ -1,5 +1,6 @@
 """A trial and its ticket agree in the end, whatever was cut short between them; a zombie writes nothing."""
 
+import copy
 import os
 import threading
 import time
@@ -228,6 +229,26 @@ def test_pruner_decides_on_what_was_reported(new_study: Callable[..., ToyStudy])
     assert record.should_prune(2)
     assert toy.trials[0].system_attrs["asked"] == 2
     assert not record.should_prune(3), "an epoch that was never reported"
+
+
+def test_pruner_is_shown_the_trial_as_it_is_stored(new_study: Callable[..., ToyStudy]) -> None:
+    shown: list[FrozenTrial] = []
+
+    class Spy(optuna.pruners.BasePruner):
+        def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+            shown.append(copy.deepcopy(trial))
+            if trial.last_step == 2:
+                study._storage.set_trial_system_attr(trial._trial_id, "rung", 2)
+            return False
+
+    toy = new_study(pruner=Spy())
+    record, _ = toy.begin()
+    for epoch in (1, 2, 3, 4):
+        record.report(epoch, 0.1 * epoch)
+        stored = toy.trials[0]
+        record.should_prune(epoch)
+        assert shown[-1] == stored
+    assert shown[-1].system_attrs == {"rung": 2}
 
 
 def test_reports_wait_for_the_database_and_arrive_in_order(
