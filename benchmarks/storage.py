@@ -417,8 +417,6 @@ def train(record: TrialRecord, rng: random.Random, trial_seconds: float) -> floa
         value = 0.3 + 0.2 * rng.random()
         with METER("report"):
             record.report(epoch, value)
-        with METER("progress"):
-            record.note_progress(epoch, value)
         if epoch < N_EPOCHS:
             with METER("prune"):
                 record.should_prune(epoch)

@@ -86,7 +86,7 @@ class TrialRecord:
         self._trial_id = -1
         self._trial: FrozenTrial | None = None  # as it is stored; None while the pruner may have written to it
         self._n_checks = 0
-        self._recorded: set[int] = set()
+        self._recorded: dict[int, float] = {}
         self._queue: list[tuple[int, float]] = []
 
     def align(self, mirror: Mirror) -> FrozenTrial:
@@ -114,7 +114,7 @@ class TrialRecord:
         known = self._ticket.trial_id
         self._trial_id = known if known is not None else self._insist(find_or_store)
         trial = self._insist(run)
-        self._recorded = set(trial.intermediate_values)
+        self._recorded = dict(trial.intermediate_values)
         self._trial = copy.deepcopy(trial)
         return trial
 
@@ -123,19 +123,15 @@ class TrialRecord:
         self._insist(lambda: self._tickets.note_trial(self._token, trial_id=self._trial_id, epochs=epochs))
 
     def report(self, epoch: int, value: float) -> None:
-        """Record an epoch's value, now or when the database is back; epochs recorded before are left as they are."""
+        """Record an epoch's value, now or when the database is back; epochs recorded before are left as they are.
+
+        The ticket's progress, for people, is written with it.
+        """
         if epoch not in self._recorded and math.isfinite(value):
-            self._recorded.add(epoch)
+            self._recorded[epoch] = value
             self._queue.append((epoch, value))
         with contextlib.suppress(*TRANSIENT):
             self._flush()
-
-    def note_progress(self, epoch: int, value: float | None) -> None:
-        """Show how far training is, if the database is there."""
-        if self._queue:
-            return  # it just was not: trying again would hold training up once more
-        with contextlib.suppress(*TRANSIENT):
-            self._tickets.note_progress(self._token, epoch=epoch, value=value)
 
     def should_prune(self, epoch: int) -> bool:
         """Ask the study's pruner about an epoch that was just reported; no while reports are queued."""
@@ -184,15 +180,23 @@ class TrialRecord:
 
     def _flush(self) -> None:
         while self._queue:
-            epoch, value = self._queue[0]
-            self._write(lambda e=epoch, v=value: self._storage.set_trial_intermediate_value(self._trial_id, e, v))  # type: ignore[misc]
-            if self._trial is not None:
-                self._trial.intermediate_values[epoch] = value
+            self._write_report(*self._queue[0])
             del self._queue[0]
 
-    def _write(self, call: Callable[[], T]) -> T:
+    def _write_report(self, epoch: int, value: float) -> None:
+        best = (max if self._stored.is_maximized else min)(v for e, v in self._recorded.items() if e <= epoch)
+
+        def check(connection: sa.Connection) -> None:
+            # The ticket shows how far training is, within the transaction that has to look at it anyway.
+            self._tickets.note_progress(connection, self._token, epoch=epoch, value=best)
+
+        self._write(lambda: self._storage.set_trial_intermediate_value(self._trial_id, epoch, value), check)
+        if self._trial is not None:
+            self._trial.intermediate_values[epoch] = value
+
+    def _write(self, call: Callable[[], T], check: Callable[[sa.Connection], None] | None = None) -> T:
         try:
-            with guarded(self._check):
+            with guarded(check or self._check):
                 return call()
         except UpdateFinishedTrialError as error:
             # Another program, the dashboard say, has ended the trial.

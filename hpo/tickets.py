@@ -205,9 +205,9 @@ class TicketTable:
         """Write down which trial a leased ticket stands for."""
         self._hold(token, trial_id=trial_id, epochs=epochs)
 
-    def note_progress(self, token: str, *, epoch: int, value: float | None) -> None:
-        """Write down how far a leased ticket's training is, for people."""
-        self._hold(token, epoch=epoch, value=value, seen=time.time())
+    def note_progress(self, connection: sa.Connection, token: str, *, epoch: int, value: float) -> None:
+        """Write down how far a leased ticket's training is, in the connection's transaction; does what check does."""
+        self._update(connection, token, epoch=epoch, value=value, seen=time.time())
 
     def beat(self, token: str) -> None:
         """Show that the holder lives."""
@@ -245,10 +245,13 @@ class TicketTable:
             raise LeaseLostError
 
     def _hold(self, current: str, /, **values: Any) -> None:
-        query = sa.update(_tickets).where(_columns.study == self.study, _columns.token == current).values(**values)
         with self.engine.begin() as connection:
-            if connection.execute(query).rowcount != 1:
-                raise LeaseLostError
+            self._update(connection, current, **values)
+
+    def _update(self, connection: sa.Connection, current: str, /, **values: Any) -> None:
+        query = sa.update(_tickets).where(_columns.study == self.study, _columns.token == current).values(**values)
+        if connection.execute(query).rowcount != 1:
+            raise LeaseLostError
 
 
 def count_ended(tickets: Sequence[Ticket]) -> int:

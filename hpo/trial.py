@@ -159,7 +159,6 @@ class _Run:
         pick = max if self._shop.stored.is_maximized else min
         self._best = value if self._best is None else pick(self._best, value)
         self._record.report(epoch, value)
-        self._record.note_progress(epoch, self._best)
 
     def is_over(self, result: TrainingResult) -> bool:
         """Whether the trial has ended by itself, also where it was told to stop at the same moment."""

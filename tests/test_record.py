@@ -54,7 +54,6 @@ def test_ended_trial_holds_reports_value_and_attributes(toy: ToyStudy) -> None:
     record, trial = toy.begin()
     for epoch, value in ((1, 0.5), (2, 0.75), (3, 0.25)):
         record.report(epoch, value)
-        record.note_progress(epoch, 0.75)
     record.end(TrialState.COMPLETE, 0.75, {"a": {"b": 1}}, seconds=3.0)
     ended, ticket = toy.trials[0], toy.tickets.read()[0]
     assert (ended.state, ended.value, ended.user_attrs["a"]) == (TrialState.COMPLETE, 0.75, {"b": 1})
@@ -74,7 +73,6 @@ def test_value_that_is_no_number_is_not_reported(toy: ToyStudy) -> None:
     record, _ = toy.begin()
     for epoch, value in enumerate((float("nan"), float("inf"), 0.5), 1):
         record.report(epoch, value)
-        record.note_progress(epoch, value)
     assert toy.trials[0].intermediate_values == {3: 0.5}
 
 
@@ -174,7 +172,6 @@ def test_zombie_leaves_its_successor_s_trial_alone(toy: ToyStudy) -> None:
     acts: list[Callable[[], None]] = [
         lambda: zombie.end_ticket(seconds=9.0),
         lambda: zombie.note(epochs=9),
-        lambda: zombie.note_progress(9, 0.9),
         lambda: zombie.end(TrialState.COMPLETE, 0.9, {}, seconds=9.0),
         lambda: zombie.end(TrialState.FAIL, None, {"mine": 1}, seconds=9.0),
         lambda: zombie.hand_back(seconds=9.0),
@@ -284,7 +281,6 @@ def test_trial_goes_on_while_postgresql_is_stopped(postgres: Postgres) -> None:
     try:
         for epoch in (2, 3):
             record.report(epoch, 0.25)
-            record.note_progress(epoch, 0.75)
             assert not record.should_prune(epoch), "nothing is pruned on stale data"
         assert time.monotonic() - began < 5, "training is not held up"
         back = threading.Timer(1.0, postgres.start)
