@@ -161,22 +161,25 @@ class TrialRecord:
     def end(self, state: TrialState, value: float | None, attrs: Mapping[str, Any], *, seconds: float) -> None:
         """Record how the trial ended, then end its ticket, after seconds of training."""
 
+        is_retry = False
+
         def finish() -> None:
+            nonlocal is_retry
             self._flush()
-            if self._storage.get_trial(self._trial_id).state.is_finished():
+            if is_retry and self._storage.get_trial(self._trial_id).state.is_finished():
                 return  # an earlier try was committed, but its answer was lost
+            is_retry = True
             for key, attr in attrs.items():
                 self._write(lambda k=key, a=attr: self._storage.set_trial_user_attr(self._trial_id, k, a))  # type: ignore[misc]
             values = None if value is None else [value]
             self._write(lambda: self._storage.set_trial_state_values(self._trial_id, state, values))
 
         self._insist(finish)
-        self.end_ticket(seconds=seconds)
+        self.end_ticket(state, seconds=seconds)
 
-    def end_ticket(self, *, seconds: float) -> None:
-        """End the ticket of a trial that has ended."""
-        outcome = self._insist(lambda: self._storage.get_trial(self._trial_id)).state.name
-        self._insist(lambda: self._tickets.end(self._token, seconds=seconds, outcome=outcome))
+    def end_ticket(self, state: TrialState, *, seconds: float) -> None:
+        """End the ticket of a trial that has ended like this."""
+        self._insist(lambda: self._tickets.end(self._token, seconds=seconds, outcome=state.name))
 
     def _flush(self) -> None:
         while self._queue:

@@ -79,7 +79,7 @@ def run_trial(shop: Workshop, ticket: Ticket, should_stop: Callable[[], bool]) -
     )
     trial = record.align(shop.mirror)
     if trial.state.is_finished():
-        record.end_ticket(seconds=0.0)
+        record.end_ticket(trial.state, seconds=0.0)
         return
     parameters = place(shop.definition, trial.params).parameters
     record.note(epochs=parameters.training.epochs)

@@ -124,7 +124,7 @@ def test_worker_killed_between_trial_s_end_and_ticket_s_loses_nothing(toy: ToySt
     record = toy.record(toy.claim())
     trial = record.align(toy.mirror())
     assert (trial._trial_id, trial.state, trial.value) == (trial_id, TrialState.COMPLETE, 0.5)
-    record.end_ticket(seconds=0.0)
+    record.end_ticket(trial.state, seconds=0.0)
     assert toy.tickets.read()[number].state == TicketState.ENDED
     assert (len(toy.trials), toy.trials[0].value) == (1, 0.5)
 
@@ -170,7 +170,7 @@ def test_zombie_leaves_its_successor_s_trial_alone(toy: ToyStudy) -> None:
     successor.report(1, 0.25)
     trials, tickets = toy.trials, toy.tickets.read()
     acts: list[Callable[[], None]] = [
-        lambda: zombie.end_ticket(seconds=9.0),
+        lambda: zombie.end_ticket(TrialState.COMPLETE, seconds=9.0),
         lambda: zombie.note(epochs=9),
         lambda: zombie.end(TrialState.COMPLETE, 0.9, {}, seconds=9.0),
         lambda: zombie.end(TrialState.FAIL, None, {"mine": 1}, seconds=9.0),
