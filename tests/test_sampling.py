@@ -29,7 +29,7 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 
 def worker_of(toy: ToyStudy, sampler: Callable[[int], BaseSampler]) -> Mirror:
     """A worker's own mirror, with another sampler than the study's definition has."""
-    return Mirror(toy.store, toy.stored, replace(toy.definition, sampler=sampler))
+    return Mirror(toy.stored, replace(toy.definition, sampler=sampler))
 
 
 def fill(toy: ToyStudy, n_trials: int) -> None:
@@ -41,31 +41,31 @@ def fill(toy: ToyStudy, n_trials: int) -> None:
 def test_same_seed_and_history_draw_the_same(sqlite_toy: ToyStudy) -> None:
     sqlite_toy.tickets.grow(20)
     fill(sqlite_toy, 13)  # past TPE's first random trials
-    draws = [sqlite_toy.mirror().draw(13).params for _ in range(2)]
+    draws = [sqlite_toy.mirror().draw(13, sqlite_toy.trials).params for _ in range(2)]
     assert draws[0] == draws[1]
 
 
 def test_history_changes_the_draw(sqlite_toy: ToyStudy) -> None:
     sqlite_toy.tickets.grow(30)
     fill(sqlite_toy, 13)
-    before = sqlite_toy.mirror().draw(20).params
+    before = sqlite_toy.mirror().draw(20, sqlite_toy.trials).params
     fill(sqlite_toy, 1)
-    assert sqlite_toy.mirror().draw(20).params != before
+    assert sqlite_toy.mirror().draw(20, sqlite_toy.trials).params != before
 
 
 def test_two_tickets_draw_differently(sqlite_toy: ToyStudy) -> None:
-    draws = [sqlite_toy.mirror().draw(number).params for number in range(1, 6)]
+    draws = [sqlite_toy.mirror().draw(number, sqlite_toy.trials).params for number in range(1, 6)]
     assert len({tuple(sorted(params.items(), key=str)) for params in draws}) == 5
 
 
 def test_two_studies_seeds_draw_differently(new_study: Callable[..., ToyStudy]) -> None:
     first, second = new_study(name="a"), new_study(name="b", facts={"seed": 8})
-    assert first.mirror().draw(1).params != second.mirror().draw(1).params
+    assert first.mirror().draw(1, first.trials).params != second.mirror().draw(1, second.trials).params
 
 
 def test_drawn_trial_is_whole_and_nothing_is_stored(toy: ToyStudy) -> None:
     before = toy.trials
-    template = toy.mirror().draw(1)
+    template = toy.mirror().draw(1, toy.trials)
     assert toy.trials == before
     assert (template.state, template.user_attrs) == (TrialState.RUNNING, {TICKET_ATTR: 1})
     assert set(template.params) == set(template.distributions) >= {"optimizer", "learning_rate", "epochs", "width"}
@@ -111,7 +111,7 @@ def test_running_trials_of_others_count(sqlite_toy: ToyStudy) -> None:
     mirror = worker_of(sqlite_toy, lambda seed: Spy(seed=seed))
     sqlite_toy.begin()
     sqlite_toy.begin()
-    mirror.draw(2)
+    mirror.draw(2, sqlite_toy.trials)
     assert seen == [[TrialState.RUNNING, TrialState.RUNNING]]
 
 
@@ -124,13 +124,13 @@ def test_mirror_catches_up_with_trials_that_ended_elsewhere(sqlite_toy: ToyStudy
 
     mirror = worker_of(sqlite_toy, lambda seed: Spy(seed=seed))
     record, _ = sqlite_toy.begin()
-    mirror.draw(1)
+    mirror.draw(1, sqlite_toy.trials)
     assert seen[0].state == TrialState.RUNNING
     record.report(1, 0.5)
     record.report(2, 0.75)
     record.end(TrialState.PRUNED, 0.75, {}, seconds=1.0)
     sqlite_toy.run(0.25)
-    mirror.draw(3)
+    mirror.draw(3, sqlite_toy.trials)
     assert (seen[0].state, seen[0].value, seen[0].intermediate_values) == (TrialState.PRUNED, 0.75, {1: 0.5, 2: 0.75})
     assert (seen[1].state, seen[1].value) == (TrialState.COMPLETE, 0.25)
 
@@ -138,9 +138,9 @@ def test_mirror_catches_up_with_trials_that_ended_elsewhere(sqlite_toy: ToyStudy
 def test_failed_trial_is_mirrored_as_failed(sqlite_toy: ToyStudy) -> None:
     mirror = sqlite_toy.mirror()
     record, _ = sqlite_toy.begin()
-    mirror.draw(1)
+    mirror.draw(1, sqlite_toy.trials)
     record.end(TrialState.FAIL, None, {}, seconds=1.0)
-    assert mirror.draw(2).state == TrialState.RUNNING
+    assert mirror.draw(2, sqlite_toy.trials).state == TrialState.RUNNING
 
 
 def test_own_draw_counts_once_after_it_is_stored(sqlite_toy: ToyStudy) -> None:

@@ -71,7 +71,7 @@ class ToyStudy:
         return self.store.optuna.get_all_trials(self.stored.study_id)
 
     def mirror(self) -> Mirror:
-        return Mirror(self.store, self.stored, self.definition)
+        return Mirror(self.stored, self.definition)
 
     def claim(self) -> Ticket:
         ticket = self.tickets.claim("a worker", uuid.uuid4().hex)
