@@ -48,7 +48,7 @@ from hpo.launcher import LOOK_SECONDS, Launcher
 from hpo.leases import LeaseKeeper
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.record import TrialRecord, insist
-from hpo.results import RESULT_ATTR, rank, read_rows
+from hpo.results import RESULT_ATTR
 from hpo.sampling import Mirror
 from hpo.storage import Store, open_store
 from hpo.stored import TICKET_ATTR, StoredStudy
@@ -404,7 +404,7 @@ def run_worker(index: int) -> tuple[dict[str, list[float]], Counter[str], list[f
         with METER("end"):
             record.end(TrialState.COMPLETE, 0.4, attrs, seconds=10.0)
         with METER("best few"):
-            rank(read_rows(store, stored), stored)[:N_KEPT]
+            tickets.best(N_KEPT, is_maximized=stored.is_maximized)
         keeper.release()
         totals.append(time.perf_counter() - begun - slept)
     keeper.close()

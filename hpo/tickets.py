@@ -155,6 +155,14 @@ class TicketTable:
         with self.engine.connect() as connection:
             return [_ticket(row) for row in connection.execute(query)]
 
+    def best(self, n_best: int, *, is_maximized: bool) -> list[int]:
+        """Return the trial ids of the best complete or pruned tickets, best first; of equal ones the older first."""
+        value = _columns.value.desc() if is_maximized else _columns.value
+        query = sa.select(_columns.trial_id).where(_columns.study == self.study, _columns.value.is_not(None))
+        query = query.where(_columns.outcome.in_(("COMPLETE", "PRUNED"))).order_by(value, _columns.trial_id)
+        with self.engine.connect() as connection:
+            return list(connection.scalars(query.limit(n_best)))
+
     def is_finished(self) -> bool:
         """Whether all tickets have ended."""
         query = sa.select(_columns.number).where(_columns.study == self.study).limit(1)

@@ -16,7 +16,7 @@ from hpo.errors import TrialError
 from hpo.events import Session, State, open_log, write_session
 from hpo.parameters import Parameters
 from hpo.record import TrialRecord
-from hpo.results import CHECKPOINT, MODEL, REASON_ATTR, RESULT_ATTR, rank, read_rows, trial_dir
+from hpo.results import CHECKPOINT, MODEL, REASON_ATTR, RESULT_ATTR, trial_dir
 from hpo.sampling import Mirror
 from hpo.storage import TRANSIENT, Store
 from hpo.stored import StoredStudy
@@ -213,17 +213,24 @@ class _Run:
     def _clean_up(self, result: TrainingResult) -> None:
         """Keep this trial's model if it is among the best few, drop what is not any more, and the checkpoint."""
         try:
-            ranked = rank(read_rows(self._shop.store, self._shop.stored), self._shop.stored)
-            ended = [row.number for row in ranked if row.state.is_finished()]
-            kept = set(ended[: self._shop.n_kept_models])
-            if self._trial.number in kept and result.best_weights:
+            if result.best_weights and self._trial._trial_id in self._best_few():
                 save_model(self._dir / MODEL, result)
-            for path in self._shop.study_dir.glob(f"trial-*/{MODEL}"):
-                if int(path.parent.name.partition("-")[2]) not in kept:
-                    path.unlink(missing_ok=True)
+                self._drop_models()
             (self._dir / CHECKPOINT).unlink(missing_ok=True)
         except (OSError, *TRANSIENT) as error:
             self._shop.warn(f"trial {self._trial.number}: its model was not kept: {error}.")
+
+    def _best_few(self) -> list[int]:
+        tickets = self._shop.stored.tickets(self._shop.store)
+        return tickets.best(self._shop.n_kept_models, is_maximized=self._shop.stored.is_maximized)
+
+    def _drop_models(self) -> None:
+        # Asked again: whoever is last to save sees all that ended meanwhile.
+        get_trial = self._shop.store.optuna.get_trial
+        kept = {trial_dir(self._shop.study_dir, get_trial(trial_id).number) for trial_id in self._best_few()}
+        for path in self._shop.study_dir.glob(f"trial-*/{MODEL}"):
+            if path.parent not in kept:
+                path.unlink(missing_ok=True)
 
 
 def save_model(path: Path, result: TrainingResult) -> None:

@@ -95,6 +95,22 @@ def test_claim_whose_answer_was_lost_is_not_made_twice(table: TicketTable) -> No
     assert [ticket.state for ticket in table.read()] == [TicketState.LEASED, TicketState.FREE, TicketState.FREE]
 
 
+def test_best_few_are_ended_trials_with_a_value_the_older_first(new_study: Callable[..., ToyStudy]) -> None:
+    toy = new_study(n_trials=7)
+    toy.run(0.5, 0.25)
+    toy.run(0.75)
+    toy.run(0.75, state=TrialState.PRUNED)
+    toy.run(0.875, state=TrialState.FAIL)
+    diverged, _ = toy.begin()
+    diverged.end(TrialState.COMPLETE, 0.0, {}, seconds=1.0)  # at once
+    running, _ = toy.begin()
+    running.report(1, 1.0)
+    ids = [trial._trial_id for trial in toy.trials]
+    assert toy.tickets.best(9, is_maximized=True) == [ids[1], ids[2], ids[0]]
+    assert toy.tickets.best(1, is_maximized=True) == [ids[1]]
+    assert toy.tickets.best(2, is_maximized=False) == [ids[0], ids[1]]
+
+
 def test_a_ticket_s_whole_life(table: TicketTable) -> None:
     table.claim("w", "a")
     table.note_trial("a", trial_id=12, epochs=9)
