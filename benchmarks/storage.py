@@ -320,17 +320,20 @@ def measure_workers(url: str, server: Any, n_workers: int, seconds: float) -> di
     trial_seconds = max(1.0, TRIAL_SECONDS * n_workers / MAX_WORKERS)
     with tempfile.TemporaryDirectory() as folder:
         store, stored = open_all(url)
-        mirror = MeteredMirror(stored, AT_RANDOM)
-        # Workers are measured in the middle of their lives.
-        mirror.draw(n_workers, store.optuna.get_all_trials(stored.study_id, deepcopy=False))
+        METER.listen(store.engine)
+        SHOP = store, stored, MeteredMirror(stored, AT_RANDOM), load_study(store), Path(folder)
+        keeper = LeaseKeeper(stored.tickets(store), Path(folder), LEASE_SECONDS)
+        for _ in range(2):  # workers are forked in the middle of their lives, with all read and SQL compiled
+            run_trial(0, keeper, 0.0)
+        keeper.close()
         METER.__init__()  # type: ignore[misc]
-        SHOP = store, stored, mirror, Path(folder), n_workers, seconds, trial_seconds
         store.close()
         gc.collect()
         gc.freeze()
         server_began = server.cpu_times()
         with multiprocessing.get_context("fork").Pool(n_workers) as pool, sa.create_engine(url).connect() as watching:
-            pending = pool.map_async(run_worker, range(n_workers), chunksize=1)
+            orders = [(index, n_workers, seconds, trial_seconds) for index in range(n_workers)]
+            pending = pool.starmap_async(run_worker, orders, chunksize=1)
             pending.wait(0.8 * seconds)
             count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
             n_connections = watching.exec_driver_sql(count).scalar_one() - 1
@@ -377,38 +380,49 @@ def percentile(values: list[float]) -> float:
     return sorted(values)[math.ceil(0.99 * len(values)) - 1]
 
 
-def run_worker(index: int) -> tuple[dict[str, list[float]], Counter[str], list[float], float]:
-    """Run trials in a forked process; returns times by operation, statements, each trial's total and the CPU's time."""
-    store, stored, mirror, leases_dir, n_workers, seconds, trial_seconds = SHOP
-    METER.listen(store.engine)
+def load_study(store: Store) -> optuna.Study:
+    """Return Optuna's handle, as a worker has it."""
     sampler = optuna.samplers.RandomSampler(seed=0)
-    study = optuna.load_study(study_name="bench", storage=store.optuna, sampler=sampler, pruner=DEFINITION.pruner)
-    tickets = MeteredTickets(engine=store.engine, study=stored.key)
-    keeper = LeaseKeeper(tickets, leases_dir, LEASE_SECONDS)
-    totals, until = [], time.monotonic() + seconds
+    return optuna.load_study(study_name="bench", storage=store.optuna, sampler=sampler, pruner=DEFINITION.pruner)
+
+
+def run_worker(
+    index: int, n_workers: int, seconds: float, trial_seconds: float
+) -> tuple[dict[str, list[float]], Counter[str], list[float], float]:
+    """Run trials in a forked process; returns times by operation, statements, each trial's total and the CPU's time."""
+    store, stored, _, _, leases_dir = SHOP
+    until = time.monotonic() + seconds
     time.sleep(index / n_workers * trial_seconds)
-    cpu_seconds = time.process_time()
+    keeper = LeaseKeeper(MeteredTickets(engine=store.engine, study=stored.key), leases_dir, LEASE_SECONDS)
+    cpu_seconds, totals = time.process_time(), []
     while time.monotonic() < until:
-        begun = time.perf_counter()
-        token = uuid.uuid4().hex
-        keeper.hold(token)
-        with METER("claim"):
-            ticket = insist(lambda t=token: tickets.claim(f"w{index}", t), **PATIENTLY)
-        record = TrialRecord(store, study, stored=stored, ticket=ticket, **PATIENTLY)
-        with METER("birth"):
-            record.align(mirror)
-        with METER("note"):
-            record.note(epochs=N_EPOCHS)
-        slept = train(record, random.Random(ticket.number), trial_seconds)
-        attrs = {RESULT_ATTR: {"best_epoch": N_EPOCHS, "epochs": N_EPOCHS, "seconds": 10.0, "diverged": False}}
-        with METER("end"):
-            record.end(TrialState.COMPLETE, 0.4, attrs, seconds=10.0)
-        with METER("best few"):
-            tickets.best(N_KEPT, is_maximized=stored.is_maximized)
-        keeper.release()
-        totals.append(time.perf_counter() - begun - slept)
+        totals.append(run_trial(index, keeper, trial_seconds))
     keeper.close()
     return METER.seconds, METER.n_statements, totals, time.process_time() - cpu_seconds
+
+
+def run_trial(index: int, keeper: LeaseKeeper, trial_seconds: float) -> float:
+    """Do with the database what a worker does for a trial; returns how long that took in all."""
+    store, stored, mirror, study, _ = SHOP
+    tickets = stored.tickets(store)
+    begun = time.perf_counter()
+    token = uuid.uuid4().hex
+    keeper.hold(token)
+    with METER("claim"):
+        ticket = insist(lambda: tickets.claim(f"w{index}", token), **PATIENTLY)
+    record = TrialRecord(store, study, stored=stored, ticket=ticket, **PATIENTLY)
+    with METER("birth"):
+        record.align(mirror)
+    with METER("note"):
+        record.note(epochs=N_EPOCHS)
+    slept = train(record, random.Random(ticket.number), trial_seconds)
+    attrs = {RESULT_ATTR: {"best_epoch": N_EPOCHS, "epochs": N_EPOCHS, "seconds": 10.0, "diverged": False}}
+    with METER("end"):
+        record.end(TrialState.COMPLETE, 0.4, attrs, seconds=10.0)
+    with METER("best few"):
+        tickets.best(N_KEPT, is_maximized=stored.is_maximized)
+    keeper.release()
+    return time.perf_counter() - begun - slept
 
 
 def train(record: TrialRecord, rng: random.Random, trial_seconds: float) -> float:
