@@ -203,6 +203,27 @@ def test_closed_store_can_be_used_again(store: Store) -> None:
     assert store.optuna.get_all_studies() == []
 
 
+def test_born_trial_comes_back_as_its_template(store: Store) -> None:
+    study = optuna.create_study(storage=store.optuna, sampler=optuna.samplers.RandomSampler(seed=0))
+    other = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
+    other.suggest_float("z", 1e-4, 1.0, log=True)
+    other.suggest_categorical("a", ["x", None, 3])
+    other.suggest_int("m", 5, 20, step=5)
+    for state, number in ((TrialState.WAITING, 0), (TrialState.RUNNING, 1)):
+        template = optuna.trial.create_trial(
+            state=state,
+            params=other.params,
+            distributions=other.distributions,
+            user_attrs={"b": {"c": [1]}, "a": None},
+            system_attrs={"d": "e"},
+        )
+        trial_id = store.optuna.create_new_trial(study._study_id, template)
+        born = store.optuna.get_trial(trial_id)
+        assert list(born.params) == ["z", "a", "m"]
+        template.number, template._trial_id = number, trial_id
+        assert born == template
+
+
 def test_failing_check_rolls_back_what_optuna_wrote(store: Store) -> None:
     study_id = store.optuna.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "mine")
     trial_id = store.optuna.create_new_trial(study_id)
