@@ -146,7 +146,7 @@ class TrialRecord:
         trial, self._trial = self._trial or self._storage.get_trial(self._trial_id), None
         self._n_checks = 0
         is_pruned = self._study.pruner.prune(self._study, trial)
-        if self._n_checks == 0:  # it did nothing with the database, so it wrote nothing
+        if self._n_checks == 0:  # it wrote nothing
             self._trial = trial
         return is_pruned
 

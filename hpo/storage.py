@@ -34,6 +34,7 @@ CONNECT_SECONDS = 5
 # A network that swallows packets is noticed within half a minute instead of after many.
 ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 PASSWORD_FILE = "password_file"  # of the URL's query, read here: libpq would refuse it
+WRITES = "hpo:writes"  # marks a connection whose transaction has written
 SETUP_LOCK = 0x68706F  # "hpo": the key of PostgreSQL's advisory lock
 
 _guard = threading.local()
@@ -165,6 +166,8 @@ def open_store(text: str, *, create: bool) -> Store:
             sa.event.listen(rdb.engine, "connect", _set_pragmas)
             rdb.engine.dispose()  # the connections so far were made without the pragmas
             rdb.engine.connect().close()
+        sa.event.listen(rdb.engine, "begin", _forget_writes)
+        sa.event.listen(rdb.engine, "before_cursor_execute", _note_write)
         sa.event.listen(rdb.engine, "commit", _check_guard)
     return Store(url=public_url(url), optuna=optuna.storages.get_storage(rdb), engine=rdb.engine)
 
@@ -217,7 +220,7 @@ def setup_lock(url: sa.URL) -> Iterator[None]:
 
 @contextlib.contextmanager
 def guarded(check: Callable[[sa.Connection], None]) -> Iterator[None]:
-    """Run check inside every transaction that this thread commits meanwhile, just before the commit.
+    """Run check inside every writing transaction that this thread commits meanwhile, just before the commit.
 
     An exception from check rolls the transaction back and passes through. Checking before writing would not do: a
     process frozen between the two would still write over its successor.
@@ -229,9 +232,19 @@ def guarded(check: Callable[[sa.Connection], None]) -> Iterator[None]:
         _guard.check = None
 
 
+def _forget_writes(connection: sa.Connection) -> None:
+    connection.info.pop(WRITES, None)
+
+
+def _note_write(connection: sa.Connection, cursor: object, statement: str, *_: object) -> None:
+    # A check locks a row, and that makes even a reading transaction wait for the server's disk.
+    if not statement.startswith("SELECT"):
+        connection.info[WRITES] = True
+
+
 def _check_guard(connection: sa.Connection) -> None:
     check = getattr(_guard, "check", None)
-    if check is not None:
+    if check is not None and WRITES in connection.info:
         check(connection)
 
 

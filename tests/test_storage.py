@@ -250,6 +250,19 @@ def test_failing_check_rolls_back_what_optuna_wrote(store: Store) -> None:
     assert store.optuna.get_trial(trial_id).intermediate_values == {1: 0.5}
 
 
+def test_reading_transaction_is_not_checked(store: Store) -> None:
+    study = optuna.create_study(storage=store.optuna)
+    trial_id = study.ask()._trial_id
+    n_checks: list[sa.Connection] = []
+    with guarded(n_checks.append):
+        store.optuna.get_trial(trial_id)
+        assert not n_checks
+        store.optuna.set_trial_user_attr(trial_id, "a", 1)
+        assert len(n_checks) == 1
+        store.optuna.get_all_trials(study._study_id)
+        assert len(n_checks) == 1
+
+
 def test_check_of_one_thread_is_not_run_in_another(store: Store) -> None:
     def refuse(connection: sa.Connection) -> None:
         raise LeaseLostError
