@@ -42,10 +42,11 @@ class TrialRow:
     reason: str
 
 
-def read_rows(store: Store, stored: StoredStudy) -> list[TrialRow]:
-    """Return all trials by number."""
+def read_rows(store: Store, stored: StoredStudy, known: Sequence[TrialRow] = ()) -> list[TrialRow]:
+    """Return all trials by number; rows known from before are taken as they are where the trial had ended."""
+    ended = {row.number: row for row in known if row.state.is_finished()}
     trials = store.optuna.get_all_trials(stored.study_id, deepcopy=False)
-    return [_row(trial, stored) for trial in trials]
+    return [ended.get(trial.number) or _row(trial, stored) for trial in trials]
 
 
 def _row(trial: FrozenTrial, stored: StoredStudy) -> TrialRow:

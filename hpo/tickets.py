@@ -155,6 +155,18 @@ class TicketTable:
         with self.engine.connect() as connection:
             return [_ticket(row) for row in connection.execute(query)]
 
+    def read_on(self, known: Sequence[Ticket]) -> list[Ticket]:
+        """Return all tickets by number, given those read before, and read only what may have changed since.
+
+        Ended tickets stay as they are, and so do free ones until they are claimed.
+        """
+        first_open = next((ticket.number for ticket in known if ticket.state != TicketState.ENDED), len(known))
+        may_differ = sa.or_(_columns.state != TicketState.FREE.value, _columns.number >= len(known))
+        query = sa.select(*_fields()).where(_columns.study == self.study, _columns.number >= first_open, may_differ)
+        with self.engine.connect() as connection:
+            read = {row.number: _ticket(row) for row in connection.execute(query.order_by(_columns.number))}
+        return [read.pop(ticket.number, ticket) for ticket in known] + list(read.values())
+
     def best(self, n_best: int, *, is_maximized: bool) -> list[int]:
         """Return the trial ids of the best complete or pruned tickets, best first; of equal ones the older first."""
         value = _columns.value.desc() if is_maximized else _columns.value

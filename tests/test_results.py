@@ -40,6 +40,20 @@ def test_rows_tell_what_the_trials_hold(toy: ToyStudy) -> None:
     )  # fmt: skip
 
 
+def test_rows_known_from_before_give_the_same(sqlite_toy: ToyStudy) -> None:
+    known: list[TrialRow] = []
+    record, _ = sqlite_toy.begin()
+    for epoch in (1, 2):
+        record.report(epoch, 0.25 * epoch)
+        sqlite_toy.run(0.5)
+        known = read_rows(sqlite_toy.store, sqlite_toy.stored, known)
+        assert known == read_rows(sqlite_toy.store, sqlite_toy.stored)
+    record.end(TrialState.COMPLETE, 0.5, {}, seconds=1.0)
+    last = read_rows(sqlite_toy.store, sqlite_toy.stored, known)
+    assert last == read_rows(sqlite_toy.store, sqlite_toy.stored)
+    assert last[1] is known[1], "an ended trial's row is not made again"
+
+
 def test_unfinished_trial_counts_with_its_best_epoch(sqlite_toy: ToyStudy) -> None:
     running, _ = sqlite_toy.begin()
     running.report(1, 0.5)

@@ -14,7 +14,7 @@ from toy import ToyStudy
 
 from hpo.errors import LeaseLostError, StorageError
 from hpo.storage import Store, guarded
-from hpo.tickets import SCHEMA_VERSION, TicketState, TicketTable, create_tables
+from hpo.tickets import SCHEMA_VERSION, Ticket, TicketState, TicketTable, create_tables
 
 
 @pytest.fixture
@@ -109,6 +109,28 @@ def test_best_few_are_ended_trials_with_a_value_the_older_first(new_study: Calla
     assert toy.tickets.best(9, is_maximized=True) == [ids[1], ids[2], ids[0]]
     assert toy.tickets.best(1, is_maximized=True) == [ids[1]]
     assert toy.tickets.best(2, is_maximized=False) == [ids[0], ids[1]]
+
+
+def test_reading_on_gives_what_reading_all_gives(table: TicketTable) -> None:
+    known: list[Ticket] = []
+    acts: list[Callable[[], object]] = [
+        lambda: table.claim("w", "a"),
+        lambda: table.claim("w", "b"),
+        lambda: table.beat("a"),
+        lambda: table.end("b", seconds=1.0),
+        lambda: table.hand_back("a", seconds=1.0),
+        lambda: table.grow(5),
+        lambda: table.claim("w", "c"),
+        lambda: table.end("c", seconds=1.0),
+        lambda: table.add(5, trial_id=1, epochs=1),
+        lambda: [table.end(table.claim("w", token).token, seconds=1.0) for token in "defg"],  # type: ignore[union-attr, arg-type]
+        lambda: table.grow(7),
+    ]
+    for act in acts:
+        act()
+        known = table.read_on(known)
+        assert known == table.read()
+    assert table.read_on(known)[0] is known[0], "an ended ticket is not read again"
 
 
 def test_a_ticket_s_whole_life(table: TicketTable) -> None:
