@@ -27,7 +27,7 @@ from hpo.display import Snapshot
 from hpo.errors import HpoError, TrialsFailingError, WorkersFailingError
 from hpo.leases import expire_dead
 from hpo.record import insist
-from hpo.results import TrialRow, rank, read_rows
+from hpo.results import TrialRow, drop_files, rank, read_rows
 from hpo.settings import REPLACE_ME, Plan, Wish, WorkerSettings
 from hpo.storage import TRANSIENT, Store, explained, open_store, parse_url
 from hpo.stored import StoredStudy
@@ -247,6 +247,9 @@ class Launcher:
         if self._error is not None:
             raise self._error
         if ending == Ending.FINISHED:
+            # What a worker left that died or was frozen while it ended a trial.
+            with contextlib.suppress(OSError):
+                drop_files(self._study_dir, rows, self._stored, self._plan.n_kept_models)
             check_some_trained(rows)
         return Outcome(ending=ending, stored=self._stored, store=self._store, tickets=tickets, rows=rows)
 

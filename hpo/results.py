@@ -101,6 +101,21 @@ def as_json(row: TrialRow | None) -> dict[str, Any] | None:
     return {"number": row.number, "value": value, "parameters": row.params, "best_epoch": row.best_epoch}
 
 
+def drop_files(study_dir: Path, rows: Sequence[TrialRow], stored: StoredStudy, n_kept_models: int) -> None:
+    """Delete what ended trials need no more: their checkpoints, and their models but for those of the best few.
+
+    Raises:
+        OSError: A file cannot be deleted.
+    """
+    ended = [row for row in rows if row.state.is_finished()]
+    numbers = {row.number for row in ended}
+    kept = {row.number for row in rank(ended, stored)[:n_kept_models]}
+    for name, dropped in ((CHECKPOINT, numbers), (MODEL, numbers - kept)):
+        for path in study_dir.glob(f"trial-*/{name}"):
+            if int(path.parent.name.partition("-")[2]) in dropped:
+                path.unlink(missing_ok=True)
+
+
 def trial_dir(study_dir: Path, number: int) -> Path:
     """Return a trial's folder."""
     return study_dir / f"trial-{number:05d}"

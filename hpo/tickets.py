@@ -167,11 +167,11 @@ class TicketTable:
             read = {row.number: _ticket(row) for row in connection.execute(query.order_by(_columns.number))}
         return [read.pop(ticket.number, ticket) for ticket in known] + list(read.values())
 
-    def best(self, n_best: int, *, is_maximized: bool) -> list[int]:
-        """Return the trial ids of the best complete or pruned tickets, best first; of equal ones the older first."""
+    def best(self, n_best: int, *, is_maximized: bool) -> list[float]:
+        """Return the best values of complete and pruned tickets, best first."""
         value = _columns.value.desc() if is_maximized else _columns.value
-        query = sa.select(_columns.trial_id).where(_columns.study == self.study, _columns.value.is_not(None))
-        query = query.where(_columns.outcome.in_(("COMPLETE", "PRUNED"))).order_by(value, _columns.trial_id)
+        query = sa.select(_columns.value).where(_columns.study == self.study, _columns.value.is_not(None))
+        query = query.where(_columns.outcome.in_(("COMPLETE", "PRUNED"))).order_by(value)
         with self.engine.connect() as connection:
             return list(connection.scalars(query.limit(n_best)))
 

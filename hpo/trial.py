@@ -16,7 +16,7 @@ from hpo.errors import TrialError
 from hpo.events import Session, State, open_log, write_session
 from hpo.parameters import Parameters
 from hpo.record import TrialRecord
-from hpo.results import CHECKPOINT, MODEL, REASON_ATTR, RESULT_ATTR, trial_dir
+from hpo.results import CHECKPOINT, MODEL, REASON_ATTR, RESULT_ATTR, drop_files, read_rows, trial_dir
 from hpo.sampling import Mirror
 from hpo.storage import TRANSIENT, Store
 from hpo.stored import StoredStudy
@@ -178,9 +178,10 @@ class _Run:
             "seconds": round(seconds, 3),
             "diverged": result.is_diverged,
         }
+        self._keep_model(result, value)  # before the end: a worker killed after it would leave the trial without
         self._record.end(state, value, {RESULT_ATTR: attrs}, seconds=result.seconds)
         self._write_session(state, best, epochs=len(result.history), seconds=seconds)
-        self._clean_up(result)
+        self._clean_up()
 
     def fail(self, reason: str, *, seconds: float) -> None:
         """Record a trial that could not be trained."""
@@ -188,7 +189,7 @@ class _Run:
         self._record.end(TrialState.FAIL, None, {REASON_ATTR: reason[:2000]}, seconds=seconds)
         epochs = max(self._trial.intermediate_values, default=0)
         self._write_session(TrialState.FAIL, self._best, epochs=epochs, seconds=self._ticket.seconds + seconds)
-        (self._dir / CHECKPOINT).unlink(missing_ok=True)
+        self._clean_up()
 
     def _worst_value(self) -> float:
         # Something the sampler learns from; a FAIL would be ignored and drawn again and again.
@@ -210,27 +211,31 @@ class _Run:
         )
         write_session(self._dir, session, on_loss=self._shop.warn)
 
-    def _clean_up(self, result: TrainingResult) -> None:
-        """Keep this trial's model if it is among the best few, drop what is not any more, and the checkpoint."""
+    def _keep_model(self, result: TrainingResult, value: float) -> None:
+        """Save this trial's model if it is among the best few so far."""
         try:
-            if result.best_weights and self._trial._trial_id in self._best_few():
+            if result.best_weights and self._is_among_best(value):
                 save_model(self._dir / MODEL, result)
-                self._drop_models()
-            (self._dir / CHECKPOINT).unlink(missing_ok=True)
-        except (OSError, *TRANSIENT) as error:
+        except Exception as error:  # saving runs the study's own code
             self._shop.warn(f"trial {self._trial.number}: its model was not kept: {error}.")
 
-    def _best_few(self) -> list[int]:
-        tickets = self._shop.stored.tickets(self._shop.store)
-        return tickets.best(self._shop.n_kept_models, is_maximized=self._shop.stored.is_maximized)
+    def _is_among_best(self, value: float) -> bool:
+        stored, n_kept = self._shop.stored, self._shop.n_kept_models
+        try:
+            best = stored.tickets(self._shop.store).best(n_kept, is_maximized=stored.is_maximized)
+        except TRANSIENT:
+            return n_kept > 0  # later it can still be dropped, but not be saved
+        sign = 1 if stored.is_maximized else -1
+        return sum(sign * other >= sign * value for other in best) < n_kept
 
-    def _drop_models(self) -> None:
-        # Asked again: whoever is last to save sees all that ended meanwhile.
-        get_trial = self._shop.store.optuna.get_trial
-        kept = {trial_dir(self._shop.study_dir, get_trial(trial_id).number) for trial_id in self._best_few()}
-        for path in self._shop.study_dir.glob(f"trial-*/{MODEL}"):
-            if path.parent not in kept:
-                path.unlink(missing_ok=True)
+    def _clean_up(self) -> None:
+        try:
+            (self._dir / CHECKPOINT).unlink(missing_ok=True)
+            if (self._dir / MODEL).exists():  # then it may have taken the place of another
+                rows = read_rows(self._shop.store, self._shop.stored)
+                drop_files(self._shop.study_dir, rows, self._shop.stored, self._shop.n_kept_models)
+        except (OSError, *TRANSIENT) as error:
+            self._shop.warn(f"trial {self._trial.number}: files of ended trials were not deleted: {error}.")
 
 
 def save_model(path: Path, result: TrainingResult) -> None:
