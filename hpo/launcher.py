@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from multiprocessing.connection import Connection
@@ -37,6 +37,7 @@ LOOK_SECONDS = 0.5
 STOP_SECONDS = 8.0  # docker kills after 10; a worker that is killed here loses what came after its last checkpoint
 N_FAILING_TRIALS = 3
 N_DEATHS = 9  # three trials that kill each worker they get: they end as failed after three
+N_FORKSERVERS = 3
 MEND = "Mend the study's file; then open a new generation of it with --new-generation."
 WORKER_BYTES = 1_500_000_000  # what a worker is counted with: TensorFlow, data and a few models
 
@@ -161,8 +162,24 @@ def start_forkserver(log_dir: Path) -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["hpo.worker"])
     with stderr_to(log_dir / "workers.log"):
-        context.Process(target=_nothing).start()
+        start_process(context, _nothing)
     return context
+
+
+def start_process(context: Any, target: Callable[..., None], *arguments: Any) -> Any:
+    """Fork a process off the forkserver, which is started again if it was killed, also while it was importing.
+
+    Raises:
+        WorkersFailingError: It dies again and again.
+    """
+    for _ in range(N_FORKSERVERS):
+        process = context.Process(target=target, args=arguments, daemon=True)
+        with contextlib.suppress(EOFError, OSError):
+            process.start()
+            return process
+    raise WorkersFailingError(
+        "The forkserver, the process that starts the workers, dies again and again.", "Is the memory large enough?"
+    )
 
 
 def open_in_child(context: Any, wish: Wish, view: View, signals: Signals) -> StoredStudy:
@@ -173,8 +190,7 @@ def open_in_child(context: Any, wish: Wish, view: View, signals: Signals) -> Sto
         KeyboardInterrupt: A signal came first.
     """
     ours, theirs = context.Pipe()
-    process = context.Process(target=_open, args=(wish, theirs), daemon=True)
-    process.start()
+    process = start_process(context, _open, wish, theirs)
     theirs.close()
     while signals.ending is None:
         if not ours.poll(LOOK_SECONDS):
@@ -346,8 +362,7 @@ class Launcher:
             max_growth_bytes=plan.max_growth_bytes,
         )
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(settings, theirs), daemon=True)
-        process.start()
+        process = start_process(self._context, _work, settings, theirs)
         theirs.close()
         self._n_started += 1
         self._crew[process], self._seats[process] = ours, seat

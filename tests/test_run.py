@@ -213,6 +213,18 @@ def test_everything_killed_at_once_loses_and_repeats_nothing(project: Project) -
     assert numbers(project.trials(runs="a")) == numbers(project.trials(runs="b"))
 
 
+def test_forkserver_killed_while_it_imports_tensorflow_is_started_again(project: Project) -> None:
+    process = project.start("--study", "blobs", "--trials", "1", "--json")
+    found: list[str] = []
+    while not found and process.poll() is None:
+        listed = ["pgrep", "-f", "-P", str(process.pid), "multiprocessing.forkserver"]
+        found = subprocess.run(listed, capture_output=True, text=True).stdout.split()
+    os.kill(int(found[0]), signal.SIGKILL)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    assert json.loads(out)["ending"] == "finished"
+
+
 def test_second_interrupt_kills_at_once_and_nothing_stays_running(project: Project) -> None:
     project.write(SLOW_MODEL)
     process = project.start("--study", "blobs", "--workers", "1", "--trials", "2")
