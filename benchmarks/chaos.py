@@ -232,9 +232,12 @@ class Chaos:
         self._folder, self._database, self._arguments = folder, database, arguments
         self._random = random.Random(arguments.seed)
         self._commands: list[Command] = []
-        self._groups: list[int] = []
+        self._numbers = itertools.count()
+        self._groups: list[int] = []  # those that still have a process: others' ids get used again
         self._until_seconds = time.monotonic() + LIMIT_SECONDS
+        self._keeper = threading.Thread(target=self._keep_running)
         self._outage = threading.Thread()
+        self._is_over = False
         self._back_seconds = 0.0  # when the database is or was back; infinite while it is away
         self.done: Counter[str] = Counter()
         self.n_gave_up = 0
@@ -242,7 +245,7 @@ class Chaos:
     def run(self) -> None:
         """Start the commands, let the chaos loose, and wait until the study is finished."""
         self._commands = [self._start(index) for index in range(N_COMMANDS)]
-        threading.Thread(target=self._keep_running, daemon=True).start()
+        self._keeper.start()
         asked = self._arguments
         kinds = [*itertools.islice(itertools.cycle(KILLS), asked.kills), *["outage"] * asked.db_restarts, "freeze"]
         self._random.shuffle(kinds)
@@ -251,9 +254,8 @@ class Chaos:
         self._store = open_store(self._database.url, create=False)
         previous = ""
         for kind, moment in zip(kinds, moments, strict=True):
-            if (
-                previous != "outage"
-            ):  # what follows one happens within it, for trials may not get far without a database
+            # What follows an outage happens within it: trials may not get far without a database.
+            if previous != "outage":
                 self._wait(lambda m=moment: len({line["rate"] for line in self._witnesses()}) > m)
             time.sleep(self._random.uniform(0, 2))
             if self._commands and self._happen(kind):
@@ -263,10 +265,11 @@ class Chaos:
 
     def end(self) -> None:
         """Leave no process behind."""
-        self._commands = []
+        self._is_over = True
+        for thread in (self._keeper, self._outage):
+            if thread.is_alive():
+                thread.join()
         self._kill_groups()
-        if self._outage.is_alive():
-            self._outage.join()
 
     def _start(self, index: int) -> Command:
         asked, folder = self._arguments, self._folder
@@ -274,7 +277,7 @@ class Chaos:
         command = [sys.executable, "-m", "hpo.run", "--study", "chaos", "--storage", self._database.url]
         command += ["--trials", str(asked.trials), "--workers", str(max(1, n_workers)), "--lease", str(asked.lease)]
         command += ["--runs-dir", str(folder / "runs"), "--studies-dir", str(folder / "studies"), "--threads", "1"]
-        path = folder / f"command-{len(self._groups):03d}.log"
+        path = folder / f"command-{next(self._numbers):03d}.log"
         with open(path, "wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         self._groups.append(process.pid)
@@ -282,8 +285,9 @@ class Chaos:
 
     def _keep_running(self) -> None:
         """Start a command again when it ended before the study did, as a person would."""
-        while self._commands:
+        while self._commands and not self._is_over:
             time.sleep(0.5)
+            self._groups = sorted(set(self._processes().values()))
             for index, command in enumerate(list(self._commands)):
                 code = command.process.poll()
                 if code == 0 and "is finished" in command.log.read_text():
@@ -336,9 +340,11 @@ class Chaos:
 
     def _freeze(self) -> bool:
         """Stop a worker until another has been given its ticket, then let it go on."""
-        token, pid = self._random.choice(list(self._wait(self._holders).items()))
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGSTOP)
+        found = list(self._wait(self._holders).items())
+        if not found:
+            return False
+        token, pid = self._random.choice(found)
+        begun_seconds = time.monotonic()
 
         def is_taken() -> bool:
             with contextlib.suppress(*TRANSIENT):
@@ -346,11 +352,14 @@ class Chaos:
                 return token not in {ticket.token for ticket in stored.tickets(self._store).read()}
             return False
 
-        self._wait(is_taken)
-        time.sleep(self._random.uniform(0, self._arguments.lease))
         with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+            self._wait(is_taken)
+            is_real = time.monotonic() - begun_seconds >= self._arguments.lease  # else it was just leaving the trial
+            time.sleep(self._random.uniform(0, self._arguments.lease) if is_real else 0)
             os.kill(pid, signal.SIGCONT)
-        return True
+            return is_real or self._freeze()
+        return self._freeze()
 
     def _go_away(self, seconds: float) -> None:
         self._back_seconds = math.inf
@@ -375,13 +384,14 @@ class Chaos:
                 found |= {file.name: pid for file in files if file.parent == leases_dir}
         return found
 
-    def _processes(self) -> list[int]:
-        """Return all processes of the commands."""
-        found = []
+    def _processes(self) -> dict[int, int]:
+        """Return the commands' processes and the group of each."""
+        found = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
                 state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
-                found += [int(stat.parent.name)] if int(group) in self._groups and state != "Z" else []
+                if int(group) in self._groups and state != "Z":
+                    found[int(stat.parent.name)] = int(group)
         return found
 
     def _kill_groups(self) -> None:
@@ -477,7 +487,9 @@ def set_up(folder: Path, stored: StoredStudy) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(stored.n_threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     definition = load_definition(find_study("chaos", folder / "studies"))
-    data = load(definition.dataset, seed=stored.seed, data_dir=None, base_dir=folder / "studies", report=print)
+    data = load(
+        definition.dataset, seed=stored.seed, data_dir=None, base_dir=folder / "studies", report=sys.stderr.write
+    )
     shop = folder, stored, definition, Engine(data, definition.model)
 
 
@@ -496,7 +508,7 @@ def retrain(trial: FrozenTrial) -> tuple[int, dict[int, float]]:
         resumed=lambda history: None,
         after_epoch=lambda epoch, logs: epoch < n_epochs,
         should_stop=lambda: False,
-        on_loss=print,
+        on_loss=sys.stderr.write,
     )
     history = train(engine, task).history
     return trial.number, {epoch: logs[stored.metric] for epoch, logs in enumerate(history, 1)}
