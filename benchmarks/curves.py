@@ -3,8 +3,8 @@
     python benchmarks/curves.py --data-dir DIR [--constant 200] [--cosine 60] [--output benchmarks/curves.jsonl]
 
 Configurations are drawn at random, by number, from the space of benchmarks/search.py: three optimizers, learning rate
-1e-4 to 1e-1, width 32 to 512, batch 32 to 256, two hidden layers. Each is trained for 15 epochs at a constant rate; the
-first of them also with a cosine over 15 and over 5 epochs. One line of JSON per training; what the file holds already is
+1e-4 to 1e-1, width 32 to 512, batch 32 to 256, two hidden layers. Each is trained for 15 epochs at a constant rate, the
+first also with a cosine over 15 and over 5 epochs. One line of JSON per training; what the file holds already is
 not trained again, so it may be interrupted, and run beside other work: its seconds are then those of a busy machine.
 """
 

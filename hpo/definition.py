@@ -52,6 +52,8 @@ class StudyDefinition:
         callbacks: Further Keras callbacks for a trial, say EarlyStopping or ReduceLROnPlateau; the logs hold loss,
             accuracy, val_loss and val_accuracy. What they count survives a takeover.
         baseline: The setting to beat, run as trial 0. Must lie in the search space.
+        allow_duplicates: Whether a configuration that was tried may be drawn again, with another seed. By default it is
+            drawn anew, and the study ends when none is left.
 
     Raises:
         StudyFileError: A field is not what hpo can work with.
@@ -68,6 +70,7 @@ class StudyDefinition:
     pruner: BasePruner = field(default_factory=default_pruner)
     baseline: Parameters | None = None
     callbacks: "Callable[[Parameters], Sequence[keras.callbacks.Callback]] | None" = None
+    allow_duplicates: bool = False
 
     def __post_init__(self) -> None:
         if self.metric not in DIRECTIONS:

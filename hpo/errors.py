@@ -12,6 +12,7 @@
 
     TrialError                    ends one trial as FAIL; the worker takes the next
     LeaseLostError                the trial belongs to another worker now; nothing more is written to it
+    SpaceExhaustedError           every configuration has been tried; the study ends before its budget
 
 Exit codes 0, 1, 2, 130 keep their usual meanings: done, unexpected error, wrong arguments, Ctrl-C.
 """
@@ -91,3 +92,7 @@ class TrialError(Exception):
 
 class LeaseLostError(Exception):
     """Another worker holds this trial's ticket; whatever was about to be written has been rolled back."""
+
+
+class SpaceExhaustedError(Exception):
+    """Every configuration of the search space has been tried."""

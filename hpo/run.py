@@ -167,6 +167,7 @@ def show(outcome: "Outcome", plan: "Plan", console: Console) -> None:
     """Print the result and what to do next."""
     from hpo.display import summary
     from hpo.launcher import Ending
+    from hpo.tickets import count_unused
 
     n_trials, wish = len(outcome.tickets), plan.wish
     ended, stopped = f"{outcome.stored.name}: {outcome.n_ended} of {n_trials} trials have ended.", outcome.ending.value
@@ -175,6 +176,12 @@ def show(outcome: "Outcome", plan: "Plan", console: Console) -> None:
         Ending.PAUSED: [f"{ended} Stopped: {stopped}. Let it go on with hpo study resume."],
         Ending.OPENED: [f"{ended} {stopped}."],
     }.get(outcome.ending, [f"{ended} Stopped: {stopped}. The same command goes on."])
+    n_unused = count_unused(outcome.tickets)
+    if n_unused:
+        lines = [
+            f"{outcome.stored.name} is finished: its space holds no more than {n_trials - n_unused} configurations."
+        ]
+        lines.append(f"{n_unused} of {n_trials} trials were not needed (allow_duplicates would try some again).")
     if wish.n_trials is not None and wish.n_trials < n_trials:
         lines.append(f"--trials {wish.n_trials} changes nothing: the study already has {n_trials}.")
     for line in lines:
@@ -206,6 +213,7 @@ def where_to_look(outcome: "Outcome", wish: "Wish") -> list[str]:
 def describe(outcome: "Outcome") -> dict[str, object]:
     """Return what --json prints."""
     from hpo.results import as_json, count_states, find_baseline, rank
+    from hpo.tickets import count_unused
 
     ranked = rank(outcome.rows, outcome.stored)
     return {
@@ -213,6 +221,7 @@ def describe(outcome: "Outcome") -> dict[str, object]:
         "storage": outcome.store.url,
         "ending": outcome.ending.name.lower(),
         "n_trials": len(outcome.tickets),
+        "n_unused": count_unused(outcome.tickets),
         "states": count_states(outcome.rows),
         "metric": outcome.stored.metric,
         "best": as_json(ranked[0] if ranked else None),

@@ -26,7 +26,7 @@ class StudyStatus:
             "stalled": there is work left and nobody at it.
         metric: See StudyDefinition.
         n_trials: The budget.
-        trials: How many are complete, pruned, failed, running, waiting (handed back) and free.
+        trials: How many are complete, pruned, failed, unused (the space ran out), running, waiting (handed back), free.
         best: number, value and parameters; None before there is one.
         baseline: The same for the baseline.
         workers: Who holds which trial, and for how many seconds nothing was heard.
@@ -75,7 +75,7 @@ def status(
 
 def read_status(store: Any, stored: Any) -> StudyStatus:
     """Read one study's status from its tickets, and no more than three of its trials."""
-    from hpo.tickets import TicketState, count_ended
+    from hpo.tickets import UNUSED, TicketState, count_ended
 
     tickets, now = stored.tickets(store).read(), time.time()
     leased = [ticket for ticket in tickets if ticket.state == TicketState.LEASED]
@@ -112,6 +112,7 @@ def read_status(store: Any, stored: Any) -> StudyStatus:
             "complete": outcomes.count("COMPLETE"),
             "pruned": outcomes.count("PRUNED"),
             "failed": outcomes.count("FAIL"),
+            "unused": outcomes.count(UNUSED),
             "running": len(leased),
             "waiting": sum(ticket.state == TicketState.HANDED_BACK for ticket in tickets),
             "free": sum(ticket.state == TicketState.FREE for ticket in tickets),

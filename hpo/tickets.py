@@ -7,6 +7,7 @@ A ticket is the right to run one trial. A study with a budget of N has tickets 0
     leased        a worker trains it           RUNNING                ended; handed back (on purpose, or expired)
     handed back   waits to be gone on with     WAITING                leased
     ended         final                        COMPLETE, PRUNED, FAIL -
+                  or unused: the space ran out none
 
 The ticket decides. Ticket and trial change in two transactions, so after a kill they may disagree; whoever claims a
 ticket first brings the trial in line with it. Every change here is one UPDATE that names the state or token it expects,
@@ -25,6 +26,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from hpo.errors import LeaseLostError, StorageError
 
 SCHEMA_VERSION = 1
+UNUSED = "UNUSED"  # the outcome of a ticket that ended without a trial
 
 
 class TicketState(StrEnum):
@@ -75,7 +77,7 @@ class Ticket:
         epoch: Epochs trained so far.
         epochs: Epochs the trial asks for, None until it is born.
         value: The best epoch's metric so far.
-        outcome: The trial's final state, by Optuna's name; None before.
+        outcome: The trial's final state, by Optuna's name, or UNUSED; None before.
         seen: When the holder last wrote, Unix time by its own clock: for show, nothing is decided by it.
     """
 
@@ -242,6 +244,13 @@ class TicketTable:
         ended = {"state": TicketState.ENDED.value, "token": None, "outcome": outcome, "seen": time.time()}
         self._hold(token, seconds=_columns.seconds + seconds, **ended)
 
+    def exhaust(self, token: str) -> None:
+        """End a leased ticket whose trial was never born, and all free ones: there is nothing left to try."""
+        ended = {"state": TicketState.ENDED.value, "token": None, "outcome": UNUSED}
+        query = sa.update(_tickets).where(_columns.study == self.study).values(**ended)
+        with self.engine.begin() as connection:
+            connection.execute(query.where(sa.or_(_columns.token == token, _columns.state == TicketState.FREE.value)))
+
     def expire(self, token: str, *, beat: int | None = None, n_takeovers: int = 1) -> bool:
         """Hand a dead holder's ticket back, given a beat only if it has not beaten since; returns whether it did."""
         query = (
@@ -277,6 +286,11 @@ class TicketTable:
 def count_ended(tickets: Sequence[Ticket]) -> int:
     """Count the tickets that have ended."""
     return sum(ticket.state == TicketState.ENDED for ticket in tickets)
+
+
+def count_unused(tickets: Sequence[Ticket]) -> int:
+    """Count the tickets that ended without a trial, because all configurations had been tried."""
+    return sum(ticket.outcome == UNUSED for ticket in tickets)
 
 
 def _fields() -> list[sa.Column[Any]]:

@@ -27,7 +27,7 @@ from hpo import stored as studies
 from hpo.catalog import fingerprint, load_definition
 from hpo.datasets import load
 from hpo.engine import Engine
-from hpo.errors import HpoError, LeaseLostError, StorageError
+from hpo.errors import HpoError, LeaseLostError, SpaceExhaustedError, StorageError
 from hpo.leases import LeaseKeeper
 from hpo.opening import open_study
 from hpo.record import insist
@@ -102,6 +102,8 @@ def work(settings: WorkerSettings, should_stop: Callable[[], bool], warn: Callab
                 run_trial(shop, ticket, lambda: should_stop() or keeper.is_lost)
             except LeaseLostError:
                 shop.say(f"ticket {ticket.number} was given to another worker")
+            except SpaceExhaustedError:
+                patiently(lambda t=token: tickets.exhaust(t))  # type: ignore[misc]
             finally:
                 keeper.release()
             gc.collect()  # models hold cycles; without this they pile up until Python feels like it

@@ -1,21 +1,24 @@
 """Trials are drawn whole, from the stored history and the ticket's own seed, by any sampler."""
 
 import importlib.util
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
 import optuna
 import pytest
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from toy import DEFINITION, ToyStudy
 
-from hpo.errors import StudyFileError
-from hpo.parameters import ParameterError
+from hpo.errors import SpaceExhaustedError, StudyFileError
+from hpo.parameters import MLPParameters, ParameterError, Parameters, TrainingParameters
 from hpo.sampling import Mirror
 from hpo.stored import TICKET_ATTR
+from hpo.tickets import count_unused
 
-GRID = {"optimizer": ["adam"], "learning_rate": [1e-3, 1e-2], "batch_size": [8, 16], "epochs": [1], "width": [4, 8]}
+RATES = [1e-3, 1e-2, 2e-2, 3e-2]
+GRID = {"optimizer": ["adam"], "learning_rate": RATES, "batch_size": [8, 16], "epochs": [1], "width": [4, 8]}
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "default": DEFINITION.sampler,
     "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=False, n_startup_trials=2),
@@ -170,3 +173,61 @@ def test_search_space_that_breaks_stores_nothing(sqlite_toy: ToyStudy) -> None:
     with pytest.raises(StudyFileError, match="a does not fit"):
         toy.begin()
     assert toy.trials == before
+
+
+def small_space(trial: optuna.Trial) -> Parameters:
+    """Nine points: three widths for sgd (one momentum), and each of two batch sizes for adam."""
+    optimizer = trial.suggest_categorical("optimizer", ["adam", "sgd"])
+    batch_size = trial.suggest_categorical("batch_size", [8, 16]) if optimizer == "adam" else 8
+    return Parameters(
+        training=TrainingParameters(optimizer=optimizer, learning_rate=0.1, batch_size=batch_size, epochs=1),
+        model=MLPParameters(width=trial.suggest_int("width", 1, 3), n_layers=1),
+    )
+
+
+def run_all(toy: ToyStudy) -> list[dict[str, object]]:
+    """Run trials as a worker does, until no ticket is left; returns what they chose."""
+    while True:
+        ticket = toy.tickets.claim("a worker", uuid.uuid4().hex)
+        if ticket is None:
+            return [trial.params for trial in toy.trials]
+        record = toy.record(ticket)
+        try:
+            trial = record.align(toy.mirror())
+        except SpaceExhaustedError:
+            toy.tickets.exhaust(str(ticket.token))
+            continue
+        record.end(TrialState.COMPLETE, 1.0 / trial.params["width"], {}, seconds=1.0)
+
+
+@pytest.mark.parametrize("name", ["default", "tpe", "random", "qmc", "nsga2"])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_no_configuration_is_drawn_twice_and_an_exhausted_space_ends_the_study(
+    new_study: Callable[..., ToyStudy], name: str
+) -> None:
+    toy = new_study(n_trials=30, search_space=small_space, baseline=None, sampler=SAMPLERS[name])
+    chosen = run_all(toy)
+    assert len(chosen) == len({frozenset(params.items()) for params in chosen}) == 9
+    assert toy.tickets.is_finished()
+    assert count_unused(toy.tickets.read()) == 21
+    toy.tickets.grow(33)
+    assert len(run_all(toy)) == 9
+    assert toy.tickets.is_finished()
+
+
+def test_an_exhausted_grid_ends_the_study(new_study: Callable[..., ToyStudy]) -> None:
+    toy = new_study(n_trials=20, baseline=None, sampler=SAMPLERS["grid"])
+    chosen = [tuple(params.values()) for params in run_all(toy)]
+    assert len(chosen) == len(set(chosen)) == 16
+
+
+def test_duplicates_are_drawn_where_the_study_says_so(new_study: Callable[..., ToyStudy]) -> None:
+    toy = new_study(n_trials=12, search_space=small_space, baseline=None, allow_duplicates=True)
+    assert len(run_all(toy)) == 12
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_space_that_cannot_be_counted_is_never_exhausted(new_study: Callable[..., ToyStudy]) -> None:
+    same = {"optimizer": "adam", "learning_rate": 0.01, "batch_size": 8, "epochs": 1, "width": 4}
+    toy = new_study(n_trials=2, baseline=None, sampler=lambda seed: PartialFixedSampler(same, RandomSampler(seed=0)))
+    assert run_all(toy) == [same, same]
