@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hpo.results import TrialRow, find_baseline, group_parameter, rank
+from hpo.results import Audit, TrialRow, find_baseline, group_parameter, rank
 from hpo.stored import StoredStudy
 from hpo.tickets import Ticket, TicketState, count_ended
 
@@ -200,6 +200,19 @@ def summary(rows: Sequence[TrialRow], stored: StoredStudy) -> Group:
         label += "" if row.state.is_finished() else " (goes on)"
         table.add_row(Text(label), number(row.value), str(row.number), epoch, parameters)
     return Group(Text(describe_best(rows, stored), style="bold"), table)
+
+
+def describe_audit(audit: Audit) -> str:
+    """Say in a line what pruning saved and how often it was wrong; empty where nothing was pruned."""
+    if audit.n_pruned == 0:
+        return ""
+    text = f"pruning:      saved {audit.n_saved} epochs of {audit.n_pruned} trials"
+    if audit.n_audited:
+        text += (
+            f"; of {audit.n_audited} that went on to audit it, {audit.n_wrong} became the best "
+            f"(95 % interval {audit.low:.0%} to {audit.high:.0%})"
+        )
+    return text
 
 
 def number(value: float | None) -> str:

@@ -13,14 +13,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import optuna
-import sqlalchemy as sa
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import LeaseLostError, StorageError
 from hpo.sampling import Mirror
-from hpo.storage import TRANSIENT, Store, guarded, is_permanent
-from hpo.stored import TICKET_ATTR, StoredStudy
+from hpo.storage import TRANSIENT, Connection, Store, guarded, is_permanent
+from hpo.stored import SPARED_ATTR, TICKET_ATTR, StoredStudy
 from hpo.tickets import Ticket, TicketTable
 
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.2, 5.0
@@ -150,6 +149,14 @@ class TrialRecord:
             self._trial = trial
         return is_pruned
 
+    def count_trials(self) -> int:
+        """Return the study's budget."""
+        return self._insist(self._tickets.count)
+
+    def spare(self, epoch: int) -> None:
+        """Write down that the pruner gave the trial up after an epoch, and that it goes on all the same."""
+        self._insist(lambda: self._write(lambda: self._storage.set_trial_user_attr(self._trial_id, SPARED_ATTR, epoch)))
+
     def hand_back(self, *, seconds: float) -> None:
         """Leave the trial for this or another worker to go on with, after seconds of training."""
         self._insist(self._flush)
@@ -188,7 +195,7 @@ class TrialRecord:
     def _write_report(self, epoch: int, value: float) -> None:
         best = (max if self._stored.is_maximized else min)(v for e, v in self._recorded.items() if e <= epoch)
 
-        def check(connection: sa.Connection) -> None:
+        def check(connection: Connection) -> None:
             # The ticket shows how far training is, within the transaction that has to look at it anyway.
             self._tickets.note_progress(connection, self._token, epoch=epoch, value=best)
 
@@ -196,7 +203,7 @@ class TrialRecord:
         if self._trial is not None:
             self._trial.intermediate_values[epoch] = value
 
-    def _write(self, call: Callable[[], T], check: Callable[[sa.Connection], None] | None = None) -> T:
+    def _write(self, call: Callable[[], T], check: Callable[[Connection], None] | None = None) -> T:
         try:
             with guarded(check or self._check):
                 return call()
@@ -206,7 +213,7 @@ class TrialRecord:
             self._tickets.end(self._token, seconds=0.0, outcome=outcome)
             raise LeaseLostError from error
 
-    def _check(self, connection: sa.Connection) -> None:
+    def _check(self, connection: Connection) -> None:
         self._n_checks += 1
         self._tickets.check(connection, self._token)
 

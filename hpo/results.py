@@ -9,7 +9,8 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.storage import Store
-from hpo.stored import StoredStudy
+from hpo.stored import SPARED_ATTR, StoredStudy
+from hpo.tickets import Ticket
 
 RESULT_ATTR, REASON_ATTR = "hpo:result", "hpo:reason"
 CHECKPOINT, MODEL = "checkpoint.npz", "model.keras"  # in a trial's folder
@@ -29,6 +30,7 @@ class TrialRow:
         seconds: Trained in all; 0 before it ended.
         is_diverged: Its loss became NaN or infinite.
         reason: Why it failed; else empty.
+        spared_epoch: After which the pruner gave it up, where it went on to audit the pruner; else None.
     """
 
     number: int
@@ -40,6 +42,7 @@ class TrialRow:
     seconds: float
     is_diverged: bool
     reason: str
+    spared_epoch: int | None = None
 
 
 def read_rows(store: Store, stored: StoredStudy, known: Sequence[TrialRow] = ()) -> list[TrialRow]:
@@ -67,6 +70,7 @@ def _row(trial: FrozenTrial, stored: StoredStudy) -> TrialRow:
         seconds=result.get("seconds", 0.0),
         is_diverged=result.get("diverged", False),
         reason=trial.user_attrs.get(REASON_ATTR, ""),
+        spared_epoch=trial.user_attrs.get(SPARED_ATTR),
     )
 
 
@@ -99,6 +103,50 @@ def as_json(row: TrialRow | None) -> dict[str, Any] | None:
         return None
     value = row.value if row.value is not None and math.isfinite(row.value) else None
     return {"number": row.number, "value": value, "parameters": row.params, "best_epoch": row.best_epoch}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """What pruning saved, and what it may have cost.
+
+    Attributes:
+        n_pruned: Trials.
+        n_saved: Epochs that they asked for and were not trained.
+        n_audited: Trials that the pruner gave up and that were trained to their end all the same.
+        n_wrong: Those of them that became better than every other trial.
+        low: Of the share of wrong decisions: the lower end of its 95 % interval (Wilson 1927); 0 without audited ones.
+        high: The upper end; 1 without audited ones.
+    """
+
+    n_pruned: int
+    n_saved: int
+    n_audited: int
+    n_wrong: int
+    low: float
+    high: float
+
+
+def audit(tickets: Sequence[Ticket], rows: Sequence[TrialRow], stored: StoredStudy) -> Audit:
+    """Tell what pruning saved, and how often it was wrong as far as spared trials show."""
+    saved = [(ticket.epochs or ticket.epoch) - ticket.epoch for ticket in tickets if ticket.outcome == "PRUNED"]
+    audited = [row for row in rows if row.spared_epoch is not None and row.state == TrialState.COMPLETE]
+    others = rank([row for row in rows if row.spared_epoch is None], stored)
+    best = others[0].value if others else None
+    sign = 1 if stored.is_maximized else -1
+    n_wrong = sum(best is not None and row.value is not None and sign * row.value > sign * best for row in audited)
+    low, high = wilson(n_wrong, len(audited))
+    return Audit(n_pruned=len(saved), n_saved=sum(saved), n_audited=len(audited), n_wrong=n_wrong, low=low, high=high)
+
+
+def wilson(n_hits: int, n_tries: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share: E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209."""
+    if n_tries == 0:
+        return 0.0, 1.0
+    share, z = n_hits / n_tries, 1.959964
+    middle = share + z * z / (2 * n_tries)
+    half = z * math.sqrt(share * (1 - share) / n_tries + z * z / (4 * n_tries * n_tries))
+    scale = 1 + z * z / n_tries
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
 def drop_files(study_dir: Path, rows: Sequence[TrialRow], stored: StoredStudy, n_kept_models: int) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -165,8 +166,9 @@ def carry_out(plan: "Plan", *, as_json: bool) -> int:
 
 def show(outcome: "Outcome", plan: "Plan", console: Console) -> None:
     """Print the result and what to do next."""
-    from hpo.display import summary
+    from hpo.display import describe_audit, summary
     from hpo.launcher import Ending
+    from hpo.results import audit
     from hpo.tickets import count_unused
 
     n_trials, wish = len(outcome.tickets), plan.wish
@@ -187,6 +189,9 @@ def show(outcome: "Outcome", plan: "Plan", console: Console) -> None:
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(summary(outcome.rows, outcome.stored))
+    pruning = describe_audit(audit(outcome.tickets, outcome.rows, outcome.stored))
+    if pruning:
+        console.print(pruning, markup=False, highlight=False, soft_wrap=True)
     for line in where_to_look(outcome, wish):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -212,7 +217,7 @@ def where_to_look(outcome: "Outcome", wish: "Wish") -> list[str]:
 
 def describe(outcome: "Outcome") -> dict[str, object]:
     """Return what --json prints."""
-    from hpo.results import as_json, count_states, find_baseline, rank
+    from hpo.results import as_json, audit, count_states, find_baseline, rank
     from hpo.tickets import count_unused
 
     ranked = rank(outcome.rows, outcome.stored)
@@ -224,6 +229,7 @@ def describe(outcome: "Outcome") -> dict[str, object]:
         "n_unused": count_unused(outcome.tickets),
         "states": count_states(outcome.rows),
         "metric": outcome.stored.metric,
+        "pruning": asdict(audit(outcome.tickets, outcome.rows, outcome.stored)),
         "best": as_json(ranked[0] if ranked else None),
         "baseline": as_json(find_baseline(outcome.rows, outcome.stored)),
         "seconds": round(time.monotonic() - STARTED_SECONDS, 3),

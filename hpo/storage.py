@@ -26,6 +26,8 @@ from sqlalchemy import orm
 from hpo.errors import StorageError
 from hpo.password import read_password
 
+Connection = sa.Connection
+
 # What a database that is away for a while raises, through Optuna or past it.
 TRANSIENT = (StorageInternalError, sa.exc.SQLAlchemyError)
 

@@ -23,6 +23,7 @@ from hpo.storage import Store
 from hpo.tickets import TicketTable, create_tables
 
 KEY_ATTR, STUDY_ATTR, TICKET_ATTR, PAUSED_ATTR = "hpo:key", "hpo:study", "hpo:ticket", "hpo:paused"
+SPARED_ATTR = "hpo:spared"  # of a trial: after which epoch the pruner gave it up, where it went on
 LIBRARIES = {"tensorflow": 2, "keras": 2, "optuna": 1, "hpo": 2}  # how many parts of the version must agree
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.definition import StudyDefinition, place, seed_of
+from hpo.definition import StudyDefinition, is_audited, place, seed_of
 from hpo.engine import Engine
 from hpo.errors import TrialError
 from hpo.events import Session, State, open_log, write_session
@@ -19,7 +19,7 @@ from hpo.record import TrialRecord
 from hpo.results import CHECKPOINT, MODEL, REASON_ATTR, RESULT_ATTR, drop_files, read_rows, trial_dir
 from hpo.sampling import Mirror
 from hpo.storage import TRANSIENT, Store
-from hpo.stored import StoredStudy
+from hpo.stored import SPARED_ATTR, StoredStudy
 from hpo.tickets import Ticket
 from hpo.training import Task, TrainingResult, is_finite, train
 
@@ -80,6 +80,7 @@ def run_trial(shop: Workshop, ticket: Ticket, should_stop: Callable[[], bool]) -
     trial = record.align(shop.mirror)
     if trial.state.is_finished():
         record.end_ticket(trial.state, seconds=0.0)
+        tidy(shop)  # its worker died before it could
         return
     parameters = place(shop.definition, trial.params).parameters
     record.note(epochs=parameters.training.epochs)
@@ -112,6 +113,7 @@ class _Run:
         self._n_recorded = max(trial.intermediate_values, default=0)
         self._best: float | None = None
         self._is_pruned = False
+        self._is_spared = SPARED_ATTR in trial.user_attrs
 
     def task(self, should_stop: Callable[[], bool]) -> Task:
         metric, sign = self._shop.stored.metric, 1 if self._shop.stored.is_maximized else -1
@@ -146,10 +148,17 @@ class _Run:
         # Without a checkpoint a trial starts over; what was decided after an epoch is not decided again.
         if epoch >= self._parameters.training.epochs or epoch <= self._n_recorded:
             return True
+        if self._is_spared or not self._record.should_prune(epoch):
+            return True
         # The pruner is asked about the baseline too, to know its rungs; but what all is measured against ends whole.
-        is_baseline = self._ticket.number == 0 and self._shop.stored.baseline is not None
-        self._is_pruned = self._record.should_prune(epoch) and not is_baseline
-        return not self._is_pruned
+        if self._ticket.number == 0 and self._shop.stored.baseline is not None:
+            return True
+        n_trials, seed = self._record.count_trials(), self._shop.stored.seed
+        self._is_spared = is_audited(self._shop.definition, seed, self._ticket.number, n_trials)
+        if self._is_spared:
+            self._record.spare(epoch)
+        self._is_pruned = not self._is_spared
+        return self._is_spared
 
     def _show(self, epoch: int, logs: dict[str, float]) -> None:
         self._log.epoch(epoch, logs, logs["learning_rate"])
@@ -231,11 +240,18 @@ class _Run:
     def _clean_up(self) -> None:
         try:
             (self._dir / CHECKPOINT).unlink(missing_ok=True)
-            if (self._dir / MODEL).exists():  # then it may have taken the place of another
-                rows = read_rows(self._shop.store, self._shop.stored)
-                drop_files(self._shop.study_dir, rows, self._shop.stored, self._shop.n_kept_models)
-        except (OSError, *TRANSIENT) as error:
-            self._shop.warn(f"trial {self._trial.number}: files of ended trials were not deleted: {error}.")
+        except OSError as error:
+            self._shop.warn(f"trial {self._trial.number}: its checkpoint was not deleted: {error}.")
+        if (self._dir / MODEL).exists():  # then it may have taken the place of another
+            tidy(self._shop)
+
+
+def tidy(shop: Workshop) -> None:
+    """Delete what ended trials need no more."""
+    try:
+        drop_files(shop.study_dir, read_rows(shop.store, shop.stored), shop.stored, shop.n_kept_models)
+    except (OSError, *TRANSIENT) as error:
+        shop.warn(f"Files of ended trials were not deleted: {error}.")
 
 
 def save_model(path: Path, result: TrainingResult) -> None:

@@ -1,17 +1,22 @@
 """A trial with real training on a real database: what it leaves under the runs folder, also when its worker dies."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 from small_training import make_dataset
 from toy import ToyStudy
 
+from hpo.definition import is_audited
 from hpo.engine import Engine
+from hpo.errors import StudyFileError
 from hpo.models import mlp
 from hpo.record import TrialRecord
-from hpo.results import CHECKPOINT, MODEL, trial_dir
+from hpo.results import CHECKPOINT, MODEL, audit, read_rows, trial_dir, wilson
+from hpo.storage import Store
+from hpo.stored import SPARED_ATTR
 from hpo.tickets import Ticket
 from hpo.trial import Workshop, run_trial
 
@@ -21,8 +26,8 @@ class KilledError(BaseException):
 
 
 @pytest.fixture
-def toy(new_study: Callable[..., ToyStudy]) -> ToyStudy:
-    return new_study(model=mlp, pruner=optuna.pruners.NopPruner())
+def toy(sqlite_store: Store) -> ToyStudy:
+    return ToyStudy.create(sqlite_store, model=mlp, pruner=optuna.pruners.NopPruner())
 
 
 @pytest.fixture
@@ -38,6 +43,7 @@ def shop(toy: ToyStudy, tmp_path: Path) -> Workshop:
         n_kept_models=1,
         patience_seconds=5.0,
         say=print,
+        warn=print,
     )
 
 
@@ -57,14 +63,14 @@ def test_worker_killed_just_after_its_trial_s_end_leaves_the_model(
         run(shop, ticket)
     monkeypatch.undo()
     (ended,) = toy.trials
-    assert ended.state == optuna.trial.TrialState.COMPLETE
+    assert ended.state == TrialState.COMPLETE
     assert (trial_dir(shop.study_dir, 0) / MODEL).is_file()
 
     toy.tickets.expire(str(ticket.token))
     run(shop, toy.claim())
     assert [ticket.outcome for ticket in toy.tickets.read()][:2] == ["COMPLETE", None]
-    run(shop, toy.claim())  # whoever ends the next trial tidies up
     assert not list(shop.study_dir.glob(f"*/{CHECKPOINT}"))
+    run(shop, toy.claim())
     assert len(list(shop.study_dir.glob(f"*/{MODEL}"))) == 1
 
 
@@ -77,7 +83,7 @@ def test_zombie_s_late_checkpoint_of_an_ended_trial_is_deleted_and_a_running_one
     current.parent.mkdir()
     for path in (late, current):
         path.touch()
-    run(shop, toy.claim())
+    run(replace(shop, n_kept_models=3), toy.claim())
     assert not late.exists()
     assert current.exists()
 
@@ -91,3 +97,66 @@ def test_model_that_cannot_be_saved_costs_nothing_else(
     monkeypatch.setattr("hpo.trial.save_model", refuse)
     run(shop, toy.claim())
     assert toy.tickets.read()[0].outcome == "COMPLETE"
+
+
+def prune_at_once(toy: ToyStudy, shop: Workshop, share: float) -> Workshop:
+    """The same workshop with a pruner that gives everything up, and audits a share of it."""
+    definition = replace(toy.definition, pruner=optuna.pruners.ThresholdPruner(lower=2.0), audited_share=share)
+    study = optuna.load_study(study_name=toy.stored.name, storage=toy.store.optuna, pruner=definition.pruner)
+    return replace(shop, definition=definition, study=study)
+
+
+def test_audited_trials_go_on_after_the_pruner_gave_them_up_and_are_counted(toy: ToyStudy, shop: Workshop) -> None:
+    toy.tickets.grow(12)
+    shop = prune_at_once(toy, shop, 0.5)
+    for _ in range(12):
+        run(shop, toy.claim())
+    asked = {trial.number: trial.params["epochs"] for trial in toy.trials}
+    baseline, *others = toy.trials
+    assert baseline.state == TrialState.COMPLETE
+    assert SPARED_ATTR not in baseline.user_attrs
+    for trial in others:
+        if asked[trial.number] == 1:  # nobody is pruned at the last epoch
+            continue
+        spared = trial.user_attrs.get(SPARED_ATTR)
+        assert trial.state == (TrialState.PRUNED if spared is None else TrialState.COMPLETE)
+        assert len(trial.intermediate_values) == (1 if spared is None else asked[trial.number])
+    found = audit(toy.tickets.read(), read_rows(toy.store, toy.stored), toy.stored)
+    assert found.n_pruned == sum(trial.state == TrialState.PRUNED for trial in others) > 0
+    assert found.n_audited == sum(SPARED_ATTR in trial.user_attrs for trial in others) > 0
+    assert found.n_saved == sum(asked[t.number] - 1 for t in others if t.state == TrialState.PRUNED)
+    assert 0 <= found.low <= found.n_wrong / found.n_audited <= found.high <= 1
+
+
+def test_an_audited_trial_that_is_handed_back_stays_spared(toy: ToyStudy, shop: Workshop) -> None:
+    toy.tickets.grow(12)
+    shop = prune_at_once(toy, shop, 1.0)
+    run(shop, toy.claim())
+    while True:
+        run_trial(shop, toy.claim(), lambda: SPARED_ATTR in toy.trials[-1].user_attrs)
+        if toy.trials[-1].state == TrialState.WAITING:
+            break
+    run(replace(shop, study=optuna.load_study(study_name="toy", storage=toy.store.optuna)), toy.claim())
+    trial = toy.trials[-1]
+    assert trial.state == TrialState.COMPLETE
+    assert len(trial.intermediate_values) == trial.params["epochs"]
+
+
+def test_five_percent_are_audited_in_studies_of_a_hundred_trials(toy: ToyStudy) -> None:
+    def n_audited(n_trials: int, **fields: float) -> int:
+        definition = replace(toy.definition, **fields)
+        return sum(is_audited(definition, 7, number, n_trials) for number in range(2000))
+
+    assert n_audited(99) == 0
+    assert 60 < n_audited(100) < 140
+    assert n_audited(100, audited_share=0.0) == 0
+    assert n_audited(1, audited_share=1.0) == 2000
+    with pytest.raises(StudyFileError, match="audited_share"):
+        n_audited(1, audited_share=5)
+
+
+def test_wilson_s_interval_is_the_published_one() -> None:
+    assert wilson(0, 0) == (0.0, 1.0)
+    # Newcombe, Statistics in Medicine 17 (1998) 857, table I, method 3.
+    for n_hits, n_tries, low, high in [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)]:
+        assert wilson(n_hits, n_tries) == pytest.approx((low, high), abs=5e-5)
