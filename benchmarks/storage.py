@@ -1,13 +1,14 @@
 """What hpo's own database work costs per trial: on PostgreSQL, for many workers, in long studies. No TensorFlow.
 
-    python benchmarks/storage.py [--workers 1,8,64] [--trials 100,1000,5000] [--seconds 30] [--json]
+    python benchmarks/storage.py [--workers 1,8,64] [--trials 100,1000,5000] [--seconds 30] [--rate 6.4] [--json]
 
 Starts a PostgreSQL of its own, durable as installed. Each simulated worker is a process that does with the database
-what a real one does, through the same code, and sleeps where that one trains: trials of 10 epochs in 10 seconds. Fewer
-workers than 64 sleep less (at least 1 second), so that enough trials are seen, and no more arrive per second than
-from 64. Nobody is pruned, so a trial does all there is to do. Workers draw at random; the default sampler's own time is
-apart. All share this machine's cores with the database and with whatever else runs: waiting for a core is in the times,
-but not in the CPU seconds per trial, of the worker and of the database.
+what a real one does, through the same code, and sleeps where that one trains, for 10 epochs. Trials take n_workers /
+rate seconds, at least 1: 64 workers take 10 seconds at 6.4 trials a second, and fewer workers take less, so that enough
+trials are seen. Nobody is pruned, so a trial does all there is to do. Workers draw at random; the default sampler's own
+time is apart. All share this machine's cores with the database and with whatever else runs, and that is in the times:
+where (cpu + server_cpu) * rate comes near the number of free cores, they tell of queues for a core and of nothing else,
+and a lower rate tells more. What a trial costs in CPU and statements does not depend on the rate.
 """
 
 import argparse
@@ -154,6 +155,7 @@ def main() -> None:
     parser.add_argument("--workers", default="1,8,64")
     parser.add_argument("--trials", default="100,1000,5000")
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--rate", type=float, default=MAX_WORKERS / TRIAL_SECONDS)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -165,7 +167,7 @@ def main() -> None:
             found.append({"n_trials": n_trials, **measure_alone(new_database(filled))})
             show(found[-1], is_json=arguments.json)
             for n_workers in map(int, arguments.workers.split(",")):
-                figures = measure_workers(new_database(filled), server, n_workers, arguments.seconds)
+                figures = measure_workers(new_database(filled), server, n_workers, arguments)
                 found.append({"n_trials": n_trials, "n_workers": n_workers, **figures})
                 show(found[-1], is_json=arguments.json)
     if arguments.json:
@@ -314,10 +316,10 @@ def median_seconds(call: Any, *, n: int, clock: Any = time.perf_counter) -> floa
     return statistics.median(spent)
 
 
-def measure_workers(url: str, server: Any, n_workers: int, seconds: float) -> dict[str, Any]:
+def measure_workers(url: str, server: Any, n_workers: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Run the workers for a while; times in milliseconds."""
     global SHOP
-    trial_seconds = max(1.0, TRIAL_SECONDS * n_workers / MAX_WORKERS)
+    seconds, trial_seconds = arguments.seconds, max(1.0, n_workers / arguments.rate)
     with tempfile.TemporaryDirectory() as folder:
         store, stored = open_all(url)
         METER.listen(store.engine)
