@@ -23,6 +23,7 @@ from hpo.stored import SPARED_ATTR, TICKET_ATTR, StoredStudy
 from hpo.tickets import Ticket, TicketTable
 
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.2, 5.0
+HELD_UP_SHARE = 0.1  # how much longer training takes, at most, for trying a database that is away
 
 T = TypeVar("T")
 
@@ -87,6 +88,7 @@ class TrialRecord:
         self._n_checks = 0
         self._recorded: dict[int, float] = {}
         self._queue: list[tuple[int, float]] = []
+        self._try_again_seconds = 0.0
 
     def align(self, mirror: Mirror) -> FrozenTrial:
         """Bring the trial in line with its ticket and return it: RUNNING, or ended when only the ticket had not.
@@ -129,8 +131,14 @@ class TrialRecord:
         if epoch not in self._recorded and math.isfinite(value):
             self._recorded[epoch] = value
             self._queue.append((epoch, value))
-        with contextlib.suppress(*TRANSIENT):
+        begun_seconds = time.monotonic()
+        if begun_seconds < self._try_again_seconds:
+            return
+        try:
             self._flush()
+        except TRANSIENT:
+            tried_seconds = time.monotonic() - begun_seconds  # SQLite's busy timeout, or a network's
+            self._try_again_seconds = time.monotonic() + tried_seconds / HELD_UP_SHARE
 
     def should_prune(self, epoch: int) -> bool:
         """Ask the study's pruner about an epoch that was just reported; no while reports are queued."""
