@@ -158,6 +158,8 @@ def open_store(text: str, *, create: bool) -> Store:
         # connection, for the lease's thread, is closed after use: 64 workers would keep all 100 that a server grants.
         else {"connect_args": {"connect_timeout": CONNECT_SECONDS, **ALIVE}, "pool_pre_ping": True, "pool_size": 1}
     )
+    if not create:
+        _check_set_up(url, arguments["connect_args"])
     with explained(url), setup_lock(url) if create else contextlib.nullcontext():
         rdb = _Storage(
             url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
@@ -172,6 +174,18 @@ def open_store(text: str, *, create: bool) -> Store:
         sa.event.listen(rdb.engine, "before_cursor_execute", _note_write)
         sa.event.listen(rdb.engine, "commit", _check_guard)
     return Store(url=public_url(url), optuna=optuna.storages.get_storage(rdb), engine=rdb.engine)
+
+
+def _check_set_up(url: sa.URL, connect_args: dict[str, Any]) -> None:
+    """Refuse a database that another process is still making.
+
+    Optuna writes down its version wherever it finds none, when told to make no tables too; the maker then crashes.
+    """
+    engine = sa.create_engine(url, connect_args=connect_args, poolclass=sa.NullPool)
+    with explained(url), engine.connect() as connection:
+        version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    if version is None:
+        raise StorageError(f"The database {public_url(url)} is still being set up.", "Try again in a moment.")
 
 
 def is_permanent(error: BaseException) -> bool:

@@ -13,6 +13,7 @@ import optuna
 import pytest
 import sqlalchemy as sa
 from conftest import Postgres
+from optuna.storages._rdb.models import BaseModel
 from optuna.trial import TrialState
 from processes import hear, lock_file, open_and_close, start, together
 from toy import wait_for
@@ -143,6 +144,18 @@ def test_reading_an_empty_database_is_an_error_and_leaves_it_empty(database_url:
     with pytest.raises(StorageError):
         open_store(database_url, create=False)
     assert sa.inspect(sa.create_engine(parse_url(database_url))).get_table_names() == []
+
+
+def test_reading_leaves_a_database_alone_that_another_process_is_making(database_url: str) -> None:
+    engine = sa.create_engine(parse_url(database_url))
+    BaseModel.metadata.create_all(engine)  # Optuna's first step
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE alembic_version (version_num VARCHAR(32))"))
+    with pytest.raises(StorageError, match="still being set up"):
+        open_store(database_url, create=False)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM version_info")) == 0
+    open_store(database_url, create=True).close()
 
 
 def test_file_that_is_no_database(tmp_path: Path) -> None:
