@@ -505,7 +505,6 @@ def test_worker_that_alone_is_cut_off_from_the_database_loses_its_ticket_and_tak
     wait_for(lambda: len(site.diary_of(pid)) >= n_epochs + 2, seconds=LIMIT_SECONDS)  # trained on, and lied
     its_wire.mend()
     wait_for(lambda: repr(site.diary_of(pid)[-1].learning_rate) != trial, seconds=LIMIT_SECONDS)
-    assert -1.0 not in site.trial(taken).intermediate_values.values()
 
     # Its whole command is frozen, as on a machine that is put to sleep: again it loses what it has, and steals nothing.
     processes = family(lonely.pid)
