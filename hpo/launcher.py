@@ -26,7 +26,7 @@ from hpo.command import stderr_to
 from hpo.display import Snapshot
 from hpo.errors import HpoError, TrialsFailingError, WorkersFailingError
 from hpo.leases import expire_dead
-from hpo.record import insist
+from hpo.record import DatabaseAwayError, insist
 from hpo.results import TrialRow, drop_files, rank, read_rows
 from hpo.settings import REPLACE_ME, Plan, Wish, WorkerSettings
 from hpo.storage import TRANSIENT, Store, explained, open_store, parse_url
@@ -422,7 +422,9 @@ class Launcher:
                 process.join(0.05)
         for process, pipe in self._crew.items():
             error = self._hear(pipe)
-            self._error = self._error or (error if process.exitcode != 0 else None)
+            # Told to stop while the database was away, it left the trial to the next run.
+            is_wanted = isinstance(error, DatabaseAwayError) and self._signals.ending is not None
+            self._error = self._error or (error if process.exitcode != 0 and not is_wanted else None)
         with contextlib.suppress(*TRANSIENT):
             expire_dead(self._tickets, self._study_dir / "leases", n_takeovers=0)
 

@@ -21,6 +21,7 @@ from hpo.storage import TRANSIENT
 from hpo.tickets import Ticket, TicketState, TicketTable
 
 BEATS_PER_LEASE = 6
+LEFT = "\nleft"  # in a lock file: its holder could not hand the trial back, the database being away
 LATE = 2.5  # a beat this many times later than due is a break: this process slept, or the database was away
 
 
@@ -100,6 +101,14 @@ class LeaseKeeper:
                 Path(file.name).unlink(missing_ok=True)
             file.close()
 
+    def abandon(self) -> None:
+        """Stop beating, and leave a lock file that lets others take the trial at once: nobody died."""
+        self._token, file, self._file = None, self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.write(LEFT)
+                file.close()
+
     def close(self) -> None:
         """End the thread."""
         self._wake.set()
@@ -147,7 +156,8 @@ def expire_dead(tickets: TicketTable, leases_dir: Path, *, n_takeovers: int = 1)
     leased = {ticket.token for ticket in tickets.read(TicketState.LEASED)}
     for token in held:
         if is_dead(leases_dir / token):
-            n_expired += token in leased and tickets.expire(token, n_takeovers=n_takeovers)
+            n_deaths = 0 if has_left(leases_dir / token) else n_takeovers
+            n_expired += token in leased and tickets.expire(token, n_takeovers=n_deaths)
             (leases_dir / token).unlink(missing_ok=True)
     return n_expired
 
@@ -164,9 +174,16 @@ def is_dead(path: Path) -> bool:
     """Whether a lock file of this machine exists and nobody holds it; of another machine's, a lock tells nothing."""
     try:
         with open(path) as file:
-            if file.read() != kernel():
+            if file.readline().rstrip("\n") != kernel():
                 return False
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:  # held, or gone: its holder has released it
         return False
     return True
+
+
+def has_left(path: Path) -> bool:
+    """Whether a lock file's holder stopped in good order, with its trial still leased."""
+    with contextlib.suppress(OSError):
+        return path.read_text().endswith(LEFT)
+    return False

@@ -187,17 +187,18 @@ class _Run:
             "seconds": round(seconds, 3),
             "diverged": result.is_diverged,
         }
-        self._keep_model(result, value)  # before the end: a worker killed after it would leave the trial without
-        self._record.end(state, value, {RESULT_ATTR: attrs}, seconds=result.seconds)
+        # Files before the end: a worker killed after it would leave the trial without.
+        self._keep_model(result, value)
         self._write_session(state, best, epochs=len(result.history), seconds=seconds)
+        self._record.end(state, value, {RESULT_ATTR: attrs}, seconds=result.seconds)
         self._clean_up()
 
     def fail(self, reason: str, *, seconds: float) -> None:
         """Record a trial that could not be trained."""
         self._shop.say(f"trial {self._trial.number} failed: {reason}")
-        self._record.end(TrialState.FAIL, None, {REASON_ATTR: reason[:2000]}, seconds=seconds)
         epochs = max(self._trial.intermediate_values, default=0)
         self._write_session(TrialState.FAIL, self._best, epochs=epochs, seconds=self._ticket.seconds + seconds)
+        self._record.end(TrialState.FAIL, None, {REASON_ATTR: reason[:2000]}, seconds=seconds)
         self._clean_up()
 
     def _worst_value(self) -> float:

@@ -30,7 +30,7 @@ from hpo.engine import Engine
 from hpo.errors import HpoError, LeaseLostError, SpaceExhaustedError, StorageError
 from hpo.leases import LeaseKeeper
 from hpo.opening import open_study
-from hpo.record import insist
+from hpo.record import DatabaseAwayError, insist
 from hpo.sampling import Mirror
 from hpo.settings import REPLACE_ME, Wish, WorkerSettings
 from hpo.storage import TRANSIENT, explained, open_store, parse_url
@@ -102,6 +102,9 @@ def work(settings: WorkerSettings, should_stop: Callable[[], bool], warn: Callab
                 run_trial(shop, ticket, lambda: should_stop() or keeper.is_lost)
             except LeaseLostError:
                 shop.say(f"ticket {ticket.number} was given to another worker")
+            except DatabaseAwayError:
+                keeper.abandon()
+                raise
             except SpaceExhaustedError:
                 patiently(lambda t=token: tickets.exhaust(t))  # type: ignore[misc]
             finally:

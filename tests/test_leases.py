@@ -152,6 +152,18 @@ def test_worker_killed_on_purpose_counts_as_no_death(sqlite_toy: ToyStudy, sqlit
     assert sqlite_toy.tickets.read()[number].takeovers == 0
 
 
+def test_worker_that_left_while_the_database_was_away_counts_as_no_death(sqlite_toy: ToyStudy, tmp_path: Path) -> None:
+    leaving = LeaseKeeper(sqlite_toy.tickets, tmp_path / "leases", LEASE_SECONDS)
+    token = uuid.uuid4().hex
+    leaving.hold(token)
+    assert sqlite_toy.tickets.claim("w", token) is not None
+    leaving.abandon()
+    leaving.close()
+    assert expire_dead(sqlite_toy.tickets, tmp_path / "leases") == 1
+    ticket = sqlite_toy.tickets.read()[0]
+    assert (ticket.state, ticket.takeovers) == (TicketState.HANDED_BACK, 0)
+
+
 def test_idle_worker_notices_a_killed_one_long_before_the_lease(
     sqlite_toy: ToyStudy, sqlite_url: str, tmp_path: Path
 ) -> None:
