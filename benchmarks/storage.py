@@ -393,8 +393,8 @@ def run_worker(
 ) -> tuple[dict[str, list[float]], Counter[str], list[float], float]:
     """Run trials in a forked process; returns times by operation, statements, each trial's total and the CPU's time."""
     store, stored, _, _, leases_dir = SHOP
-    until = time.monotonic() + seconds
     time.sleep(index / n_workers * trial_seconds)
+    until = time.monotonic() + seconds
     keeper = LeaseKeeper(MeteredTickets(engine=store.engine, study=stored.key), leases_dir, LEASE_SECONDS)
     cpu_seconds, totals = time.process_time(), []
     while time.monotonic() < until:
