@@ -11,7 +11,7 @@ demo: $(SETUP)run
 	$(VENV)/bin/python -m hpo.run --study digits_mlp --trials 20
 
 test: $(SETUP)dev
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 3 --dist worksteal
 
 setup: $(SETUP)dev
 

@@ -90,7 +90,7 @@ def test_added_configuration_is_run_next_and_extends_the_budget(tmp_path: Path) 
 def test_paused_study_is_handed_back_and_goes_on_when_resumed(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.write(SLOW_MODEL)
-    process = project.start("--study", "blobs", "--workers", "1", "--trials", "2")
+    process = project.start("--study", "blobs", "--workers", "1", "--trials", "4")
     project.wait_for_epoch(1)
     running = status(project)
     assert running["state"] == "running"
@@ -107,7 +107,7 @@ def test_paused_study_is_handed_back_and_goes_on_when_resumed(tmp_path: Path) ->
     assert status(project)["trials"]["running"] == 0
 
     call(project, "study", "resume", "--study", "blobs")
-    assert project.tune()["ending"] == "finished"
+    assert project.tune("--workers", "2")["ending"] == "finished"
 
 
 def test_deleted_study_stops_its_live_workers(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_a_browser_with_the_password_sees_the_trials(sqlite_toy: ToyStudy, sqlit
         visitor.on("pageerror", lambda error: errors.append(str(error)))
         visitor.goto(page.url)
         visitor.get_by_text(sqlite_toy.stored.name).first.click()
-        visitor.get_by_text("Hyperparameter Importance").wait_for()
+        visitor.get_by_text("Hyperparameter Importance").first.wait_for()
         visitor.goto(f"{page.url}/dashboard/studies/{sqlite_toy.stored.study_id}/trials")
         visitor.get_by_text("Best Trial").first.click()
         visitor.get_by_text("0.123").first.wait_for()
