@@ -47,20 +47,70 @@ def dashboard(
     ] = False,
 ) -> None:
     """Browse studies in optuna-dashboard: reading only, behind a password where others can reach it."""
-    from hpo.storage import default_url, open_store
+    from hpo.storage import default_url, parse_url, public_url
     from hpo.web import Rules, choose_password, protect, serve
 
+    url = storage or default_url(runs_dir)
     password = choose_password(password_file, host)
-    store = open_store(storage or default_url(runs_dir), create=True)
     rules = Rules(
         host=host,
         names=allowed_host or (),
         password=password,
         allow=lambda method, path: method in READING or (writable and is_note(method, path)),
     )
-    page = protect(build_app(store), rules, lambda: is_there(store))
-    mode = "notes and tags can be written" if writable else "read-only"
-    raise typer.Exit(serve(page, title=f"dashboard of {store.url} ({mode})", host=host, port=port))
+    database = Database(url)
+    if database.find() is None:
+        print(f"There is no study in {public_url(parse_url(url))} yet.", flush=True)
+    mode = "notes, and tags of running trials, can be written" if writable else "read-only"
+    title = f"dashboard of {public_url(parse_url(url))} ({mode})"
+    raise typer.Exit(serve(protect(build_app(database), rules, database.is_there), title=title, host=host, port=port))
+
+
+class Database:
+    """A database that may not have been made yet; looking for it makes nothing.
+
+    Args:
+        url: Its URL.
+
+    Raises:
+        StorageError: The URL is none.
+    """
+
+    def __init__(self, url: str) -> None:
+        from hpo.storage import parse_url
+
+        parse_url(url)
+        self._url, self._store = url, None  # type: Any, Any
+
+    def find(self) -> Any:
+        """Return the store; None where there is no database yet, or no study's tables in it.
+
+        Raises:
+            StorageError: It cannot be used.
+        """
+        from hpo.errors import StorageError
+        from hpo.storage import is_permanent, open_store
+
+        if self._store is None:
+            try:
+                self._store = open_store(self._url, create=False)
+            except StorageError as error:
+                if error.__cause__ is not None and not is_permanent(error.__cause__):
+                    raise
+        return self._store
+
+    def is_there(self) -> bool:
+        """Whether it answers, or would if it were made."""
+        from hpo.errors import StorageError
+        from hpo.storage import TRANSIENT
+
+        try:
+            store = self.find()
+            if store is not None:
+                store.engine.connect().close()
+        except (StorageError, *TRANSIENT):
+            return False
+        return True
 
 
 def is_note(method: str, path: str) -> bool:
@@ -68,46 +118,55 @@ def is_note(method: str, path: str) -> bool:
     return bool((method == "PUT" and NOTE.fullmatch(path)) or (method == "POST" and TAGS.fullmatch(path)))
 
 
-def build_app(store: Any) -> Any:
-    """Return optuna-dashboard on a store; a database that is away becomes one plain answer."""
+def build_app(database: Database) -> Any:
+    """Return optuna-dashboard on a database, empty until there is one; a database that is away is one plain answer."""
+    import optuna
     import optuna_dashboard
 
-    bottle = optuna_dashboard.wsgi(store.optuna)
+    empty = optuna_dashboard.wsgi(optuna.storages.InMemoryStorage())
+    made: list[Any] = []
 
     def page(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        status, reason = None, ""
-        if environ["PATH_INFO"].startswith(ASKING_THE_DATABASE) and not is_there(store):
-            status, reason = "503 Service Unavailable", "The database is away."
-        elif environ["REQUEST_METHOD"] == "POST" and not keeps_own_attrs(environ):
-            status, reason = "403 Forbidden", "Attributes named hpo:... are hpo's own."
-        if status is None:
-            return bottle(environ, start_response)  # type: ignore[no-any-return]
-        start_response(status, [("Content-Type", "application/json")])
-        return [json.dumps({"reason": reason}).encode()]
+        refusal = None
+        if environ["PATH_INFO"].startswith(ASKING_THE_DATABASE) and not database.is_there():
+            refusal = "503 Service Unavailable", "The database is away."
+        elif environ["REQUEST_METHOD"] not in READING:
+            refusal = find_fault(environ, database.find())
+        if refusal is not None:
+            start_response(refusal[0], [("Content-Type", "application/json")])
+            return [json.dumps({"reason": refusal[1]}).encode()]
+        if not made and database.find() is not None:
+            made.append(optuna_dashboard.wsgi(database.find().optuna))
+        return (made or [empty])[0](environ, start_response)  # type: ignore[no-any-return]
 
     return page
 
 
-def keeps_own_attrs(environ: dict[str, Any]) -> bool:
-    """Whether a request to set tags leaves those alone by which hpo knows its trials."""
+def find_fault(environ: dict[str, Any], store: Any) -> tuple[str, str] | None:
+    """Say what is wrong with a note or with tags, status and reason; optuna-dashboard stores what it is given.
+
+    A note that is no text makes its study unreadable there. Tags must not touch the attributes by which hpo knows its
+    trials, and Optuna keeps those of a trial that has ended as they are.
+    """
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     environ["wsgi.input"] = io.BytesIO(body)
+    numbers = [int(number) for number in re.findall(r"/(\d+)", environ["PATH_INFO"])]
     try:
-        names = json.loads(body).get("user_attrs", {})
-    except (ValueError, AttributeError):
-        return True  # the dashboard refuses it
-    return not any(str(name).startswith("hpo:") for name in names)
-
-
-def is_there(store: Any) -> bool:
-    """Whether the database answers."""
-    from hpo.storage import TRANSIENT
-
-    try:
-        store.engine.connect().close()
-    except TRANSIENT:
-        return False
-    return True
+        content = json.loads(body)
+        trials = store.optuna.get_all_trials(numbers[0], deepcopy=False) if len(numbers) == 2 else None
+        trial = store.optuna.get_trial(numbers[0]) if environ["REQUEST_METHOD"] == "POST" else None
+        if trial is None:
+            is_fine = isinstance(content["body"], str) and type(content["version"]) is int
+            is_fine = is_fine and (trials is None or any(one._trial_id == numbers[1] for one in trials))
+        else:
+            is_fine = not any(str(name).startswith("hpo:") for name in content["user_attrs"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        is_fine, trial = False, None
+    if not is_fine:
+        return "400 Bad Request", "A note is a text, of something that exists; tags named hpo:... are hpo's own."
+    if trial is not None and trial.state.is_finished():
+        return "409 Conflict", "Optuna keeps a trial that has ended as it is. Write a note instead."
+    return None
 
 
 if __name__ == "__main__":

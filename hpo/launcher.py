@@ -37,7 +37,7 @@ LOOK_SECONDS = 0.5
 STOP_SECONDS = 8.0  # docker kills after 10; a worker that is killed here loses what came after its last checkpoint
 N_FAILING_TRIALS = 3
 N_DEATHS = 9  # three trials that kill each worker they get: they end as failed after three
-N_FORKSERVERS = 3
+N_FORKSERVERS, FORKSERVER_SECONDS = 5, 0.5
 MEND = "Mend the study's file; then open a new generation of it with --new-generation."
 WORKER_BYTES = 1_500_000_000  # what a worker is counted with: TensorFlow, data and a few models
 
@@ -177,6 +177,7 @@ def start_process(context: Any, target: Callable[..., None], *arguments: Any) ->
         with contextlib.suppress(EOFError, OSError):
             process.start()
             return process
+        time.sleep(FORKSERVER_SECONDS)  # a dead one is replaced once the kernel has buried it
     raise WorkersFailingError(
         "The forkserver, the process that starts the workers, dies again and again.", "Is the memory large enough?"
     )

@@ -14,14 +14,16 @@ from hpo.command import plain_app, run_command
 from hpo.errors import PasswordError
 
 N_RANDOM_BYTES = 24
-HINT = "Make one: python -m hpo.password {}"
+HINT = "It must be a file of yours with a password in its first line; hpo password FILE makes one."
 
 app = plain_app()
 
 
 @app.command()
 def password(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files that shall hold a password each.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", readable=False, help="Files that shall hold a password each.")
+    ],
     shared: Annotated[
         bool, typer.Option("--shared", help="Readable by every user, for a volume that guards them by itself.")
     ] = False,
@@ -38,9 +40,14 @@ def make_password(path: Path, *, mode: int) -> bool:
     Raises:
         PasswordError: The file cannot be read or written.
     """
-    if path.is_file() and path.stat().st_size > 0:
-        read_password(path)
-        return False
+    try:
+        if path.exists() and not path.is_file():
+            raise PasswordError(f"{path} is no file.", HINT)
+        if path.exists() and path.read_bytes().strip():
+            read_password(path)
+            return False
+    except OSError as error:
+        raise unreadable(path, error) from error
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +57,8 @@ def make_password(path: Path, *, mode: int) -> bool:
         temporary.chmod(mode)
         os.replace(temporary, path)
     except OSError as error:
-        raise PasswordError(f"Cannot write {path}: {error.strerror}.", "Name a file in a folder of yours.") from error
+        who = f"user {os.getuid()}"
+        raise PasswordError(f"Cannot write {path}: {error.strerror}.", f"Its folder must be {who}'s.") from error
     return True
 
 
@@ -63,11 +71,16 @@ def read_password(path: Path) -> str:
     try:
         found = path.read_text().partition("\n")[0].rstrip("\r")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise PasswordError(f"Cannot read the password file {path}: {reason}.", HINT.format(path)) from error
-    if not found:
-        raise PasswordError(f"The password file {path} is empty.", HINT.format(path))
+        raise unreadable(path, error) from error
+    if not found.strip():
+        raise PasswordError(f"The first line of the password file {path} is empty.", HINT)
     return found
+
+
+def unreadable(path: Path, error: OSError | UnicodeDecodeError) -> PasswordError:
+    """Say why a file gives no password."""
+    reason = error.strerror if isinstance(error, OSError) else "it is not text"
+    return PasswordError(f"Cannot read the password file {path}: {reason}.", HINT)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial
 from sqlalchemy import orm
 
-from hpo.errors import StorageError
+from hpo.errors import PasswordError, StorageError
 from hpo.password import read_password
 
 Connection = sa.Connection
@@ -119,8 +119,7 @@ def parse_url(text: str) -> sa.URL:
         url = url.set(username=unquote(user), password=None if password is None else unquote(password))
     backend = scheme.partition("+")[0]
     if backend == "sqlite":
-        if not url.database or url.database == ":memory:":
-            raise StorageError("A SQLite storage needs a file: workers are processes and cannot share memory.", hint)
+        _check_sqlite(url, hint)
         return url
     if backend not in ("postgres", "postgresql"):
         raise StorageError(f"hpo stores studies in SQLite or PostgreSQL, not in {backend}.", hint)
@@ -133,8 +132,9 @@ def public_url(url: sa.URL) -> str:
     """Return a URL that Optuna opens (a SQLite path made absolute), without its password."""
     if url.get_backend_name() == "sqlite":
         url = url.set(database=str(Path(str(url.database)).absolute()))
+    query = {name: value for name, value in url.query.items() if "pass" not in name}  # libpq takes passwords there too
     bare = sa.URL.create(  # url.set(password=None) would keep it
-        url.drivername, username=url.username, host=url.host, port=url.port, database=url.database, query=url.query
+        url.drivername, username=url.username, host=url.host, port=url.port, database=url.database, query=query
     )
     return bare.render_as_string()
 
@@ -208,7 +208,9 @@ def explained(url: sa.URL) -> Iterator[None]:
             f"Use another database, or upgrade it: optuna storage upgrade --storage {where}",
         ) from error
     except (OSError, *TRANSIENT) as error:
-        reason = _reason(error).replace(f":{url.password}@", ":***@")
+        reason = _reason(error)
+        for secret in (url.password, *(value for name, value in url.query.items() if "pass" in name)):
+            reason = reason.replace(str(secret), "***") if secret else reason
         raise StorageError(f"Cannot use the database {where}: {reason}", _next_step(url)) from error
 
 
@@ -271,11 +273,24 @@ def _set_pragmas(connection: Any, record: object) -> None:
     cursor.close()
 
 
+def _check_sqlite(url: sa.URL, hint: str) -> None:
+    if PASSWORD_FILE in url.query:
+        raise StorageError("A SQLite file has no password.", hint)
+    if not url.database or url.database == ":memory:":
+        raise StorageError("A SQLite storage needs a file: workers are processes and cannot share memory.", hint)
+
+
 def _with_password(url: sa.URL) -> sa.URL:
     path = url.query.get(PASSWORD_FILE)
     if path is None:
         return url
-    return url.difference_update_query([PASSWORD_FILE]).set(password=read_password(Path(str(path))))
+    if url.password is not None:
+        raise StorageError("The database URL has a password and a password_file.", "Leave one of them out.")
+    try:
+        password = read_password(Path(str(path)))
+    except PasswordError as error:
+        raise PasswordError(error.message, "It must hold the password of the database's user.") from error
+    return url.difference_update_query([PASSWORD_FILE]).set(password=password)
 
 
 def _make_folder(folder: Path) -> None:

@@ -6,11 +6,11 @@ HTTP Basic (RFC 7617), must be right. Then the page's own rule decides by method
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import ipaddress
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable, Iterable, Sequence
@@ -28,6 +28,7 @@ from hpo.password import read_password
 USER = "hpo"
 HEALTH_PATH = "/health"
 PASSWORD_VARIABLE = "HPO_WEB_PASSWORD"
+HOST = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(:\d+)?")
 ANY_ADDRESS = ("0.0.0.0", "::")
 N_THREADS = 8
 MAX_BODY_BYTES = 1_000_000
@@ -50,8 +51,8 @@ def choose_password(path: Path | None, host: str) -> str | None:
     password = read_password(path) if path is not None else os.environ.get(PASSWORD_VARIABLE) or None
     if password is None and not is_loopback(host):
         raise PasswordError(
-            f"At {host} others can reach this page, so it needs a password.",
-            f"Give --password-file FILE or {PASSWORD_VARIABLE}, or listen on 127.0.0.1.",
+            f"At {host or 'every address'} others can reach this page, so it needs a password.",
+            f"Give --password-file FILE (or {PASSWORD_VARIABLE}), or listen on 127.0.0.1.",
         )
     return password
 
@@ -94,7 +95,10 @@ def protect(app: App, rules: Rules, is_healthy: Callable[[], bool]) -> App:
             refusal = ("200 OK", "ok") if is_healthy() else ("503 Service Unavailable", "the database is away")
         if refusal is None:
             environ.setdefault("HTTP_ACCEPT_ENCODING", "identity")  # optuna-dashboard answers 500 without it
-            return app(environ, start)
+            try:
+                return app(environ, start)
+            except Exception as error:  # waitress would log a traceback for each
+                refusal = "500 Internal Server Error", f"This went wrong: {type(error).__name__}."
         status, text = refusal
         challenge = [("WWW-Authenticate", 'Basic realm="hpo", charset="UTF-8"')] if status.startswith("401") else []
         start(status, [("Content-Type", "text/plain; charset=utf-8"), *challenge])
@@ -108,7 +112,7 @@ def find_refusal(rules: Rules, environ: dict[str, Any]) -> tuple[str, str] | Non
     method, path, asked = environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("HTTP_HOST", "")
     if not is_known(asked, rules):
         return "421 Misdirected Request", "This server does not go by that name (--allowed-host adds one)."
-    if path == HEALTH_PATH:
+    if path == HEALTH_PATH and method in ("GET", "HEAD"):
         return None
     if rules.password is not None and not is_right(environ.get("HTTP_AUTHORIZATION", ""), rules.password):
         return "401 Unauthorized", f"The user is {USER}; the password is needed."
@@ -122,10 +126,10 @@ def find_refusal(rules: Rules, environ: dict[str, Any]) -> tuple[str, str] | Non
 
 def is_known(header: str, rules: Rules) -> bool:
     """Whether a Host header names this server."""
-    try:
-        name = (urlsplit(f"//{header}").hostname or "").rstrip(".")
-    except ValueError:
+    match = HOST.fullmatch(header.lower())
+    if match is None:
         return False
+    name = match[1].strip("[]").rstrip(".")
     if name in {known.lower() for known in (rules.host, "localhost", socket.gethostname(), *rules.names)}:
         return True
     try:
@@ -140,7 +144,7 @@ def is_right(header: str, password: str) -> bool:
     scheme, _, content = header.partition(" ")
     try:
         given = base64.b64decode(content.strip(), validate=True) if scheme.lower() == "basic" else b""
-    except binascii.Error:
+    except ValueError:  # no base64, or not even ASCII
         given = b""
     expected = f"{USER}:{password}".encode()
     return hmac.compare_digest(hashlib.sha256(given).digest(), hashlib.sha256(expected).digest())

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -78,10 +79,16 @@ def test_writable_takes_notes_and_tags_but_none_of_hpo_s_own(
         tags, path = json.dumps({"user_attrs": {"tag": "nice"}}).encode(), f"/api/trials/{trial_id}/user-attrs"
         assert page.ask(path, "POST", tags, **as_json)[0] == 204
         own = json.dumps({"user_attrs": {"hpo:ticket": 7}}).encode()
-        assert page.ask(path, "POST", own, **as_json)[0] == 403
-        assert page.ask(path, "POST", b"[", **as_json)[0] >= 400
+        for wrong in (own, b"[", b"[" * 100_000, b"{}", b'{"user_attrs": 3}'):
+            assert page.ask(path, "POST", wrong, **as_json)[0] == 400
+        for wrong in (b'{"version": 2, "body": ["a"]}', b'{"version": 2.0, "body": "a"}', b'{"body": "a"}'):
+            assert page.ask(f"/api/studies/{study_id}/note", "PUT", wrong, **as_json)[0] == 400
+        assert page.ask(f"/api/studies/{study_id}/9999/note", "PUT", note, **as_json)[0] == 400
+        assert page.ask(f"/api/studies/{study_id}/{trial_id}/note", "PUT", note, **as_json)[0] == 204
         assert page.ask(path, "POST", tags, Origin="http://evil.example", **as_json)[0] == 403
         assert page.ask(f"/api/studies/{study_id}", "DELETE")[0] == 403
+        sqlite_toy.run(0.5)
+        assert page.ask(path, "POST", tags, **as_json)[0] == 409
     attrs = sqlite_toy.store.optuna.get_trial(trial_id).user_attrs
     assert attrs["tag"] == "nice"
     assert attrs["hpo:ticket"] == 0
@@ -91,8 +98,19 @@ def test_a_database_that_is_not_there_yet_is_an_empty_dashboard(tmp_path: Path) 
     with served(tmp_path, "dashboard", "--runs-dir", "new") as page:
         assert page.ask("/dashboard")[0] == 200
         assert json.loads(page.ask("/api/studies")[1]) == {"study_summaries": []}
+        assert page.ask("/health")[0] == 200
+        assert not (tmp_path / "new").exists(), "looking makes nothing"
         ToyStudy.create(open_store(f"sqlite:///{tmp_path / 'new' / 'hpo.db'}", create=True))
         assert len(json.loads(page.ask("/api/studies")[1])["study_summaries"]) == 1
+
+
+def test_a_database_of_somebody_else_is_left_as_it_is(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "other.db") as connection:
+        connection.execute("create table mine (a)")
+    before = (tmp_path / "other.db").read_bytes()
+    with served(tmp_path, "dashboard", "--storage", "sqlite:///other.db") as page:
+        assert json.loads(page.ask("/api/studies")[1]) == {"study_summaries": []}
+    assert (tmp_path / "other.db").read_bytes() == before
 
 
 def test_a_database_that_goes_away_is_one_plain_answer_until_it_is_back(postgres: Any, tmp_path: Path) -> None:

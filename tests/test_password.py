@@ -1,11 +1,12 @@
 """Passwords in files."""
 
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from hpo.errors import PasswordError
+from hpo.errors import PasswordError, StorageError
 from hpo.password import make_password, read_password
 from hpo.storage import parse_url, public_url
 
@@ -32,20 +33,22 @@ def test_an_empty_file_gets_a_password_and_a_users_own_is_kept(tmp_path: Path) -
     assert read_password(own) == "p@ss: ä"
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\nsecond", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [None, b"", b"  \n", b"\nsecond", b"\xff\xfe"])
 def test_a_file_without_a_password_is_refused_by_name(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "password"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(PasswordError, match=str(path)) as caught:
         read_password(path)
-    assert "hpo.password" in caught.value.hint
+    assert "hpo password FILE" in caught.value.hint
 
 
 def test_a_place_that_cannot_be_written_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(PasswordError, match="password"):
-        make_password(tmp_path / "file" / "password", mode=0o400)
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "file" / "password", tmp_path / "pipe", tmp_path):
+        with pytest.raises(PasswordError, match=str(path)):
+            make_password(path, mode=0o400)
 
 
 def test_a_url_takes_its_password_from_a_file_and_never_shows_it(tmp_path: Path) -> None:
@@ -56,5 +59,10 @@ def test_a_url_takes_its_password_from_a_file_and_never_shows_it(tmp_path: Path)
     assert dict(url.query) == {"application_name": "mine"}
     assert "p@ss" not in public_url(url)
     assert "password_file" not in public_url(url)
+    shown = public_url(parse_url("postgresql://me@db/hpo?password=hidden&sslpassword=hidden&host=/run/pg"))
+    assert shown == "postgresql+psycopg2://me@db/hpo?host=%2Frun%2Fpg"
+    for wrong in (f"postgresql://me:x@db/hpo?password_file={path}", f"sqlite:///x.db?password_file={path}"):
+        with pytest.raises(StorageError, match="password"):
+            parse_url(wrong)
     with pytest.raises(PasswordError, match="missing"):
         parse_url(f"postgresql://me@db/hpo?password_file={tmp_path / 'missing'}")

@@ -1,6 +1,8 @@
 """TensorBoard behind hpo's doors: a real server on logs that hpo wrote."""
 
 import json
+import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,15 @@ def write_trial(folder: Path, number: int) -> None:
         ended_seconds=2.0,
     )
     write_session(trial_dir, session, on_loss=print)
+
+
+def listening(pid: int) -> set[str]:
+    """Return the ports that a process and its children listen on; none where the system does not tell."""
+    listed = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True) if shutil.which("ss") else None
+    children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
+    pids = {f"pid={number}," for number in (str(pid), *children)}
+    lines = listed.stdout.splitlines() if listed is not None else []
+    return {line.split()[3] for line in lines if any(mark in line for mark in pids)}
 
 
 def trials(page: Page) -> set[str]:
@@ -57,5 +68,7 @@ def test_hparams_comes_first_and_lists_trials_also_later_ones(tmp_path: Path) ->
         plugins = json.loads(page.ask("/data/plugins_listing")[1])
         assert next(name for name, plugin in plugins.items() if plugin["enabled"]) == "hparams"
         assert page.ask("/", "DELETE")[0] == 403
+        # TensorBoard's faster reader would be a second server, which asks nobody for a password.
+        assert len(listening(page.process.pid)) <= 1
         assert Page(page.url, page.process).ask("/")[0] == 401
         assert page.ask("/", Host="evil.example")[0] == 421

@@ -50,7 +50,7 @@ def test_own_names_are_answered_to(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:8080", "10.0.0.1", "localhost.evil.example", "", "[", "a@b@c", "localhost\x00"],
+    ["evil.example", "evil.example:8080", "10.0.0.1", "localhost.evil.example", "", "[", "a@localhost", "localhost/a"],
 )
 def test_foreign_host_headers_are_refused_on_loopback(host: str) -> None:
     assert ask(rules(), HTTP_HOST=host)[0] == 421
@@ -71,7 +71,7 @@ def test_the_password_and_only_it_opens() -> None:
     assert headers["WWW-Authenticate"].startswith("Basic")
     wrong = ["hpo:sesame", "root:sesame ä:1", "hpo:", ":", "sesame ä:1", ""]
     assert {ask(guarded, HTTP_AUTHORIZATION=login(text))[0] for text in wrong} == {401}
-    assert {ask(guarded, HTTP_AUTHORIZATION=text)[0] for text in ("Basic", "Basic %%%", "Bearer x")} == {401}
+    assert {ask(guarded, HTTP_AUTHORIZATION=text)[0] for text in ("Basic", "Basic %%%", "Basic é", "Bearer x")} == {401}
     assert ask(guarded, HTTP_AUTHORIZATION=login("hpo:sesame ä:1"))[0] == 200
 
 
@@ -91,6 +91,7 @@ def test_another_pages_request_is_refused() -> None:
 
 def test_health_needs_no_password_and_tells_of_the_database() -> None:
     assert ask(rules(password="sesame"), PATH_INFO="/health")[0] == 200
+    assert ask(rules(password="sesame"), PATH_INFO="/health", REQUEST_METHOD="DELETE")[0] == 401
     assert ask(rules(password="sesame"), PATH_INFO="/health", healthy=False)[0] == 503
 
 
