@@ -16,7 +16,7 @@ from hpo.settings import Wish
 from hpo.storage import open_store, parse_url, setup_lock
 from hpo.stored import StoredStudy
 
-DEFAULT_THREADS = 1  # benchmarks/scaling.py: two such workers train 1.05 to 1.9 times the epochs of one with two threads
+DEFAULT_THREADS = 1  # two of them train 1.05 to 1.9 times the epochs of one with two: benchmarks/scaling.py
 OWNER = ".study"  # in a study's runs folder: its key
 
 
