@@ -30,7 +30,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--log", type=Path, required=True)
-    PEERS[(arguments := parser.parse_args()).peer](arguments)
+    arguments = parser.parse_args()
+    PEERS[arguments.peer](arguments)
 
 
 def load(path: Path) -> tuple[Any, Any]:

@@ -5,10 +5,25 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from hpo.errors import HpoError
+
+# Options that several commands have.
+Storage = Annotated[
+    str | None,
+    typer.Option(envvar="HPO_STORAGE", metavar="URL", help="Database. Default: a SQLite file in the runs folder."),
+]
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option(envvar="HPO_WEB_PASSWORD_FILE", help="Holds the password, which is needed beyond 127.0.0.1."),
+]
+AllowedHost = Annotated[
+    list[str] | None,
+    typer.Option(envvar="HPO_ALLOWED_HOST", help="A further name this page is reached by; may be repeated."),
+]
 
 
 def plain_app(*, no_args_is_help: bool = False) -> typer.Typer:

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hpo.command import plain_app, run_command
+from hpo.command import AllowedHost, PasswordFile, Storage, plain_app, run_command
+from hpo.errors import StorageError
 
 app = plain_app()
 
@@ -25,23 +26,14 @@ ASKING_THE_DATABASE = ("/api/", "/csv/")
 
 @app.command()
 def dashboard(
-    storage: Annotated[
-        str | None,
-        typer.Option(envvar="HPO_STORAGE", metavar="URL", help="Database. Default: a SQLite file in the runs folder."),
-    ] = None,
+    storage: Storage = None,
     runs_dir: Annotated[Path, typer.Option(envvar="HPO_RUNS_DIR", help="Where the SQLite file is.")] = Path("runs"),
     host: Annotated[str, typer.Option(envvar="HPO_DASHBOARD_HOST", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(envvar="HPO_DASHBOARD_PORT", min=0, max=65535, help="Its port; 0 for a free one.")
     ] = 8080,
-    password_file: Annotated[
-        Path | None,
-        typer.Option(envvar="HPO_WEB_PASSWORD_FILE", help="Holds the password, which is needed beyond 127.0.0.1."),
-    ] = None,
-    allowed_host: Annotated[
-        list[str] | None,
-        typer.Option(envvar="HPO_ALLOWED_HOST", help="A further name this page is reached by; may be repeated."),
-    ] = None,
+    password_file: PasswordFile = None,
+    allowed_host: AllowedHost = None,
     writable: Annotated[
         bool, typer.Option("--writable", envvar="HPO_DASHBOARD_WRITABLE", help="Let people write notes and tags.")
     ] = False,
@@ -88,7 +80,6 @@ class Database:
         Raises:
             StorageError: It cannot be used.
         """
-        from hpo.errors import StorageError
         from hpo.storage import is_permanent, open_store
 
         if self._store is None:
@@ -101,7 +92,6 @@ class Database:
 
     def is_there(self) -> bool:
         """Whether it answers, or would if it were made."""
-        from hpo.errors import StorageError
         from hpo.storage import TRANSIENT
 
         try:

@@ -216,6 +216,14 @@ def open_in_child(context: Any, wish: Wish, view: View, signals: Signals) -> Sto
     )
 
 
+@dataclass(frozen=True)
+class Member:
+    """A worker process as its launcher knows it: our end of its pipe, and its place among the others."""
+
+    pipe: Connection
+    seat: int
+
+
 class Launcher:
     """One command's workers, and what it knows of the study."""
 
@@ -226,8 +234,7 @@ class Launcher:
         self._context, self._stored, self._store = context, stored, store
         self._tickets = stored.tickets(store)
         self._study_dir = plan.wish.runs_dir / stored.name
-        self._crew: dict[Any, Connection] = {}
-        self._seats: dict[Any, int] = {}
+        self._crew: dict[Any, Member] = {}
         self._crew_name = f"{socket.gethostname()}-{os.getpid()}-"
         self._n_started = self._n_deaths = self._n_trained_seen = 0
         self._has_warned = False
@@ -347,7 +354,7 @@ class Launcher:
 
     def _start_worker(self) -> None:
         plan, wish = self._plan, self._plan.wish
-        taken = {self._seats[process] for process in self._crew}
+        taken = {member.seat for member in self._crew.values()}
         seat = next(seat for seat in itertools.count() if seat not in taken)
         settings = WorkerSettings(
             name=f"{self._crew_name}{self._n_started}",
@@ -366,18 +373,18 @@ class Launcher:
         process = start_process(self._context, _work, settings, theirs)
         theirs.close()
         self._n_started += 1
-        self._crew[process], self._seats[process] = ours, seat
+        self._crew[process] = Member(ours, seat)
 
     def _reap(self) -> None:
         """Replace the workers that died or asked for it; keep the error of one that cannot go on."""
-        for process, pipe in list(self._crew.items()):
+        for process, member in list(self._crew.items()):
             exit_code = process.exitcode  # read before its last words are
-            error = self._hear(pipe)
+            error = self._hear(member.pipe)
             self._error = self._error or error
             if exit_code is None:
                 continue
-            del self._crew[process], self._seats[process]
-            pipe.close()
+            del self._crew[process]
+            member.pipe.close()
             if exit_code == REPLACE_ME:
                 self._start_worker()
             elif error is None and exit_code != 0:
@@ -421,8 +428,8 @@ class Launcher:
                 self._signal_workers(signal.SIGKILL)
             for process in self._crew:
                 process.join(0.05)
-        for process, pipe in self._crew.items():
-            error = self._hear(pipe)
+        for process, member in self._crew.items():
+            error = self._hear(member.pipe)
             # Told to stop while the database was away, it left the trial to the next run.
             is_wanted = isinstance(error, DatabaseAwayError) and self._signals.ending is not None
             self._error = self._error or (error if process.exitcode != 0 and not is_wanted else None)

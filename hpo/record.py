@@ -201,7 +201,7 @@ class TrialRecord:
             del self._queue[0]
 
     def _write_report(self, epoch: int, value: float) -> None:
-        best = (max if self._stored.is_maximized else min)(v for e, v in self._recorded.items() if e <= epoch)
+        best = self._stored.pick(v for e, v in self._recorded.items() if e <= epoch)
 
         def check(connection: Connection) -> None:
             # The ticket shows how far training is, within the transaction that has to look at it anyway.

@@ -55,8 +55,7 @@ def read_rows(store: Store, stored: StoredStudy, known: Sequence[TrialRow] = ())
 def _row(trial: FrozenTrial, stored: StoredStudy) -> TrialRow:
     result = trial.user_attrs.get(RESULT_ATTR, {})
     reported = {epoch: value for epoch, value in trial.intermediate_values.items() if math.isfinite(value)}
-    pick = max if stored.is_maximized else min
-    best_epoch = pick(
+    best_epoch = stored.pick(
         reported, key=lambda epoch: (reported[epoch], -epoch if stored.is_maximized else epoch), default=None
     )
     value = trial.value if trial.values else None
@@ -76,9 +75,8 @@ def _row(trial: FrozenTrial, stored: StoredStudy) -> TrialRow:
 
 def rank(rows: Sequence[TrialRow], stored: StoredStudy) -> list[TrialRow]:
     """Return the rows that have a value, best first; of equal ones the older first."""
-    sign = -1 if stored.is_maximized else 1
     valued = [row for row in rows if row.value is not None and row.state != TrialState.FAIL]
-    return sorted(valued, key=lambda row: (sign * (row.value or 0.0), row.number))
+    return sorted(valued, key=lambda row: (-stored.sign * (row.value or 0.0), row.number))
 
 
 def find_baseline(rows: Sequence[TrialRow], stored: StoredStudy) -> TrialRow | None:
@@ -132,7 +130,7 @@ def audit(tickets: Sequence[Ticket], rows: Sequence[TrialRow], stored: StoredStu
     audited = [row for row in rows if row.spared_epoch is not None and row.state == TrialState.COMPLETE]
     others = rank([row for row in rows if row.spared_epoch is None], stored)
     best = others[0].value if others else None
-    sign = 1 if stored.is_maximized else -1
+    sign = stored.sign
     n_wrong = sum(best is not None and row.value is not None and sign * row.value > sign * best for row in audited)
     low, high = wilson(n_wrong, len(audited))
     return Audit(n_pruned=len(saved), n_saved=sum(saved), n_audited=len(audited), n_wrong=n_wrong, low=low, high=high)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from hpo.command import plain_app, run_command
+from hpo.command import Storage, plain_app, run_command
 
 if TYPE_CHECKING:
     from hpo.launcher import Outcome
@@ -58,10 +58,7 @@ def run(
             envvar="HPO_WORKERS", min=0, help="Worker processes, 0 to only open it. Default: what this machine bears."
         ),
     ] = None,
-    storage: Annotated[
-        str | None,
-        typer.Option(envvar="HPO_STORAGE", metavar="URL", help="Database. Default: a SQLite file in the runs folder."),
-    ] = None,
+    storage: Storage = None,
     runs_dir: Annotated[Path, typer.Option(envvar="HPO_RUNS_DIR", help="Logs, checkpoints and models.")] = Path("runs"),
     data_dir: Annotated[
         Path | None, typer.Option(envvar="HPO_DATA_DIR", help="Where data sets are, or are downloaded to.")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hpo.command import plain_app, run_command
+from hpo.command import Storage, plain_app, run_command
 
 app = plain_app()
 
@@ -45,10 +45,7 @@ class StudyStatus:
 @app.command()
 def status(
     study: Annotated[str | None, typer.Option(envvar="HPO_STUDY", help="One study. Default: all.")] = None,
-    storage: Annotated[
-        str | None,
-        typer.Option(envvar="HPO_STORAGE", metavar="URL", help="Database. Default: a SQLite file in the runs folder."),
-    ] = None,
+    storage: Storage = None,
     runs_dir: Annotated[Path, typer.Option(envvar="HPO_RUNS_DIR", help="Where the SQLite file is.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> None:
@@ -81,8 +78,7 @@ def read_status(store: Any, stored: Any) -> StudyStatus:
     leased = [ticket for ticket in tickets if ticket.state == TicketState.LEASED]
     outcomes = [ticket.outcome for ticket in tickets]
     valued = [ticket for ticket in tickets if ticket.value is not None and ticket.outcome != "FAIL"]
-    pick = max if stored.is_maximized else min
-    best = pick(valued, key=lambda ticket: ticket.value or 0.0, default=None)
+    best = stored.pick(valued, key=lambda ticket: ticket.value or 0.0, default=None)
     baseline = tickets[0] if stored.baseline is not None and tickets else None
     workers = [
         {

@@ -132,7 +132,7 @@ def public_url(url: sa.URL) -> str:
     """Return a URL that Optuna opens (a SQLite path made absolute), without its password."""
     if url.get_backend_name() == "sqlite":
         url = url.set(database=str(Path(str(url.database)).absolute()))
-    query = {name: value for name, value in url.query.items() if "pass" not in name}  # libpq takes passwords there too
+    query = {name: value for name, value in url.query.items() if not _is_secret(name)}
     bare = sa.URL.create(  # url.set(password=None) would keep it
         url.drivername, username=url.username, host=url.host, port=url.port, database=url.database, query=query
     )
@@ -209,7 +209,7 @@ def explained(url: sa.URL) -> Iterator[None]:
         ) from error
     except (OSError, *TRANSIENT) as error:
         reason = _reason(error)
-        for secret in (url.password, *(value for name, value in url.query.items() if "pass" in name)):
+        for secret in (url.password, *(value for name, value in url.query.items() if _is_secret(name))):
             reason = reason.replace(str(secret), "***") if secret else reason
         raise StorageError(f"Cannot use the database {where}: {reason}", _next_step(url)) from error
 
@@ -271,6 +271,11 @@ def _set_pragmas(connection: Any, record: object) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")  # readers (dashboard, status) and the writer don't block each other
     cursor.execute("PRAGMA synchronous=NORMAL")  # safe against any process dying; see sqlite.org/wal.html
     cursor.close()
+
+
+def _is_secret(name: str) -> bool:
+    """Whether a parameter of a URL's query holds a password, or where one is: libpq knows several."""
+    return "pass" in name
 
 
 def _check_sqlite(url: sa.URL, hint: str) -> None:

@@ -7,7 +7,7 @@ extend under storage.setup_lock.
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -61,6 +61,16 @@ class StoredStudy:
     def is_maximized(self) -> bool:
         """Whether higher values are better."""
         return self.direction == "maximize"
+
+    @property
+    def sign(self) -> int:
+        """1 or -1: times this, higher values are better."""
+        return 1 if self.is_maximized else -1
+
+    @property
+    def pick(self) -> Callable[..., Any]:
+        """The function, max or min, that finds the best of several values."""
+        return max if self.is_maximized else min
 
     @property
     def optuna_direction(self) -> StudyDirection:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.command import plain_app, run_command, stderr_to
+from hpo.command import Storage, plain_app, run_command, stderr_to
 from hpo.errors import StudyFileError
 
 if TYPE_CHECKING:
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 app = plain_app(no_args_is_help=True)
 
 Name = Annotated[str, typer.Option("--study", envvar="HPO_STUDY", help="NAME for its latest generation, or NAME@2.")]
-Storage = Annotated[
-    str | None,
-    typer.Option(envvar="HPO_STORAGE", metavar="URL", help="Database. Default: a SQLite file in the runs folder."),
-]
 RunsDir = Annotated[Path, typer.Option(envvar="HPO_RUNS_DIR", help="Logs, checkpoints, models, the SQLite file.")]
 StudiesDir = Annotated[Path, typer.Option(envvar="HPO_STUDIES_DIR", help="Your study files.")]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hpo.command import plain_app, run_command
+from hpo.command import AllowedHost, PasswordFile, plain_app, run_command
 
 app = plain_app()
 
@@ -25,14 +25,8 @@ def tensorboard(
     port: Annotated[
         int, typer.Option(envvar="HPO_TENSORBOARD_PORT", min=0, max=65535, help="Its port; 0 for a free one.")
     ] = 6006,
-    password_file: Annotated[
-        Path | None,
-        typer.Option(envvar="HPO_WEB_PASSWORD_FILE", help="Holds the password, which is needed beyond 127.0.0.1."),
-    ] = None,
-    allowed_host: Annotated[
-        list[str] | None,
-        typer.Option(envvar="HPO_ALLOWED_HOST", help="A further name this page is reached by; may be repeated."),
-    ] = None,
+    password_file: PasswordFile = None,
+    allowed_host: AllowedHost = None,
 ) -> None:
     """Compare trials in TensorBoard, HParams first; logs that are written later appear by themselves."""
     from hpo.web import Rules, choose_password, protect, serve

@@ -116,7 +116,7 @@ class _Run:
         self._is_spared = SPARED_ATTR in trial.user_attrs
 
     def task(self, should_stop: Callable[[], bool]) -> Task:
-        metric, sign = self._shop.stored.metric, 1 if self._shop.stored.is_maximized else -1
+        metric, sign = self._shop.stored.metric, self._shop.stored.sign
         return Task(
             parameters=self._parameters,
             seed=seed_of(self._shop.stored.seed, self._ticket.number, "training"),
@@ -165,8 +165,7 @@ class _Run:
         if not is_finite(logs):
             return  # the accuracy of a model that diverged is no result
         value = logs[self._shop.stored.metric]
-        pick = max if self._shop.stored.is_maximized else min
-        self._best = value if self._best is None else pick(self._best, value)
+        self._best = value if self._best is None else self._shop.stored.pick(self._best, value)
         self._record.report(epoch, value)
 
     def is_over(self, result: TrainingResult) -> bool:
@@ -235,8 +234,7 @@ class _Run:
             best = stored.tickets(self._shop.store).best(n_kept, is_maximized=stored.is_maximized)
         except TRANSIENT:
             return n_kept > 0  # later it can still be dropped, but not be saved
-        sign = 1 if stored.is_maximized else -1
-        return sum(sign * other >= sign * value for other in best) < n_kept
+        return sum(stored.sign * other >= stored.sign * value for other in best) < n_kept
 
     def _clean_up(self) -> None:
         try:
