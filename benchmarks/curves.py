@@ -1,11 +1,12 @@
 """Record learning curves of the CIFAR-10 MLP with hpo's engine, for benchmarks/replay.py to replay searches on.
 
-    python benchmarks/curves.py --data-dir DIR [--constant 200] [--cosine 60] [--output benchmarks/curves.jsonl]
+    python benchmarks/curves.py --data-dir DIR [--constant 200] [--cosine 60] [--share 1/2] [--output FILE]
 
 Configurations are drawn at random, by number, from the space of benchmarks/search.py: three optimizers, learning rate
 1e-4 to 1e-1, width 32 to 512, batch 32 to 256, two hidden layers. Each is trained for 15 epochs at a constant rate, the
 first also with a cosine over 15 and over 5 epochs. One line of JSON per training; what the file holds already is
 not trained again, so it may be interrupted, and run beside other work: its seconds are then those of a busy machine.
+Two processes that take --share 1/2 and 2/2 of the configurations may write to one file.
 """
 
 import argparse
@@ -40,14 +41,16 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--constant", type=int, default=200)
     parser.add_argument("--cosine", type=int, default=60)
+    parser.add_argument("--share", default="1/1")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("curves.jsonl"))
     arguments = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     engine = Engine(load("cifar10", seed=SEED, data_dir=arguments.data_dir), mlp)
     held = [json.loads(line) for line in arguments.output.read_text().splitlines()] if arguments.output.exists() else []
     known = {(curve["number"], curve["schedule"], curve["epochs"]) for curve in held}
+    share, n_shares = map(int, arguments.share.split("/"))
     for number, schedule, epochs in wanted(arguments.constant, arguments.cosine):
-        if (number, schedule, epochs) in known:
+        if (number, schedule, epochs) in known or number % n_shares != share - 1:
             continue
         curve = record(engine, number, schedule, epochs)
         with arguments.output.open("a") as file:

@@ -53,7 +53,9 @@ class Mirror:
             if self._definition.allow_duplicates or _key(drawn.params) not in self._known:
                 break
         else:
-            drawn = self._search(trials, seed) or drawn
+            found = self._search(trials, seed)
+            # What the sampler noted belongs to the point it drew; TPE would take it for the found one's.
+            drawn, system_attrs = (drawn, system_attrs) if found is None else (found, {})
         return create_trial(
             state=TrialState.RUNNING,
             params=drawn.params,

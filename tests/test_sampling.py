@@ -1,6 +1,7 @@
 """Trials are drawn whole, from the stored history and the ticket's own seed, by any sampler."""
 
 import importlib.util
+import json
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from toy import DEFINITION, ToyStudy
 from hpo.errors import SpaceExhaustedError, StudyFileError
 from hpo.parameters import MLPParameters, ParameterError, Parameters, TrainingParameters
 from hpo.sampling import Mirror
+from hpo.storage import Store
 from hpo.stored import TICKET_ATTR
 from hpo.tickets import count_unused
 
@@ -213,6 +215,22 @@ def test_no_configuration_is_drawn_twice_and_an_exhausted_space_ends_the_study(
     toy.tickets.grow(33)
     assert len(run_all(toy)) == 9
     assert toy.tickets.is_finished()
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_point_that_was_searched_for_carries_no_notes_of_the_one_that_was_drawn(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpo.sampling.N_DRAWS", 1)
+
+    def sampler(seed: int) -> BaseSampler:
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=2)
+
+    toy = ToyStudy.create(sqlite_store, n_trials=9, search_space=small_space, baseline=None, sampler=sampler)
+    run_all(toy)
+    for trial in toy.trials:
+        noted = json.loads(trial.system_attrs.get("tpe:relative_params:0", "{}"))
+        assert all(trial.params[name] == value for name, value in noted.items())
 
 
 def test_an_exhausted_grid_ends_the_study(new_study: Callable[..., ToyStudy]) -> None:
