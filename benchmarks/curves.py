@@ -1,12 +1,12 @@
 """Record learning curves of the CIFAR-10 MLP with hpo's engine, for benchmarks/replay.py to replay searches on.
 
-    python benchmarks/curves.py --data-dir DIR [--constant 200] [--cosine 60] [--share 1/2] [--output FILE]
+    python benchmarks/curves.py --data-dir DIR [--cosine 40] [--constant 60] [--share 1/2] [--output FILE]
 
 Configurations are drawn at random, by number, from the space of benchmarks/search.py: three optimizers, learning rate
-1e-4 to 1e-1, width 32 to 512, batch 32 to 256, two hidden layers. Each is trained for 15 epochs at a constant rate, the
-first also with a cosine over 15 and over 5 epochs. One line of JSON per training; what the file holds already is
-not trained again, so it may be interrupted, and run beside other work: its seconds are then those of a busy machine.
-Two processes that take --share 1/2 and 2/2 of the configurations may write to one file.
+1e-4 to 1e-1, width 32 to 512, batch 32 to 256, two hidden layers. The first are trained for 15 epochs at a constant
+rate, with a cosine over 15 and with one over 5; the others for 30 at a constant rate. One line of JSON per training;
+what the file holds already is not trained again, so it may be interrupted, and run beside other work: its seconds are
+then those of a busy machine. Two processes with --share 1/2 and 2/2 may write to one file.
 """
 
 import argparse
@@ -31,16 +31,15 @@ from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.training import Task, train
 
 SEED = 7
-N_EPOCHS = 15
-SHORT = 5
+SHORT, N_EPOCHS, LONG = 5, 15, 30
 
 
 def main() -> None:
     """Train what the file does not hold yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--constant", type=int, default=200)
-    parser.add_argument("--cosine", type=int, default=60)
+    parser.add_argument("--cosine", type=int, default=40)
+    parser.add_argument("--constant", type=int, default=60)
     parser.add_argument("--share", default="1/1")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("curves.jsonl"))
     arguments = parser.parse_args()
@@ -49,7 +48,7 @@ def main() -> None:
     held = [json.loads(line) for line in arguments.output.read_text().splitlines()] if arguments.output.exists() else []
     known = {(curve["number"], curve["schedule"], curve["epochs"]) for curve in held}
     share, n_shares = map(int, arguments.share.split("/"))
-    for number, schedule, epochs in wanted(arguments.constant, arguments.cosine):
+    for number, schedule, epochs in wanted(arguments.cosine, arguments.constant):
         if (number, schedule, epochs) in known or number % n_shares != share - 1:
             continue
         curve = record(engine, number, schedule, epochs)
@@ -58,14 +57,14 @@ def main() -> None:
         print(number, schedule, epochs, max(curve["val_accuracy"], default=None), file=sys.stderr, flush=True)
 
 
-def wanted(n_constant: int, n_cosine: int) -> Iterator[tuple[int, str, int]]:
-    """Yield (number, schedule, epochs) of all trainings, the most useful first."""
-    for number in range(max(n_constant, n_cosine)):
-        if number < n_constant:
-            yield number, "constant", N_EPOCHS
-        if number < n_cosine:
-            yield number, "cosine", N_EPOCHS
-            yield number, "cosine", SHORT
+def wanted(n_cosine: int, n_constant: int) -> Iterator[tuple[int, str, int]]:
+    """Yield (number, schedule, epochs) of all trainings."""
+    for number in range(n_cosine):
+        yield number, "constant", N_EPOCHS
+        yield number, "cosine", N_EPOCHS
+        yield number, "cosine", SHORT
+    for number in range(n_cosine, n_cosine + n_constant):
+        yield number, "constant", LONG
 
 
 def configuration(number: int) -> dict[str, Any]:

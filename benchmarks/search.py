@@ -4,7 +4,8 @@
 
 CIFAR-10, the same 45,000 / 5,000 rows, and the same space for all: two hidden layers of 32 to 512 units, three
 optimizers, learning rate 1e-4 to 1e-1, batch size 32 to 256, at most 15 epochs. Each has all cores and the same time by
-the clock, start-up included, one after the other. The peers get an environment of their own under --output.
+the clock, start-up included, one after the other. The peers get an environment of their own under --output, where the
+results (search.json) and a figure of them (search.svg) are written too.
 """
 
 import argparse
@@ -26,7 +27,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from hpo.datasets import load
 
 HERE = Path(__file__).parent
-PACKAGES = ["optuna>=5,<6", "optuna-integration>=4.5", "keras-tuner>=1.4", "ray[tune]>=2.40", "tensorflow>=2.21,<2.22"]
+PACKAGES = ["optuna>=5,<6", "optuna-integration>=4.5", "keras-tuner>=1.4", "ray[tune]>=2.40"]
+PACKAGES += ["tensorflow>=2.21,<2.22", "tensorboard>=2.20"]  # which KerasTuner imports and does not ask for
+PACKAGES += ["matplotlib>=3.9"]  # for the figure
 CONTENDERS = ["hpo", "random on hpo", "optuna", "kerastuner", "ray"]
 MARKS = (0.45, 0.48, 0.50)
 GRACE_SECONDS = 60.0  # until a contender that does not end by itself is killed; what it finds late does not count
@@ -78,8 +81,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     chosen = arguments.only.split(",")
-    data_path = write_data(arguments) if set(chosen) - {"hpo", "random on hpo"} else Path()
-    python = peers_python(arguments.output) if data_path != Path() else Path()
+    data_path, python = write_data(arguments), peers_python(arguments.output)
     rows = []
     for seed in range(arguments.seeds):
         for name in chosen:
@@ -89,8 +91,10 @@ def main() -> None:
                 row = run_peer(name, seed, arguments, python, data_path)
             rows.append({"contender": name, "seed": seed, **row})
             print(f"{name} seed {seed}: {describe(row, arguments.budget)}", file=sys.stderr, flush=True)
-    (arguments.output / "search.json").write_text(json.dumps(rows))
-    print(json.dumps({"budget": arguments.budget, "rows": rows}) if arguments.json else table(rows, arguments.budget))
+            (arguments.output / "search.json").write_text(json.dumps({"budget": arguments.budget, "rows": rows}))
+    figure = [str(arguments.output / name) for name in ("search.json", "search.svg")]
+    subprocess.run([str(python), str(HERE / "figure.py"), *figure], check=True)
+    print((arguments.output / "search.json").read_text() if arguments.json else table(rows, arguments.budget))
 
 
 def write_data(arguments: argparse.Namespace) -> Path:

@@ -1,0 +1,54 @@
+"""Draw what benchmarks/search.py measured: best accuracy so far over time, median and range of each contender.
+
+python benchmarks/figure.py SEARCH.json FIGURE.svg     (with the Python of the peers' environment, which has matplotlib)
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import pyplot as plt
+
+COLORS = {"hpo": "#d1480f", "random on hpo": "#e8a87c", "ray": "#2a6f97", "kerastuner": "#6a994e", "optuna": "#7d6b91"}
+LABELS = {
+    "hpo": "hpo",
+    "random on hpo": "random search, hpo's engine",
+    "ray": "Ray Tune, ASHA",
+    "kerastuner": "KerasTuner Hyperband",
+    "optuna": "Optuna script, model.fit",
+}
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """Write the figure; its format is the ending's."""
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "hpo", "font.size": 10, "font.family": "sans-serif"})
+    seconds = np.linspace(0, results["budget"], 601)
+    figure, axes = plt.subplots(figsize=(7.2, 4.0), layout="constrained")
+    for name in COLORS:
+        own = [row["curve"] for row in results["rows"] if row["contender"] == name]
+        if not own:
+            continue
+        best = np.array(
+            [[max((v for at, v in curve if at <= now), default=np.nan) for now in seconds] for curve in own]
+        )
+        known = ~np.isnan(best).any(axis=0)  # from when on all seeds have something
+        style = {"color": COLORS[name], "step": "post"}
+        axes.fill_between(seconds[known], best.min(axis=0)[known], best.max(axis=0)[known], alpha=0.15, lw=0, **style)
+        middle = np.median(best, axis=0)
+        width = 2.4 if name == "hpo" else 1.5
+        axes.step(
+            seconds, middle, where="post", color=COLORS[name], lw=width, label=f"{LABELS[name]}  {middle[-1]:.3f}"
+        )
+    axes.set(xlabel="seconds since the command, start-up included", ylabel="best validation accuracy so far")
+    axes.set(xlim=(0, results["budget"]), ylim=(0.3, None))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+if __name__ == "__main__":
+    draw(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))

@@ -1,0 +1,254 @@
+"""Which sampler, pruner, epochs and schedule find a good network soonest? Searches replayed in simulated parallel time.
+
+    python benchmarks/replay.py [--curves FILE] [--workers 1,2,8] [--minutes 1,5,30] [--seeds 16] [--only TEXT]
+
+Trials cost and score what benchmarks/surrogate.py makes of the curves that benchmarks/curves.py recorded. Samplers and
+pruners are Optuna's own and see what they would see in hpo: a fresh seeded sampler per trial, a report per epoch, the
+running trials of other workers. Each worker has a core to itself. Prints the best validation accuracy by then, median
+and standard error over seeds.
+"""
+
+import argparse
+import heapq
+import itertools
+import os
+import statistics
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, PatientPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.trial import TrialState
+from surrogate import N_EPOCHS, OPTIMIZERS, Surrogate, fit, read, work
+
+from hpo.definition import seed_of
+
+# As benchmarks/overhead.py measures them: until the first trial, per trial beyond its epochs, and for a new shape.
+START_SECONDS, TRIAL_SECONDS, COMPILE_SECONDS = 5.0, 0.5, 0.8
+Draw = Callable[[optuna.Trial], Any]
+
+
+def tpe(seed: int) -> BaseSampler:
+    """Build hpo's default."""
+    return TPESampler(seed=seed, multivariate=True)
+
+
+def halving() -> BasePruner:
+    """Build hpo's default."""
+    return SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """One way to search; the defaults are hpo's.
+
+    Attributes:
+        name: For the table.
+        sampler: Builds a trial's sampler from (seed, the trial's number, the study's seed).
+        pruner: Builds the study's.
+        epochs: Draws a trial's epochs.
+        schedule: Draws "constant" or "cosine".
+        n_candidates: Of so many draws, the one whose epoch needs the fewest multiplications is trained.
+        step: The pruner's step after an epoch, from (epoch, all epochs, relative cost of an epoch).
+    """
+
+    name: str
+    sampler: Callable[[int, int, int], BaseSampler] = lambda seed, number, study: tpe(seed)
+    pruner: Callable[[], BasePruner] = halving
+    epochs: Callable[[optuna.Trial], int] = lambda trial: N_EPOCHS
+    schedule: Callable[[optuna.Trial], str] = lambda trial: "constant"
+    n_candidates: Callable[[int], int] = lambda number: 1
+    step: Callable[[int, int, float], int] = lambda epoch, epochs, cost: epoch
+
+
+def from_to(low: int, high: int, step: int = 1) -> Callable[[optuna.Trial], int]:
+    """Draw epochs from a range."""
+    return lambda trial: trial.suggest_int("epochs", low, high, step=step)
+
+
+def both(trial: optuna.Trial) -> str:
+    """Draw the schedule."""
+    return str(trial.suggest_categorical("schedule", ["constant", "cosine"]))
+
+
+def by_share(epoch: int, epochs: int, cost: float) -> int:
+    """Compare trials that are equally far on their way."""
+    return round(epoch * N_EPOCHS / epochs)
+
+
+def quasi_random(seed: int, number: int, study: int) -> BaseSampler:
+    """Start with the points of one scrambled Sobol sequence."""
+    return QMCSampler(seed=study, scramble=True, warn_independent_sampling=False) if number < 10 else tpe(seed)
+
+
+def cosine(trial: optuna.Trial) -> str:
+    """Draw nothing."""
+    return "cosine"
+
+
+POLICIES = [
+    Policy(name="hpo: TPE multivariate, halving 1/3, 15 epochs"),
+    # samplers
+    Policy(name="random", sampler=lambda seed, *_: RandomSampler(seed=seed)),
+    Policy(name="TPE", sampler=lambda seed, *_: TPESampler(seed=seed)),
+    Policy(
+        name="TPE, constant liar",
+        sampler=lambda seed, *_: TPESampler(seed=seed, multivariate=True, constant_liar=True),
+    ),
+    Policy(
+        name="TPE, 5 at random first",
+        sampler=lambda seed, *_: TPESampler(seed=seed, multivariate=True, n_startup_trials=5),
+    ),
+    Policy(
+        name="TPE, 20 at random first",
+        sampler=lambda seed, *_: TPESampler(seed=seed, multivariate=True, n_startup_trials=20),
+    ),
+    Policy(
+        name="TPE, 64 candidates",
+        sampler=lambda seed, *_: TPESampler(seed=seed, multivariate=True, n_ei_candidates=64),
+    ),
+    Policy(name="TPE, quasi-random first", sampler=quasi_random),
+    Policy(name="GP", sampler=lambda seed, *_: GPSampler(seed=seed)),
+    # pruners
+    Policy(name="no pruner", pruner=NopPruner),
+    Policy(name="median (5, 1)", pruner=lambda: MedianPruner(5, 1)),
+    Policy(name="halving 1/2", pruner=lambda: SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)),
+    Policy(name="halving 1/4", pruner=lambda: SuccessiveHalvingPruner(min_resource=1, reduction_factor=4)),
+    Policy(name="halving 2/3", pruner=lambda: SuccessiveHalvingPruner(min_resource=2, reduction_factor=3)),
+    Policy(name="Hyperband 1/3", pruner=lambda: HyperbandPruner(1, N_EPOCHS, 3)),
+    Policy(name="halving 1/3, patient 2", pruner=lambda: PatientPruner(halving(), patience=2)),
+    # epochs
+    Policy(name="epochs 20", epochs=lambda trial: 20),
+    Policy(name="epochs 30", epochs=lambda trial: 30),
+    Policy(name="epochs 3 to 15", epochs=from_to(3, 15)),
+    Policy(name="epochs 5, 10, 15", epochs=from_to(5, 15, 5)),
+    Policy(name="epochs 5, 10, 15, 20", epochs=from_to(5, 20, 5)),
+    Policy(name="epochs 5, 10 ... 30", epochs=from_to(5, 30, 5)),
+    Policy(name="epochs 12 to 15", epochs=from_to(12, 15)),
+    # schedules
+    Policy(name="cosine", schedule=cosine),
+    Policy(name="cosine or constant", schedule=both),
+    Policy(name="cosine, epochs 5, 10, 15", schedule=cosine, epochs=from_to(5, 15, 5)),
+    Policy(name="cosine, epochs 12 to 15", schedule=cosine, epochs=from_to(12, 15)),
+    Policy(name="cosine, epochs 5, 10, 15, by share", schedule=cosine, epochs=from_to(5, 15, 5), step=by_share),
+    # cost
+    Policy(name="cheapest of 2", n_candidates=lambda number: 2),
+    Policy(name="cheapest of 3, first 10", n_candidates=lambda number: 3 if number < 10 else 1),
+    Policy(name="halving by cost", step=lambda epoch, epochs, cost: max(1, round(epoch * cost))),
+]
+
+
+def simulate(
+    policy: Policy, surrogate: Surrogate, n_workers: int, seconds: float, seed: int
+) -> list[tuple[float, float]]:
+    """Replay one search; returns (seconds since the command, best validation accuracy by then)."""
+    study = optuna.create_study(direction="maximize", pruner=policy.pruner())
+    chance = np.random.default_rng([seed, n_workers])
+    numbers = itertools.count()
+    compiled: list[set[tuple[Any, ...]]] = [set() for _ in range(n_workers)]
+    events: list[tuple[float, int, int, Any]] = [(START_SECONDS, i, i, None) for i in range(n_workers)]
+    order = itertools.count(n_workers)
+    best, found = 0.0, []
+    while events:
+        now, _, worker, running = heapq.heappop(events)
+        if now > seconds:
+            break
+        if running is None:
+            number = next(numbers)
+            study.sampler = policy.sampler(seed_of(seed, number, "sampler"), number, seed)
+            trial, config, epochs, schedule = begin(policy, study, number)
+            curve = surrogate.curve(config, schedule=schedule, epochs=epochs, chance=chance)
+            shape = (config["optimizer"], config["width"], config["batch_size"])
+            now += TRIAL_SECONDS + (0.0 if shape in compiled[worker] else COMPILE_SECONDS)
+            compiled[worker].add(shape)
+            epoch, took = 0, surrogate.epoch_seconds(config)
+        else:
+            trial, config, curve, epoch, took = running
+            epochs = len(curve)
+            if curve[epoch - 1] > best:
+                best = float(curve[epoch - 1])
+                found.append((now, best))
+            trial.report(float(curve[epoch - 1]), policy.step(epoch, epochs, relative_cost(config)))
+            if epoch == epochs or trial.should_prune():
+                if epoch == epochs:
+                    study.tell(trial, float(curve.max()))
+                else:
+                    study.tell(trial, state=TrialState.PRUNED)
+                heapq.heappush(events, (now, next(order), worker, None))
+                continue
+        heapq.heappush(events, (now + took, next(order), worker, (trial, config, curve, epoch + 1, took)))
+    return found
+
+
+def begin(policy: Policy, study: optuna.Study, number: int) -> tuple[optuna.Trial, dict[str, Any], int, str]:
+    """Draw a trial: the cheapest of the policy's candidates."""
+    candidates = []
+    for _ in range(policy.n_candidates(number)):
+        trial = study.ask()
+        config = {
+            "optimizer": trial.suggest_categorical("optimizer", list(OPTIMIZERS)),
+            "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True),
+            "width": trial.suggest_categorical("width", [32, 64, 128, 256, 512]),
+            "batch_size": trial.suggest_categorical("batch_size", [32, 64, 128, 256]),
+        }
+        candidates.append((trial, config, policy.epochs(trial), policy.schedule(trial)))
+    chosen = min(candidates, key=lambda candidate: relative_cost(candidate[1]))
+    for candidate in candidates:
+        if candidate is not chosen:
+            study.tell(candidate[0], state=TrialState.FAIL)
+    return chosen
+
+
+def relative_cost(config: dict[str, Any]) -> float:
+    """Return an epoch's multiplications, the narrowest network's being 1."""
+    return float(work(config)[0] / work({**config, "width": 32})[0])
+
+
+def main() -> None:
+    """Replay all policies and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--curves", type=Path, default=Path(__file__).with_name("curves.jsonl"))
+    parser.add_argument("--workers", default="1,2,8")
+    parser.add_argument("--minutes", default="1,5,30")
+    parser.add_argument("--seeds", type=int, default=16)
+    parser.add_argument("--only", default="", help="policies whose name holds one of these texts, divided by |")
+    arguments = parser.parse_args()
+    workers = [int(n) for n in arguments.workers.split(",")]
+    budgets = [60 * float(minutes) for minutes in arguments.minutes.split(",")]
+    chosen = [policy for policy in POLICIES if any(text in policy.name for text in arguments.only.split("|"))]
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with ProcessPoolExecutor() as pool:
+        tasks = [
+            [pool.submit(replay, policy.name, arguments.curves, n, budgets, arguments.seeds) for n in workers]
+            for policy in chosen
+        ]
+        titles = [f"{n} x {budget / 60:g} min" for n in workers for budget in budgets]
+        print("| policy | " + " | ".join(titles) + " |\n|---|" + "---|" * len(titles))
+        for policy, row in zip(chosen, tasks, strict=True):
+            cells = [cell(values) for task in row for values in task.result()]
+            print(f"| {policy.name} | " + " | ".join(cells) + " |", flush=True)
+
+
+def replay(name: str, curves: Path, n_workers: int, budgets: Sequence[float], n_seeds: int) -> list[list[float]]:
+    """Replay a policy, by name since functions do not travel between processes; returns each budget's accuracies."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore")
+    [policy] = [policy for policy in POLICIES if policy.name == name]
+    surrogate = fit(read(curves))
+    runs = [simulate(policy, surrogate, n_workers, max(budgets), seed) for seed in range(n_seeds)]
+    return [[max((value for at, value in run if at <= budget), default=0.0) for run in runs] for budget in budgets]
+
+
+def cell(values: Sequence[float]) -> str:
+    """Say the median and what its seeds leave open: 1.25 standard errors of a mean, as for a normal distribution."""
+    return f"{statistics.median(values):.3f} ± {1.25 * statistics.stdev(values) / len(values) ** 0.5:.3f}"
+
+
+if __name__ == "__main__":
+    main()
