@@ -25,7 +25,7 @@ import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, PatientPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
-from surrogate import N_EPOCHS, OPTIMIZERS, Surrogate, fit, read, work
+from surrogate import LONG, N_EPOCHS, OPTIMIZERS, Surrogate, fit, read, work
 
 from hpo.definition import seed_of
 
@@ -131,12 +131,29 @@ POLICIES = [
     Policy(name="epochs 5, 10, 15, 20", epochs=from_to(5, 20, 5)),
     Policy(name="epochs 5, 10 ... 30", epochs=from_to(5, 30, 5)),
     Policy(name="epochs 12 to 15", epochs=from_to(12, 15)),
+    Policy(name="epochs 20, 25, 30", epochs=from_to(20, 30, 5)),
+    Policy(name="epochs 24 to 30", epochs=from_to(24, 30)),
     # schedules
     Policy(name="cosine", schedule=cosine),
     Policy(name="cosine or constant", schedule=both),
     Policy(name="cosine, epochs 5, 10, 15", schedule=cosine, epochs=from_to(5, 15, 5)),
     Policy(name="cosine, epochs 12 to 15", schedule=cosine, epochs=from_to(12, 15)),
     Policy(name="cosine, epochs 5, 10, 15, by share", schedule=cosine, epochs=from_to(5, 15, 5), step=by_share),
+    # pruners of long trials
+    Policy(name="epochs 30, no pruner", epochs=lambda trial: 30, pruner=NopPruner),
+    Policy(name="epochs 30, median (5, 1)", epochs=lambda trial: 30, pruner=lambda: MedianPruner(5, 1)),
+    Policy(name="epochs 30, Hyperband 1/3", epochs=lambda trial: 30, pruner=lambda: HyperbandPruner(1, LONG, 3)),
+    Policy(
+        name="epochs 30, halving 1/2",
+        epochs=lambda trial: 30,
+        pruner=lambda: SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
+    ),
+    Policy(
+        name="epochs 30, halving 1/4",
+        epochs=lambda trial: 30,
+        pruner=lambda: SuccessiveHalvingPruner(min_resource=1, reduction_factor=4),
+    ),
+    Policy(name="epochs 30, random", epochs=lambda trial: 30, sampler=lambda seed, *_: RandomSampler(seed=seed)),
     # cost
     Policy(name="cheapest of 2", n_candidates=lambda number: 2),
     Policy(name="cheapest of 3, first 10", n_candidates=lambda number: 3 if number < 10 else 1),

@@ -19,7 +19,7 @@ from hpo.errors import HpoError, StudyFileError
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 # What changes a trial's meaning. Not the budget, the seed or the search's own tools: those may change in mid-study.
-MEANING = ("search_space", "model", "dataset", "metric", "direction", "callbacks")
+MEANING = ("search_space", "model", "dataset", "metric", "direction", "callbacks", "baseline")
 
 
 @dataclass(frozen=True, kw_only=True)

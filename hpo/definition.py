@@ -1,6 +1,7 @@
 """What a file in studies/ declares: one StudyDefinition, as the constant STUDY."""
 
 import hashlib
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, TPESampler
 
 from hpo.errors import StudyFileError
-from hpo.parameters import ParameterError, Parameters
+from hpo.parameters import ParameterError, Parameters, is_count, is_number
 
 if TYPE_CHECKING:
     import keras
@@ -54,7 +55,8 @@ class StudyDefinition:
             tell how often it errs. None: 5 % in studies of 100 trials or more, else none.
         callbacks: Further Keras callbacks for a trial, say EarlyStopping or ReduceLROnPlateau; the logs hold loss,
             accuracy, val_loss and val_accuracy. What they count survives a takeover.
-        baseline: The setting to beat, run as trial 0. Must lie in the search space.
+        baseline: The setting to beat, run as trial 0 just as it is given. It needs a value for each parameter that the
+            search space draws, and may lie outside the ranges, but not outside the choices of a category.
         allow_duplicates: Whether a configuration that was tried may be drawn again, with another seed. By default it is
             drawn anew, and the study ends when none is left.
 
@@ -155,24 +157,45 @@ def _check_inside(trial: optuna.trial.FixedTrial) -> None:
 
 
 def place_baseline(definition: StudyDefinition) -> Draw | None:
-    """Return the baseline as a point of the search space; None where the study has none.
+    """Return the baseline with the ranges of the search space, widened where it lies outside; None for no baseline.
 
     Raises:
-        StudyFileError: The baseline lies outside the search space.
+        StudyFileError: It lacks a value that the search space draws, or a category does not have it.
     """
     if definition.baseline is None:
         return None
-    hint = "Widen the range: a baseline from outside would push that parameter out of the sampler's joint space."
+    hint = "Parameters of the search space are looked up in the baseline by name: name them like its fields."
+    trial = optuna.trial.FixedTrial(definition.baseline.flat())
     try:
-        found = place(definition, definition.baseline.flat())
-    except ParameterError as error:
-        raise StudyFileError(f"STUDY.baseline does not lie in the search space: {error}.", hint) from error
-    if found.parameters != definition.baseline:
-        raise StudyFileError(
-            f"STUDY.baseline is {definition.baseline}, but the search space makes {found.parameters} of it.",
-            "Parameters of the search space are looked up in the baseline by name: name them like its fields.",
-        )
-    return found
+        with warnings.catch_warnings(action="ignore"):
+            found = draw(definition, trial)
+        distributions = {name: _widen(name, found.distributions[name], value) for name, value in found.params.items()}
+    except ValueError as error:
+        raise StudyFileError(f"STUDY.baseline does not fit the search space: {error}.", hint) from error
+    return Draw(parameters=definition.baseline, params=found.params, distributions=distributions)
+
+
+def is_baseline_inside(definition: StudyDefinition) -> bool:
+    """Whether the baseline is a point of the search space."""
+    if definition.baseline is None:
+        return False
+    try:
+        return place(definition, definition.baseline.flat()).parameters == definition.baseline
+    except (ParameterError, StudyFileError):
+        return False
+
+
+def _widen(name: str, distribution: BaseDistribution, value: Any) -> BaseDistribution:
+    """Return the distribution, with a range that holds value."""
+    if distribution._contains(distribution.to_internal_repr(value)):
+        return distribution
+    if isinstance(distribution, IntDistribution) and is_count(value):
+        low, high = min(distribution.low, value), max(distribution.high, value)
+        on_step = (value - distribution.low) % distribution.step == 0
+        return IntDistribution(low, high, log=distribution.log, step=distribution.step if on_step else 1)
+    if isinstance(distribution, FloatDistribution) and is_number(value) and math.isfinite(value):
+        return FloatDistribution(min(distribution.low, value), max(distribution.high, value), log=distribution.log)
+    raise ParameterError(f"{name} = {value!r} lies outside {describe(distribution)}")
 
 
 def describe(distribution: BaseDistribution) -> str:

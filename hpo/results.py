@@ -81,7 +81,7 @@ def rank(rows: Sequence[TrialRow], stored: StoredStudy) -> list[TrialRow]:
 
 def find_baseline(rows: Sequence[TrialRow], stored: StoredStudy) -> TrialRow | None:
     """Return the baseline's row: trial 0 of a study that has one."""
-    return next((row for row in rows if row.number == 0), None) if stored.baseline is not None else None
+    return next((row for row in rows if stored.is_baseline(row.number)), None)
 
 
 def count_states(rows: Sequence[TrialRow]) -> dict[str, int]:

@@ -12,7 +12,7 @@ from optuna.samplers import BruteForceSampler, GridSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hpo.definition import Draw, StudyDefinition, draw, seed_of
+from hpo.definition import Draw, StudyDefinition, draw, is_baseline_inside, seed_of
 from hpo.errors import SpaceExhaustedError
 from hpo.stored import TICKET_ATTR, StoredStudy
 
@@ -33,6 +33,9 @@ class Mirror:
         self._open: set[int] = set()  # numbers of the trials that had not ended when last seen
         self._known: set[Key] = set()  # what all trials seen so far chose
         self._n_known = 0
+        # Another range or another way of training: TPE would take such a parameter out of its joint density, and a
+        # brute-force search would stumble over it.
+        self._skips_baseline = stored.baseline is not None and not is_baseline_inside(definition)
 
     def draw(self, number: int, trials: Sequence[FrozenTrial]) -> FrozenTrial:
         """Draw the trial of ticket number, given all stored ones, with a sampler built from that ticket's own seed.
@@ -45,6 +48,7 @@ class Mirror:
         Raises:
             SpaceExhaustedError: All configurations have been tried.
         """
+        trials = trials[1:] if self._skips_baseline else trials
         self._catch_up(trials)
         seed = seed_of(self._stored.seed, number, "sampler")
         self._study.sampler = self._definition.sampler(seed)

@@ -62,6 +62,10 @@ class StoredStudy:
         """Whether higher values are better."""
         return self.direction == "maximize"
 
+    def is_baseline(self, number: int) -> bool:
+        """Whether that trial, or ticket, is the baseline's."""
+        return number == 0 and self.baseline is not None
+
     @property
     def sign(self) -> int:
         """1 or -1: times this, higher values are better."""

@@ -82,7 +82,8 @@ def run_trial(shop: Workshop, ticket: Ticket, should_stop: Callable[[], bool]) -
         record.end_ticket(trial.state, seconds=0.0)
         tidy(shop)  # its worker died before it could
         return
-    parameters = place(shop.definition, trial.params).parameters
+    baseline = shop.definition.baseline if shop.stored.is_baseline(ticket.number) else None
+    parameters = baseline or place(shop.definition, trial.params).parameters
     record.note(epochs=parameters.training.epochs)
     run = _Run(shop, record, ticket, trial, parameters)
     if ticket.takeovers >= MAX_TAKEOVERS:
@@ -151,7 +152,7 @@ class _Run:
         if self._is_spared or not self._record.should_prune(epoch):
             return True
         # The pruner is asked about the baseline too, to know its rungs; but what all is measured against ends whole.
-        if self._ticket.number == 0 and self._shop.stored.baseline is not None:
+        if self._shop.stored.is_baseline(self._ticket.number):
             return True
         n_trials, seed = self._record.count_trials(), self._shop.stored.seed
         self._is_spared = is_audited(self._shop.definition, seed, self._ticket.number, n_trials)

@@ -118,6 +118,7 @@ def test_change_that_means_nothing_does_not_count(print_of: PRINT_OF, old: str, 
         ("N_BRICKS = 5", "N_BRICKS = 6", "model"),
         ("[1, 2, 3]", "[1, 2, 4]", "dataset"),
         ("dataset=data", 'dataset="digits"', "dataset"),
+        ("    seed=7,\n", "    seed=7,\n    baseline=WIDTHS,\n", "baseline"),
     ],
 )
 def test_change_of_meaning_is_seen_in_its_own_field(print_of: PRINT_OF, old: str, new: str, field: str) -> None:

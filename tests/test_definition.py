@@ -1,13 +1,14 @@
 """What a study file may declare, and points of its search space."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from toy import BASELINE, DEFINITION, search_space
 
-from hpo.definition import StudyDefinition, describe, draw, place, place_baseline, seed_of
+from hpo.definition import StudyDefinition, describe, draw, is_baseline_inside, place, place_baseline, seed_of
 from hpo.errors import StudyFileError
 from hpo.parameters import MLPParameters, ParameterError
 
@@ -107,23 +108,77 @@ def test_value_between_two_steps_lies_outside() -> None:
         place(definition, {"epochs": 7})
 
 
-def test_baseline_is_a_point_of_the_space() -> None:
+def test_baseline_within_the_ranges_is_stored_with_them() -> None:
     placed = place_baseline(DEFINITION)
     assert placed is not None
     assert placed.parameters == BASELINE
+    assert placed.distributions == place(DEFINITION, BASELINE.flat()).distributions
+    assert is_baseline_inside(DEFINITION)
     assert place_baseline(replace(DEFINITION, baseline=None)) is None
+    assert not is_baseline_inside(replace(DEFINITION, baseline=None))
 
 
-def test_baseline_outside_the_space_is_refused() -> None:
-    training = replace(BASELINE.training, epochs=9)
-    with pytest.raises(StudyFileError, match=r"epochs = 9 lies outside 1 to 3"):
-        place_baseline(replace(DEFINITION, baseline=replace(BASELINE, training=training)))
+def test_baseline_outside_the_ranges_widens_them_for_itself() -> None:
+    far = replace(BASELINE, training=replace(BASELINE.training, epochs=9, learning_rate=0.5))
+    definition = replace(DEFINITION, baseline=far)
+    placed = place_baseline(definition)
+    assert placed is not None
+    assert placed.parameters == far
+    assert placed.params == {**place(DEFINITION, BASELINE.flat()).params, "epochs": 9, "learning_rate": 0.5}
+    assert placed.distributions["epochs"] == IntDistribution(1, 9)
+    assert placed.distributions["learning_rate"] == FloatDistribution(1e-4, 0.5, log=True)
+    assert placed.distributions["width"] == CategoricalDistribution([4, 8])
+    assert not is_baseline_inside(definition)
 
 
-def test_baseline_that_the_space_cannot_express_is_refused() -> None:
-    wide = replace(BASELINE, model=MLPParameters(width=4, n_layers=2))  # the space fixes n_layers at 1
-    with pytest.raises(StudyFileError, match="the search space makes"):
-        place_baseline(replace(DEFINITION, baseline=wide))
+@pytest.mark.parametrize(("epochs", "widened"), [(10, IntDistribution(10, 40, step=10)), (5, IntDistribution(5, 40))])
+def test_steps_are_given_up_where_the_baseline_is_between_them(epochs: int, widened: IntDistribution) -> None:
+    def stepped(trial: optuna.Trial) -> Any:
+        trial.suggest_int("epochs", 20, 40, step=10)
+        return BASELINE
+
+    baseline = replace(BASELINE, training=replace(BASELINE.training, epochs=epochs))
+    placed = place_baseline(replace(DEFINITION, search_space=stepped, baseline=baseline))
+    assert placed is not None
+    assert placed.distributions == {"epochs": widened}
+
+
+def test_baseline_may_differ_in_what_the_space_fixes() -> None:
+    deep = replace(BASELINE, model=MLPParameters(width=4, n_layers=2))  # the space fixes n_layers at 1
+    definition = replace(DEFINITION, baseline=deep)
+    placed = place_baseline(definition)
+    assert placed is not None
+    assert placed.parameters == deep
+    assert not is_baseline_inside(definition)
+
+
+def test_baseline_that_no_category_has_is_refused() -> None:
+    odd = replace(BASELINE, training=replace(BASELINE.training, batch_size=12))
+    with pytest.raises(StudyFileError, match=r"baseline does not fit the search space: .*12"):
+        place_baseline(replace(DEFINITION, baseline=odd))
+
+
+def test_baseline_without_a_value_that_the_space_draws_is_refused() -> None:
+    def misnamed(trial: optuna.Trial) -> Any:
+        trial.suggest_float("lr", 1e-4, 1e-1)
+        return BASELINE
+
+    with pytest.raises(StudyFileError, match=r"baseline does not fit the search space: .*lr"):
+        place_baseline(replace(DEFINITION, search_space=misnamed))
+
+
+@pytest.mark.parametrize("rate", [float("nan"), "fast", None, 0.0])
+def test_baseline_that_no_range_can_hold_is_refused(rate: object) -> None:
+    @dataclass(frozen=True)
+    class Dropout:
+        rate: object
+
+    def dropping(trial: optuna.Trial) -> Any:
+        trial.suggest_float("rate", 0.1, 0.5, log=True)
+        return BASELINE
+
+    with pytest.raises(StudyFileError, match="baseline does not fit the search space"):
+        place_baseline(replace(DEFINITION, search_space=dropping, baseline=replace(BASELINE, model=Dropout(rate))))
 
 
 def test_ranges_are_said_in_words() -> None:

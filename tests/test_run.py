@@ -300,7 +300,7 @@ def test_diverging_trials_complete_with_the_worst_value(project: Project) -> Non
         ({"blobs():": "blobs():\n    return {'x': np.zeros((9, 2)), 'y': np.linspace(0, 1, 9)}"}, "classif"),
         ({'"adam", "sgd", "rmsprop"': '"adam", "lion"'}, "lion"),
         ({"n_trials=5": 'n_trials=5, metric="accuracy"'}, "metric"),
-        ({"epochs=2)": "epochs=99)"}, "baseline"),
+        ({"batch_size=20, epochs=2)": "batch_size=21, epochs=2)"}, "baseline"),
         ({"import keras": "import keras_does_not_exist"}, "keras_does_not_exist"),
     ],
 )

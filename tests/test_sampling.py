@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import optuna
 import pytest
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
-from toy import DEFINITION, ToyStudy
+from toy import BASELINE, DEFINITION, ToyStudy
 
 from hpo.errors import SpaceExhaustedError, StudyFileError
 from hpo.parameters import MLPParameters, ParameterError, Parameters, TrainingParameters
@@ -118,6 +119,43 @@ def test_running_trials_of_others_count(sqlite_toy: ToyStudy) -> None:
     sqlite_toy.begin()
     mirror.draw(2, sqlite_toy.trials)
     assert seen == [[TrialState.RUNNING, TrialState.RUNNING]]
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_baseline_outside_the_ranges_takes_nothing_from_the_joint_density(sqlite_store: Store) -> None:
+    joint: list[set[str]] = []
+
+    class Spy(optuna.samplers.TPESampler):
+        def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+            found = super().infer_relative_search_space(study, trial)
+            joint.append(set(found))
+            return found
+
+    far = replace(BASELINE, training=replace(BASELINE.training, epochs=9))
+    toy = ToyStudy.create(
+        sqlite_store,
+        n_trials=6,
+        baseline=far,
+        sampler=lambda seed: Spy(seed=seed, multivariate=True, n_startup_trials=2),
+    )
+    run_all(toy)
+    assert toy.trials[0].params["epochs"] == 9
+    assert all(trial.params["epochs"] <= 3 for trial in toy.trials[1:])
+    assert joint[0] == set()  # nothing but the baseline has ended
+    assert all("epochs" in names for names in joint[1:])
+
+
+def test_small_space_is_exhausted_beside_a_baseline_outside(sqlite_store: Store) -> None:
+    far = Parameters(
+        training=TrainingParameters(optimizer="sgd", learning_rate=0.1, batch_size=8, epochs=1),
+        model=MLPParameters(width=9, n_layers=1),
+    )
+    toy = ToyStudy.create(
+        sqlite_store, n_trials=30, search_space=small_space, baseline=far, sampler=SAMPLERS["default"]
+    )
+    chosen = run_all(toy)
+    assert len(chosen) == len({frozenset(params.items()) for params in chosen}) == 10
+    assert toy.tickets.is_finished()
 
 
 def test_mirror_catches_up_with_trials_that_ended_elsewhere(sqlite_toy: ToyStudy) -> None:

@@ -107,11 +107,22 @@ def test_study_that_exists_is_never_swept_away(sqlite_toy: ToyStudy) -> None:
     assert sqlite_toy.trials[0].value == 0.75
 
 
-def test_baseline_outside_the_space_creates_nothing(sqlite_store: Store) -> None:
-    training = TrainingParameters(optimizer="adam", learning_rate=0.5, batch_size=8, epochs=2)
-    with pytest.raises(StudyFileError, match=r"learning_rate = 0.5 lies outside 0.0001 to 0.1"):
+def test_baseline_that_does_not_fit_creates_nothing(sqlite_store: Store) -> None:
+    training = TrainingParameters(optimizer="adam", learning_rate=0.1, batch_size=12, epochs=2)
+    with pytest.raises(StudyFileError, match="baseline does not fit"):
         ToyStudy.create(sqlite_store, baseline=replace(BASELINE, training=training))
     assert sqlite_store.optuna.get_all_studies() == []
+
+
+def test_baseline_outside_the_ranges_is_stored_and_others_are_drawn_within(store: Store) -> None:
+    training = replace(BASELINE.training, learning_rate=0.5, epochs=9)
+    toy = ToyStudy.create(store, baseline=replace(BASELINE, training=training))
+    for _ in range(4):
+        toy.run(0.5)
+    opened = optuna.load_study(study_name="toy", storage=store.url)
+    assert opened.trials[0].params["epochs"] == 9
+    assert opened.trials[0].params["learning_rate"] == 0.5
+    assert all(trial.params["epochs"] <= 3 and trial.params["learning_rate"] <= 0.1 for trial in opened.trials[1:])
 
 
 def test_generations_stand_beside_each_other(store: Store, new_study: Callable[..., ToyStudy]) -> None:

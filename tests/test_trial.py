@@ -3,16 +3,18 @@
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import optuna
 import pytest
 from optuna.trial import TrialState
 from small_training import make_dataset
-from toy import ToyStudy
+from toy import BASELINE, ToyStudy
 
 from hpo.definition import is_audited
 from hpo.engine import Engine
 from hpo.errors import StudyFileError
 from hpo.models import mlp
+from hpo.parameters import MLPParameters
 from hpo.record import TrialRecord
 from hpo.results import CHECKPOINT, MODEL, audit, read_rows, trial_dir, wilson
 from hpo.storage import Store
@@ -32,6 +34,10 @@ def toy(sqlite_store: Store) -> ToyStudy:
 
 @pytest.fixture
 def shop(toy: ToyStudy, tmp_path: Path) -> Workshop:
+    return workshop(toy, tmp_path / "runs" / "toy")
+
+
+def workshop(toy: ToyStudy, study_dir: Path, n_kept_models: int = 1) -> Workshop:
     return Workshop(
         store=toy.store,
         stored=toy.stored,
@@ -39,8 +45,8 @@ def shop(toy: ToyStudy, tmp_path: Path) -> Workshop:
         study=optuna.load_study(study_name=toy.stored.name, storage=toy.store.optuna, pruner=toy.definition.pruner),
         mirror=toy.mirror(),
         engine=Engine(make_dataset(), toy.definition.model),
-        study_dir=tmp_path / "runs" / "toy",
-        n_kept_models=1,
+        study_dir=study_dir,
+        n_kept_models=n_kept_models,
         patience_seconds=5.0,
         say=print,
         warn=print,
@@ -72,6 +78,19 @@ def test_worker_killed_just_after_its_trial_s_end_leaves_the_model(
     assert not list(shop.study_dir.glob(f"*/{CHECKPOINT}"))
     run(shop, toy.claim())
     assert len(list(shop.study_dir.glob(f"*/{MODEL}"))) == 1
+
+
+def test_baseline_outside_the_space_is_trained_as_it_is_given(sqlite_store: Store, tmp_path: Path) -> None:
+    far = replace(BASELINE, training=replace(BASELINE.training, epochs=5), model=MLPParameters(width=4, n_layers=3))
+    toy = ToyStudy.create(sqlite_store, model=mlp, pruner=optuna.pruners.NopPruner(), baseline=far)
+    shop = workshop(toy, tmp_path / "runs" / "toy", n_kept_models=2)
+    for _ in range(2):
+        run(shop, toy.claim())
+    baseline, other = toy.trials
+    assert baseline.params["epochs"] == len(baseline.intermediate_values) == 5
+    assert other.params["epochs"] == len(other.intermediate_values) <= 3
+    models = [keras.models.load_model(trial_dir(shop.study_dir, number) / MODEL) for number in (0, 1)]
+    assert [len(model.get_weights()) for model in models] == [2 * (3 + 1), 2 * (1 + 1)]
 
 
 def test_zombie_s_late_checkpoint_of_an_ended_trial_is_deleted_and_a_running_one_s_is_not(
