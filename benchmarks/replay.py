@@ -154,6 +154,17 @@ POLICIES = [
         pruner=lambda: SuccessiveHalvingPruner(min_resource=1, reduction_factor=4),
     ),
     Policy(name="epochs 30, random", epochs=lambda trial: 30, sampler=lambda seed, *_: RandomSampler(seed=seed)),
+    Policy(
+        name="epochs 30, 20 at random first",
+        epochs=lambda trial: 30,
+        sampler=lambda seed, *_: TPESampler(seed=seed, multivariate=True, n_startup_trials=20),
+    ),
+    Policy(
+        name="epochs 30, 40 at random first",
+        epochs=lambda trial: 30,
+        sampler=lambda seed, *_: TPESampler(seed=seed, multivariate=True, n_startup_trials=40),
+    ),
+    Policy(name="epochs 30, TPE", epochs=lambda trial: 30, sampler=lambda seed, *_: TPESampler(seed=seed)),
     # cost
     Policy(name="cheapest of 2", n_candidates=lambda number: 2),
     Policy(name="cheapest of 3, first 10", n_candidates=lambda number: 3 if number < 10 else 1),

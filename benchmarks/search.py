@@ -32,6 +32,7 @@ PACKAGES += ["tensorflow>=2.21,<2.22", "tensorboard>=2.20"]  # which KerasTuner 
 PACKAGES += ["matplotlib>=3.9"]  # for the figure
 CONTENDERS = ["hpo", "random on hpo", "optuna", "kerastuner", "ray"]
 MARKS = (0.45, 0.48, 0.50)
+FIRST_SEED = 7
 GRACE_SECONDS = 60.0  # until a contender that does not end by itself is killed; what it finds late does not count
 
 STUDY = '''"""The space that all contenders search."""
@@ -81,9 +82,10 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     chosen = arguments.only.split(",")
-    data_path, python = write_data(arguments), peers_python(arguments.output)
+    python = peers_python(arguments.output)
     rows = []
-    for seed in range(arguments.seeds):
+    for seed in range(FIRST_SEED, FIRST_SEED + arguments.seeds):
+        data_path = write_data(arguments, seed)
         for name in chosen:
             if name in ("hpo", "random on hpo"):
                 row = run_hpo(name, seed, arguments)
@@ -97,11 +99,11 @@ def main() -> None:
     print((arguments.output / "search.json").read_text() if arguments.json else table(rows, arguments.budget))
 
 
-def write_data(arguments: argparse.Namespace) -> Path:
-    """Write hpo's split as a file for the peers."""
-    path = arguments.output / "cifar10.npz"
+def write_data(arguments: argparse.Namespace, seed: int) -> Path:
+    """Write the split that hpo makes of a seed as a file for the peers."""
+    path: Path = arguments.output / f"cifar10-{seed}.npz"
     if not path.exists():
-        data = load("cifar10", seed=7, data_dir=arguments.data_dir)
+        data = load("cifar10", seed=seed, data_dir=arguments.data_dir)
         x, y = np.asarray(data.x), np.asarray(data.y)
         np.savez(path, x=x[data.train_rows], y=y[data.train_rows], x_val=x[data.val_rows], y_val=y[data.val_rows])
     return path.absolute()
@@ -122,7 +124,7 @@ def run_hpo(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, An
         studies_dir, runs_dir = Path(folder) / "studies", Path(folder) / "runs"
         studies_dir.mkdir()
         (studies_dir / "race.py").write_text(STUDY.replace("RECIPE", RANDOM if name.startswith("random") else ""))
-        command = [sys.executable, "-m", "hpo.run", "--study", "race", "--seed", str(7 + seed)]
+        command = [sys.executable, "-m", "hpo.run", "--study", "race", "--seed", str(seed)]
         command += ["--timeout", f"{arguments.budget}s", "--runs-dir", str(runs_dir), "--studies-dir", str(studies_dir)]
         command += ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else []
         began = run(command, arguments)
