@@ -9,12 +9,13 @@ and standard error over seeds.
 """
 
 import argparse
+import functools
 import heapq
 import itertools
 import os
 import statistics
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from surrogate import LONG, N_EPOCHS, OPTIMIZERS, Surrogate, fit, read, work
 from hpo.definition import seed_of
 
 # As benchmarks/overhead.py measures them: until the first trial, per trial beyond its epochs, and for a new shape.
-START_SECONDS, TRIAL_SECONDS, COMPILE_SECONDS = 5.0, 0.5, 0.8
+START_SECONDS, TRIAL_SECONDS, COMPILE_SECONDS = 7.0, 0.5, 0.9
 Draw = Callable[[optuna.Trial], Any]
 
 
@@ -55,6 +56,7 @@ class Policy:
         epochs: Draws a trial's epochs.
         schedule: Draws "constant" or "cosine".
         n_candidates: Of so many draws, the one whose epoch needs the fewest multiplications is trained.
+        n_sorted: So many trials are drawn at random at once, and trained the cheapest first.
         step: The pruner's step after an epoch, from (epoch, all epochs, relative cost of an epoch).
     """
 
@@ -64,6 +66,7 @@ class Policy:
     epochs: Callable[[optuna.Trial], int] = lambda trial: N_EPOCHS
     schedule: Callable[[optuna.Trial], str] = lambda trial: "constant"
     n_candidates: Callable[[int], int] = lambda number: 1
+    n_sorted: int = 0
     step: Callable[[int, int, float], int] = lambda epoch, epochs, cost: epoch
 
 
@@ -121,6 +124,9 @@ POLICIES = [
     Policy(name="halving 1/2", pruner=lambda: SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)),
     Policy(name="halving 1/4", pruner=lambda: SuccessiveHalvingPruner(min_resource=1, reduction_factor=4)),
     Policy(name="halving 2/3", pruner=lambda: SuccessiveHalvingPruner(min_resource=2, reduction_factor=3)),
+    Policy(name="halving 1/3, not before 2", pruner=lambda: SuccessiveHalvingPruner(1, 3, 0, 2)),
+    Policy(name="halving 1/3, not before 3", pruner=lambda: SuccessiveHalvingPruner(1, 3, 0, 3)),
+    Policy(name="halving 1/3, not before 5", pruner=lambda: SuccessiveHalvingPruner(1, 3, 0, 5)),
     Policy(name="Hyperband 1/3", pruner=lambda: HyperbandPruner(1, N_EPOCHS, 3)),
     Policy(name="halving 1/3, patient 2", pruner=lambda: PatientPruner(halving(), patience=2)),
     # epochs
@@ -166,6 +172,10 @@ POLICIES = [
     ),
     Policy(name="epochs 30, TPE", epochs=lambda trial: 30, sampler=lambda seed, *_: TPESampler(seed=seed)),
     # cost
+    Policy(name="10 random, cheapest first", n_sorted=10),
+    Policy(name="20 random, cheapest first", n_sorted=20),
+    Policy(name="epochs 30, 10 random, cheapest first", n_sorted=10, epochs=lambda trial: 30),
+    Policy(name="epochs 30, 20 random, cheapest first", n_sorted=20, epochs=lambda trial: 30),
     Policy(name="cheapest of 2", n_candidates=lambda number: 2),
     Policy(name="cheapest of 3, first 10", n_candidates=lambda number: 3 if number < 10 else 1),
     Policy(name="halving by cost", step=lambda epoch, epochs, cost: max(1, round(epoch * cost))),
@@ -190,7 +200,7 @@ def simulate(
         if running is None:
             number = next(numbers)
             study.sampler = policy.sampler(seed_of(seed, number, "sampler"), number, seed)
-            trial, config, epochs, schedule = begin(policy, study, number)
+            trial, config, epochs, schedule = begin(policy, study, number, seed)
             curve = surrogate.curve(config, schedule=schedule, epochs=epochs, chance=chance)
             shape = (config["optimizer"], config["width"], config["batch_size"])
             now += TRIAL_SECONDS + (0.0 if shape in compiled[worker] else COMPILE_SECONDS)
@@ -214,18 +224,14 @@ def simulate(
     return found
 
 
-def begin(policy: Policy, study: optuna.Study, number: int) -> tuple[optuna.Trial, dict[str, Any], int, str]:
+def begin(policy: Policy, study: optuna.Study, number: int, seed: int) -> tuple[optuna.Trial, dict[str, Any], int, str]:
     """Draw a trial: the cheapest of the policy's candidates."""
+    if number < policy.n_sorted:
+        study.enqueue_trial(sorted_start(policy.n_sorted, seed)[number])
     candidates = []
     for _ in range(policy.n_candidates(number)):
         trial = study.ask()
-        config = {
-            "optimizer": trial.suggest_categorical("optimizer", list(OPTIMIZERS)),
-            "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True),
-            "width": trial.suggest_categorical("width", [32, 64, 128, 256, 512]),
-            "batch_size": trial.suggest_categorical("batch_size", [32, 64, 128, 256]),
-        }
-        candidates.append((trial, config, policy.epochs(trial), policy.schedule(trial)))
+        candidates.append((trial, suggest(trial), policy.epochs(trial), policy.schedule(trial)))
     chosen = min(candidates, key=lambda candidate: relative_cost(candidate[1]))
     for candidate in candidates:
         if candidate is not chosen:
@@ -233,9 +239,26 @@ def begin(policy: Policy, study: optuna.Study, number: int) -> tuple[optuna.Tria
     return chosen
 
 
-def relative_cost(config: dict[str, Any]) -> float:
-    """Return an epoch's multiplications, the narrowest network's being 1."""
-    return float(work(config)[0] / work({**config, "width": 32})[0])
+@functools.cache
+def sorted_start(n: int, seed: int) -> list[dict[str, Any]]:
+    """Return random configurations, the cheapest first."""
+    study = optuna.create_study(sampler=RandomSampler(seed=seed))
+    return sorted((suggest(study.ask()) for _ in range(n)), key=relative_cost)
+
+
+def suggest(trial: optuna.Trial) -> dict[str, Any]:
+    """Draw from the space of benchmarks/search.py."""
+    return {
+        "optimizer": trial.suggest_categorical("optimizer", list(OPTIMIZERS)),
+        "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True),
+        "width": trial.suggest_categorical("width", [32, 64, 128, 256, 512]),
+        "batch_size": trial.suggest_categorical("batch_size", [32, 64, 128, 256]),
+    }
+
+
+def relative_cost(config: Mapping[str, Any]) -> float:
+    """Return an epoch's multiplications and updated elements, as they weigh; the cheapest shape's is about 1."""
+    return float(work(config)[:2] @ [0.015, 0.5] / 0.3)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 One Gaussian process per optimizer over learning rate, width and batch size (logarithms) gives the mean curve of 15
 epochs at a constant rate; two more, over all optimizers, how it goes on to 30 and what a cosine adds to it; a recorded
 curve's own jitter about its trend comes on top, so that a pruner has to cope with it. An epoch's seconds are a fit to
-the recorded ones, of which the least counts: others ran beside.
+the recorded ones, on the low side: a second recorder always ran beside, other work sometimes.
 """
 
 import json
@@ -24,6 +24,7 @@ OPTIMIZERS = ("adam", "sgd", "rmsprop")
 SHORT, N_EPOCHS, LONG = 5, 15, 30
 N_NEIGHBOURS = 4  # recorded curves that may lend their jitter
 CHANCE = 0.1
+QUANTILE = 0.3
 N_ROWS, N_INPUTS, N_CLASSES = 45_000, 3072, 10
 N_SLOTS = {"adam": 3, "sgd": 1, "rmsprop": 2}  # arrays as large as the weights that one update goes through
 
@@ -180,12 +181,11 @@ def _jitter(values: Sequence[float]) -> Vector:
 
 
 def _fit_seconds(curves: Sequence[dict[str, Any]], optimizer: str) -> Vector:
-    """Fit seconds per epoch to the least one of each shape, relative errors counting."""
-    least: dict[tuple[float, ...], float] = {}
+    """Fit seconds per epoch to a low quantile of each shape's, relative errors counting."""
+    shapes: dict[tuple[float, ...], list[float]] = {}
     for curve in curves:
-        if curve["optimizer"] == optimizer and len(curve["seconds"]) > 1:
-            key = tuple(work(curve))
-            least[key] = min(least.get(key, math.inf), *curve["seconds"][1:])  # the first epoch compiles
-    rows = np.array([np.array(key) / seconds for key, seconds in least.items()])
+        if curve["optimizer"] == optimizer:
+            shapes.setdefault(tuple(work(curve)), []).extend(curve["seconds"][1:])  # the first epoch compiles
+    rows = np.array([np.array(key) / np.quantile(seconds, QUANTILE) for key, seconds in shapes.items() if seconds])
     weights, _ = nnls(rows, np.ones(len(rows)))
     return np.asarray(weights)
