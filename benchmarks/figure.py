@@ -12,9 +12,17 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
 
-COLORS = {"hpo": "#d1480f", "random on hpo": "#e8a87c", "ray": "#2a6f97", "kerastuner": "#6a994e", "optuna": "#7d6b91"}
+COLORS = {
+    "hpo": "#d1480f",
+    "hpo, last weights": "#e07b39",
+    "random on hpo": "#e8b48c",
+    "ray": "#2a6f97",
+    "kerastuner": "#6a994e",
+    "optuna": "#7d6b91",
+}
 LABELS = {
     "hpo": "hpo",
+    "hpo, last weights": "hpo without averaged weights",
     "random on hpo": "random search, hpo's engine",
     "ray": "Ray Tune, ASHA",
     "kerastuner": "KerasTuner Hyperband",

@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from hpo.costs import convolves, forward_operations, n_chunk_steps
 from hpo.datasets import Dataset
-from hpo.epoch import compiled, row_order, train_steps, validation
+from hpo.epoch import Average, compiled, row_order, train_steps, validation
 from hpo.errors import TrialError
 from hpo.optimizers import EpochOptimizer
 from hpo.parameters import Parameters
@@ -55,7 +55,9 @@ class EpochModel(keras.Model):  # type: ignore[misc]  # Keras has no types
     _sums: tuple[Any, Any]  # of losses, of right answers: the epoch's so far
     _n_chunks_done: int  # of the epoch
 
-    def __init__(self, inner: keras.Model, rule: str, batch_size: int, dataset: Dataset, data: tuple[Any, Any]) -> None:
+    def __init__(
+        self, inner: keras.Model, rule: str, batch_size: int, dataset: Dataset, data: tuple[Any, Any], *, averaged: bool
+    ) -> None:
         super().__init__(name=inner.name)
         self.inner = inner
         self.built = True
@@ -69,10 +71,11 @@ class EpochModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         optimizer = EpochOptimizer(rule, inner.trainable_variables)
         # XLA's CPU code for a convolution's gradients is naive: 3 s for a step of a small CNN that takes TensorFlow's
         # own kernels 0.1 s.
-        train = functools.partial(train_steps, inner, optimizer)
+        self._average = Average(inner.trainable_variables, self._n_steps) if averaged else None
+        train = functools.partial(train_steps, inner, optimizer, self._average)
         self._train = tf.function(train(jit=False), autograph=False) if convolves(operations) else compiled(train)
         # Without XLA: it would take 0.5 s to compile for each shape, to save 5 ms per epoch of CIFAR-10.
-        self._validate = tf.function(validation(inner, len(dataset.val_rows)), autograph=False)
+        self._validate = tf.function(validation(inner, self._average, len(dataset.val_rows)), autograph=False)
         # Run eagerly, fit calls train_step as plain Python; what it calls is compiled. The metric is never updated: it
         # tells callbacks that accuracy is better when larger. compute_metrics builds it; unbuilt, it is not listed.
         accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
@@ -103,7 +106,9 @@ class EpochModel(keras.Model):  # type: ignore[misc]  # Keras has no types
     def train_step(self, data: Any) -> dict[str, Any]:
         """Train on one element of row_chunks; return the means over the epoch so far."""
         rows = tf.constant(self.rows(*data.numpy().tolist()))
-        self._sums = self._train(*self._data, rows, *self._sums, tf.constant(self.momentum, tf.float32))
+        n_before = tf.constant(self._n_chunks_done * self._n_chunk_steps)
+        momentum = tf.constant(self.momentum, tf.float32)
+        self._sums = self._train(*self._data, rows, self._sums, momentum, n_before)
         self._n_chunks_done += 1
         n_steps = min(self._n_chunks_done * self._n_chunk_steps, self._n_steps)
         n_rows = n_steps * self._batch_size
@@ -116,6 +121,16 @@ class EpochModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         """Start an epoch; fit calls it."""
         self._sums = (tf.constant(0.0), tf.constant(0))
         self._n_chunks_done = 0
+        if self._average is not None:
+            self._average.reset()
+
+    def validated_weights(self) -> list[np.ndarray]:
+        """Return the weights that the last validation saw, in Keras's order: the averaged ones, where there are any."""
+        if self._average is None:
+            return list(self.inner.get_weights())
+        weights = zip(self.inner.trainable_variables, self._average.read(), strict=True)
+        means = {id(variable): mean for variable, mean in weights}
+        return [np.asarray(means.get(id(variable), variable.value)) for variable in self.inner.weights]
 
     def get_metrics_result(self) -> dict[str, Any]:
         """Return nothing: train_step's logs are the epoch's."""
@@ -188,19 +203,20 @@ class Engine:
         keras.utils.set_random_seed(seed)
         inner = self._build_model(parameters.model, self._dataset.input_shape, self._dataset.n_classes)
         check_model(inner, self._dataset.input_shape, self._dataset.n_classes)
-        model = self._cached(parameters.model, rule, min(training.batch_size, len(self._dataset.train_rows)), inner)
+        batch_size = min(training.batch_size, len(self._dataset.train_rows))
+        model = self._cached(parameters.model, rule, batch_size, inner, averaged=training.averaged)
         model.momentum = training.momentum or 0.0
         model.optimizer.learning_rate.assign(training.learning_rate)
         return model
 
-    def _cached(self, shape: Any, rule: str, batch_size: int, inner: keras.Model) -> EpochModel:
-        key = (shape, rule, batch_size)
+    def _cached(self, shape: Any, rule: str, batch_size: int, inner: keras.Model, *, averaged: bool) -> EpochModel:
+        key = (shape, rule, batch_size, averaged)
         try:
             model = self._models.pop(key, None)
         except TypeError:  # not hashable: nothing to recognise it by
-            return EpochModel(inner, rule, batch_size, self._dataset, self._data)
+            return EpochModel(inner, rule, batch_size, self._dataset, self._data, averaged=averaged)
         if model is None or [v.shape for v in model.inner.variables] != [v.shape for v in inner.variables]:
-            model = EpochModel(inner, rule, batch_size, self._dataset, self._data)
+            model = EpochModel(inner, rule, batch_size, self._dataset, self._data, averaged=averaged)
         else:
             for variable, fresh in zip(model.inner.variables, inner.variables, strict=True):
                 variable.assign(fresh.value)

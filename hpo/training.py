@@ -90,7 +90,7 @@ class _Progress:
     def after_epoch(self, epoch: int, logs: dict[str, float]) -> bool:
         self.history.append(logs)
         if self.best_epoch == epoch:
-            self.best_weights = self.model.inner.get_weights()
+            self.best_weights = self.model.validated_weights()
         if not is_finite(logs):
             self.task.after_epoch(epoch, logs)
             return False

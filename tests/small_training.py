@@ -31,10 +31,21 @@ def make_dataset(*, floats: bool = False) -> Dataset:
 
 
 def parameters_of(
-    optimizer: str = "adam", *, batch_size: int = 16, rate: float = 0.01, momentum: float | None = None, model=SMALL
+    optimizer: str = "adam",
+    *,
+    batch_size: int = 16,
+    rate: float = 0.01,
+    momentum: float | None = None,
+    averaged: bool = False,
+    model=SMALL,
 ) -> Parameters:
     training = TrainingParameters(
-        optimizer=optimizer, learning_rate=rate, batch_size=batch_size, epochs=2, momentum=momentum
+        optimizer=optimizer,
+        learning_rate=rate,
+        batch_size=batch_size,
+        epochs=2,
+        momentum=momentum,
+        averaged=averaged,
     )
     return Parameters(training=training, model=model)
 

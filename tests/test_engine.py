@@ -20,7 +20,7 @@ from small_training import (
     parameters_of,
 )
 
-from hpo.engine import Engine, resident, restore_state, state
+from hpo.engine import Engine, EpochModel, resident, restore_state, state
 from hpo.epoch import row_order
 from hpo.errors import TrialError
 from hpo.models import mlp
@@ -46,6 +46,44 @@ def test_chunks_change_nothing(noisy_engine, monkeypatch):
     assert chunked.n_chunks > 1
     assert fit(chunked) == logs
     assert_same(state(chunked), weights)
+
+
+def averaged_run(chunk_steps: int, monkeypatch) -> tuple[EpochModel, dict[str, list[float]]]:
+    monkeypatch.setattr("hpo.engine.n_chunk_steps", lambda *_: chunk_steps)
+    model = Engine(make_dataset(), noisy).model(parameters_of(averaged=True), seed=5)
+    return model, fit(model)
+
+
+def test_chunks_that_divide_the_samples_change_no_average(monkeypatch):
+    monkeypatch.setattr("hpo.epoch.N_SAMPLES", 3)
+    (whole, logs), (cut, cut_logs) = averaged_run(12, monkeypatch), averaged_run(4, monkeypatch)
+    assert (whole.n_chunks, cut.n_chunks) == (1, 3)
+    np.testing.assert_allclose(cut_logs["val_loss"], logs["val_loss"], rtol=1e-5)
+    for one, other in zip(whole.validated_weights(), cut.validated_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_average_of_one_step_is_that_step():
+    model = Engine(make_dataset(), mlp).model(parameters_of(averaged=True, batch_size=10_000), seed=5)
+    fit(model)
+    for one, other in zip(model.validated_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_an_average_is_the_epochs_own_also_where_a_model_is_reused():
+    engine = Engine(make_dataset(), mlp)
+    diverging, parameters = parameters_of("sgd", rate=1e30, averaged=True), parameters_of("sgd", averaged=True)
+    fit(engine.model(diverging, seed=1))
+    again = engine.model(parameters, seed=5)
+    fresh = Engine(make_dataset(), mlp).model(parameters, seed=5)
+    assert fit(again) == fit(fresh)
+    assert_same(again.validated_weights(), fresh.validated_weights())
+
+
+def test_equal_weights_are_the_validated_ones_where_nothing_is_averaged(toy):
+    model = toy.model(parameters_of(), seed=5)
+    fit(model)
+    assert_same(model.validated_weights(), model.get_weights())
 
 
 def test_a_short_last_chunk_is_filled_up(monkeypatch):

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -75,6 +76,36 @@ def test_an_epoch_equals_keras_train_on_batch(name, floats, build):
     wanted = plain.evaluate(images[dataset.val_rows], dataset.y[dataset.val_rows], verbose=0, return_dict=True)
     assert history["val_loss"][0] == pytest.approx(wanted["loss"], rel=1e-4)
     assert history["val_accuracy"][0] == pytest.approx(wanted["accuracy"])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_averaged_weights_are_the_mean_of_keras_s_own_over_the_second_half(name, monkeypatch):
+    monkeypatch.setattr("hpo.epoch.N_SAMPLES", 3)  # of 12 steps 6 and those after: each second one
+    parameters, keras_optimizer = OPTIMIZERS[name]
+    parameters = replace(parameters, training=replace(parameters.training, averaged=True))
+    dataset = make_dataset()
+    model = Engine(dataset, mlp).model(parameters, seed=5)
+    plain = mlp(SMALL, SHAPE, N_CLASSES)
+    plain.set_weights(model.get_weights())
+    plain.compile(keras_optimizer(), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+    images, after = dataset.x / np.float32(255), []
+    for epoch in range(2):
+        after.append([])
+        for rows in row_order(3, epoch, dataset.train_rows, 16):
+            plain.train_on_batch(images[rows], dataset.y[rows])
+            after[epoch].append(plain.get_weights())
+    history = fit(model, seed=3, epochs=2)
+
+    for ours, theirs in zip(model.get_weights(), after[1][-1], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=5e-5)
+    for epoch, samples in enumerate(after):
+        means = [np.mean(each, axis=0) for each in zip(*(samples[i - 1] for i in (8, 10, 12)), strict=True)]
+        plain.set_weights(means)
+        wanted = plain.evaluate(images[dataset.val_rows], dataset.y[dataset.val_rows], verbose=0, return_dict=True)
+        assert history["val_loss"][epoch] == pytest.approx(wanted["loss"], rel=1e-4)
+        assert history["val_accuracy"][epoch] == pytest.approx(wanted["accuracy"])
+    for ours, theirs in zip(model.validated_weights(), means, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=5e-5)
 
 
 def test_validation_in_several_batches_counts_every_row_once(monkeypatch):

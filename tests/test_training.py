@@ -28,8 +28,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return load(blobs, seed=1, data_dir=tmp_path_factory.mktemp("data"))
 
 
-def parameters(epochs: int = 6, learning_rate: float = 1e-2, optimizer: str = "adam") -> Parameters:
-    training = TrainingParameters(optimizer=optimizer, learning_rate=learning_rate, batch_size=20, epochs=epochs)
+def parameters(
+    epochs: int = 6, learning_rate: float = 1e-2, optimizer: str = "adam", *, averaged: bool = False
+) -> Parameters:
+    training = TrainingParameters(
+        optimizer=optimizer, learning_rate=learning_rate, batch_size=20, epochs=epochs, averaged=averaged
+    )
     return Parameters(training=training, model=MLPParameters(width=8, n_layers=1))
 
 
@@ -76,14 +80,17 @@ def run(
     return train(engine_of(data, build), task)
 
 
-def test_stopped_and_resumed_training_ends_with_the_same_numbers(data: Dataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("averaged", [False, True])
+def test_stopped_and_resumed_training_ends_with_the_same_numbers(
+    data: Dataset, tmp_path: Path, *, averaged: bool
+) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    stopped = run(data, tmp_path / "a", parameters(), stop_after=3)
+    stopped = run(data, tmp_path / "a", parameters(averaged=averaged), stop_after=3)
     assert stopped.is_stopped
     assert len(stopped.history) == 3
-    resumed = run(data, tmp_path / "a", parameters())
-    whole = run(data, tmp_path / "b", parameters())
+    resumed = run(data, tmp_path / "a", parameters(averaged=averaged))
+    whole = run(data, tmp_path / "b", parameters(averaged=averaged))
 
     assert resumed.history == whole.history
     assert resumed.best_epoch == whole.best_epoch
@@ -110,13 +117,25 @@ def test_divergence_stops_training_and_keeps_the_best_finite_epoch(data: Dataset
     assert result.best_epoch < len(result.history)
 
 
-def test_best_weights_are_those_of_the_best_epoch(data: Dataset, tmp_path: Path) -> None:
-    result = run(data, tmp_path, parameters(epochs=8))
+@pytest.mark.parametrize("averaged", [False, True])
+def test_best_weights_are_those_of_the_best_epoch(data: Dataset, tmp_path: Path, *, averaged: bool) -> None:
+    result = run(data, tmp_path, parameters(epochs=8, averaged=averaged))
     result.model.set_weights(result.best_weights)
     result.model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     _, accuracy = result.model.evaluate(data.x[data.val_rows], data.y[data.val_rows], verbose=0)
     best = max(logs["val_accuracy"] for logs in result.history)
     assert accuracy == pytest.approx(best, abs=1e-6)
+
+
+def test_averaged_training_goes_its_way_and_is_validated_otherwise(data: Dataset, tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    plain = run(data, tmp_path / "a", parameters(), build=mlp)
+    averaged = run(data, tmp_path / "b", parameters(averaged=True), build=mlp)
+    np.testing.assert_allclose(
+        [logs["loss"] for logs in averaged.history], [logs["loss"] for logs in plain.history], rtol=1e-4
+    )
+    assert all(one["val_loss"] != other["val_loss"] for one, other in zip(plain.history, averaged.history, strict=True))
 
 
 def test_early_stopping_goes_on_counting_after_a_takeover(data: Dataset, tmp_path: Path) -> None:
