@@ -99,10 +99,10 @@ POLICIES = [
     Policy(name="hpo: TPE multivariate, halving 1/3, 15 epochs"),
     # samplers
     Policy(name="random", sampler=lambda seed, *_: RandomSampler(seed=seed)),
-    Policy(name="TPE", sampler=lambda seed, *_: TPESampler(seed=seed)),
+    Policy(name="TPE, independent", sampler=lambda seed, *_: TPESampler(seed=seed, multivariate=False)),
     Policy(
-        name="TPE, constant liar",
-        sampler=lambda seed, *_: TPESampler(seed=seed, multivariate=True, constant_liar=True),
+        name="TPE, no constant liar",
+        sampler=lambda seed, *_: TPESampler(seed=seed, multivariate=True, constant_liar=False),
     ),
     Policy(
         name="TPE, 5 at random first",
@@ -170,7 +170,11 @@ POLICIES = [
         epochs=lambda trial: 30,
         sampler=lambda seed, *_: TPESampler(seed=seed, multivariate=True, n_startup_trials=40),
     ),
-    Policy(name="epochs 30, TPE", epochs=lambda trial: 30, sampler=lambda seed, *_: TPESampler(seed=seed)),
+    Policy(
+        name="epochs 30, TPE independent",
+        epochs=lambda trial: 30,
+        sampler=lambda seed, *_: TPESampler(seed=seed, multivariate=False),
+    ),
     # cost
     Policy(name="10 random, cheapest first", n_sorted=10),
     Policy(name="20 random, cheapest first", n_sorted=20),
