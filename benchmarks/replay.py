@@ -28,21 +28,10 @@ from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, T
 from optuna.trial import TrialState
 from surrogate import LONG, N_EPOCHS, OPTIMIZERS, Surrogate, fit, read, work
 
-from hpo.definition import seed_of
+from hpo.definition import default_pruner, default_sampler, seed_of
 
 # As benchmarks/overhead.py measures them: until the first trial, per trial beyond its epochs, and for a new shape.
 START_SECONDS, TRIAL_SECONDS, COMPILE_SECONDS = 7.0, 0.5, 0.9
-Draw = Callable[[optuna.Trial], Any]
-
-
-def tpe(seed: int) -> BaseSampler:
-    """Build hpo's default."""
-    return TPESampler(seed=seed, multivariate=True)
-
-
-def halving() -> BasePruner:
-    """Build hpo's default."""
-    return SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +50,8 @@ class Policy:
     """
 
     name: str
-    sampler: Callable[[int, int, int], BaseSampler] = lambda seed, number, study: tpe(seed)
-    pruner: Callable[[], BasePruner] = halving
+    sampler: Callable[[int, int, int], BaseSampler] = lambda seed, number, study: default_sampler(seed)
+    pruner: Callable[[], BasePruner] = default_pruner
     epochs: Callable[[optuna.Trial], int] = lambda trial: N_EPOCHS
     schedule: Callable[[optuna.Trial], str] = lambda trial: "constant"
     n_candidates: Callable[[int], int] = lambda number: 1
@@ -87,7 +76,9 @@ def by_share(epoch: int, epochs: int, cost: float) -> int:
 
 def quasi_random(seed: int, number: int, study: int) -> BaseSampler:
     """Start with the points of one scrambled Sobol sequence."""
-    return QMCSampler(seed=study, scramble=True, warn_independent_sampling=False) if number < 10 else tpe(seed)
+    return (
+        QMCSampler(seed=study, scramble=True, warn_independent_sampling=False) if number < 10 else default_sampler(seed)
+    )
 
 
 def cosine(trial: optuna.Trial) -> str:
@@ -128,7 +119,7 @@ POLICIES = [
     Policy(name="halving 1/3, not before 3", pruner=lambda: SuccessiveHalvingPruner(1, 3, 0, 3)),
     Policy(name="halving 1/3, not before 5", pruner=lambda: SuccessiveHalvingPruner(1, 3, 0, 5)),
     Policy(name="Hyperband 1/3", pruner=lambda: HyperbandPruner(1, N_EPOCHS, 3)),
-    Policy(name="halving 1/3, patient 2", pruner=lambda: PatientPruner(halving(), patience=2)),
+    Policy(name="halving 1/3, patient 2", pruner=lambda: PatientPruner(default_pruner(), patience=2)),
     # epochs
     Policy(name="epochs 20", epochs=lambda trial: 20),
     Policy(name="epochs 30", epochs=lambda trial: 30),

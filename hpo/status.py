@@ -79,7 +79,7 @@ def read_status(store: Any, stored: Any) -> StudyStatus:
     outcomes = [ticket.outcome for ticket in tickets]
     valued = [ticket for ticket in tickets if ticket.value is not None and ticket.outcome != "FAIL"]
     best = stored.pick(valued, key=lambda ticket: ticket.value or 0.0, default=None)
-    baseline = tickets[0] if stored.baseline is not None and tickets else None
+    baseline = next((ticket for ticket in tickets if stored.is_baseline(ticket.number)), None)
     workers = [
         {
             "worker": ticket.worker,

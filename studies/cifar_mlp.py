@@ -21,7 +21,7 @@ def search_space(trial: optuna.Trial) -> Parameters:
             # No short trials: the pruner ends what is not worth its epochs. On recorded curves (benchmarks/replay.py, 2
             # workers, 5 minutes) 20 to 30 found 0.521, always 15 0.513, and 5 to 20 0.510.
             epochs=trial.suggest_int("epochs", 20, 30, step=5),
-            # 0.02 to 0.05 more, after any number of epochs, than the last weights of an epoch have.
+            # 0.01 to 0.05 more, after each of 12 epochs, than an epoch's last weights have (benchmarks/README.md).
             averaged=True,
         ),
         model=MLPParameters(
