@@ -33,12 +33,12 @@ LABELS = {
 def draw(results: dict[str, Any], path: Path) -> None:
     """Write the figure; its format is the ending's."""
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "hpo", "font.size": 10, "font.family": "sans-serif"})
-    seconds = np.linspace(0, results["budget"], 601)
     figure, axes = plt.subplots(figsize=(7.2, 4.0), layout="constrained")
     for name in COLORS:
         own = [row["curve"] for row in results["rows"] if row["contender"] == name]
         if not own:
             continue
+        seconds = np.array(sorted({0.0, results["budget"], *(at for curve in own for at, _ in curve)}))
         best = np.array(
             [[max((v for at, v in curve if at <= now), default=np.nan) for now in seconds] for curve in own]
         )

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import threading
 import time
-from datetime import UTC
 from pathlib import Path
 
 import optuna
@@ -64,7 +63,7 @@ def measure(arguments: argparse.Namespace, runs_dir: Path) -> dict[str, object]:
         shape = tuple(trial.params.get(name) for name in ("optimizer", "batch_size", "width", "n_layers"))
         (rest if shape in seen else first).append(spent - epoch_seconds * len(times))
         seen.add(shape)
-    started = trials[0].datetime_start.replace(tzinfo=UTC).timestamp()
+    started = trials[0].datetime_start.timestamp()
     return {
         "command_to_first_trial_seconds": round(started - begun, 2),
         "command_to_first_epoch_done_seconds": round(stamps[0][0] - begun, 2),

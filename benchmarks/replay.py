@@ -286,9 +286,15 @@ def replay(name: str, curves: Path, n_workers: int, budgets: Sequence[float], n_
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
     [policy] = [policy for policy in POLICIES if policy.name == name]
-    surrogate = fit(read(curves))
+    surrogate = fitted(curves)
     runs = [simulate(policy, surrogate, n_workers, max(budgets), seed) for seed in range(n_seeds)]
     return [[max((value for at, value in run if at <= budget), default=0.0) for run in runs] for budget in budgets]
+
+
+@functools.cache
+def fitted(curves: Path) -> Surrogate:
+    """Fit once per process: it takes seconds."""
+    return fit(read(curves))
 
 
 def cell(values: Sequence[float]) -> str:
