@@ -4,9 +4,10 @@
 
 Configurations are drawn at random, by number, from the space of benchmarks/search.py: three optimizers, learning rate
 1e-4 to 1e-1, width 32 to 512, batch 32 to 256, two hidden layers. The first are trained for 15 epochs at a constant
-rate, with a cosine over 15 and with one over 5; the others for 30 at a constant rate. One line of JSON per training;
-what the file holds already is not trained again, so it may be interrupted, and run beside other work: its seconds are
-then those of a busy machine. Two processes with --share 1/2 and 2/2 may write to one file.
+rate, again with each epoch validated with its averaged weights, with a cosine over 15 epochs and with one over 5; the
+others for 30 at a constant rate. One line of JSON per training; what the file holds already is not trained again, so it
+may be interrupted, and run beside other work: its seconds are then those of a busy machine. Two processes with --share
+1/2 and 2/2 may write to one file.
 """
 
 import argparse
@@ -61,6 +62,7 @@ def wanted(n_cosine: int, n_constant: int) -> Iterator[tuple[int, str, int]]:
     """Yield (number, schedule, epochs) of all trainings."""
     for number in range(n_cosine):
         yield number, "constant", N_EPOCHS
+        yield number, "averaged", N_EPOCHS
         yield number, "cosine", N_EPOCHS
         yield number, "cosine", SHORT
     for number in range(n_cosine, n_cosine + n_constant):
@@ -92,9 +94,10 @@ def record(engine: Engine, number: int, schedule: str, epochs: int) -> dict[str,
         batch_size=chosen["batch_size"],
         epochs=epochs,
         momentum=0.0 if chosen["optimizer"] == "sgd" else None,
+        averaged=schedule == "averaged",
     )
     rate = cosine(chosen["learning_rate"], epochs)
-    callbacks = [] if schedule == "constant" else [keras.callbacks.LearningRateScheduler(lambda epoch, _: rate(epoch))]
+    callbacks = [] if schedule != "cosine" else [keras.callbacks.LearningRateScheduler(lambda epoch, _: rate(epoch))]
     curves: dict[str, list[float]] = {"val_accuracy": [], "val_loss": [], "loss": [], "seconds": []}
     began = time.perf_counter()
 

@@ -23,7 +23,15 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, PatientPruner, SuccessiveHalvingPruner
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    PatientPruner,
+    PercentilePruner,
+    SuccessiveHalvingPruner,
+)
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 from surrogate import LONG, N_EPOCHS, OPTIMIZERS, Surrogate, fit, read, work
@@ -86,6 +94,22 @@ def cosine(trial: optuna.Trial) -> str:
     return "cosine"
 
 
+def averaged(trial: optuna.Trial) -> str:
+    """Draw nothing."""
+    return "averaged"
+
+
+class Either(BasePruner):
+    """Gives a trial up when one of some pruners does."""
+
+    def __init__(self, *pruners: BasePruner) -> None:
+        self._pruners = pruners
+
+    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+        """Ask all of them: successive halving keeps books."""
+        return any([pruner.prune(study, trial) for pruner in self._pruners])
+
+
 POLICIES = [
     Policy(name="hpo: TPE multivariate, halving 1/3, 15 epochs"),
     # samplers
@@ -136,6 +160,42 @@ POLICIES = [
     Policy(name="cosine, epochs 5, 10, 15", schedule=cosine, epochs=from_to(5, 15, 5)),
     Policy(name="cosine, epochs 12 to 15", schedule=cosine, epochs=from_to(12, 15)),
     Policy(name="cosine, epochs 5, 10, 15, by share", schedule=cosine, epochs=from_to(5, 15, 5), step=by_share),
+    # averaged weights
+    Policy(name="averaged", schedule=averaged),
+    Policy(name="averaged, random", schedule=averaged, sampler=lambda seed, *_: RandomSampler(seed=seed)),
+    Policy(name="averaged, no pruner", schedule=averaged, pruner=NopPruner),
+    Policy(name="averaged, percentile 25 (1, 0)", schedule=averaged, pruner=lambda: PercentilePruner(25.0, 1, 0)),
+    Policy(name="averaged, percentile 25 (1, 1)", schedule=averaged, pruner=lambda: PercentilePruner(25.0, 1, 1)),
+    Policy(name="averaged, percentile 25 (4, 1)", schedule=averaged, pruner=lambda: PercentilePruner(25.0, 4, 1)),
+    Policy(name="averaged, percentile 10 (1, 1)", schedule=averaged, pruner=lambda: PercentilePruner(10.0, 1, 1)),
+    Policy(name="averaged, percentile 10 (1, 3)", schedule=averaged, pruner=lambda: PercentilePruner(10.0, 1, 3)),
+    Policy(
+        name="averaged, halving or percentile 25",
+        schedule=averaged,
+        pruner=lambda: Either(default_pruner(), PercentilePruner(25.0, 1, 1)),
+    ),
+    Policy(
+        name="averaged, halving or percentile 50",
+        schedule=averaged,
+        pruner=lambda: Either(default_pruner(), PercentilePruner(50.0, 1, 1)),
+    ),
+    Policy(
+        name="averaged, halving or percentile 10",
+        schedule=averaged,
+        pruner=lambda: Either(default_pruner(), PercentilePruner(10.0, 1, 1)),
+    ),
+    Policy(
+        name="averaged, halving 1/4",
+        schedule=averaged,
+        pruner=lambda: SuccessiveHalvingPruner(min_resource=1, reduction_factor=4),
+    ),
+    Policy(
+        name="averaged, halving 1/2",
+        schedule=averaged,
+        pruner=lambda: SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
+    ),
+    Policy(name="averaged, epochs 20, 25, 30", schedule=averaged, epochs=from_to(20, 30, 5)),
+    Policy(name="averaged, epochs 5, 10, 15", schedule=averaged, epochs=from_to(5, 15, 5)),
     # pruners of long trials
     Policy(name="epochs 30, no pruner", epochs=lambda trial: 30, pruner=NopPruner),
     Policy(name="epochs 30, median (5, 1)", epochs=lambda trial: 30, pruner=lambda: MedianPruner(5, 1)),
