@@ -5,15 +5,17 @@
 Trials cost and score what benchmarks/surrogate.py makes of the curves that benchmarks/curves.py recorded. Samplers and
 pruners are Optuna's own and see what they would see in hpo: a fresh seeded sampler per trial, a report per epoch, the
 running trials of other workers. Each worker has a core to itself. Prints the best validation accuracy by then, median
-and standard error over seeds.
+and standard error over seeds. The Gaussian process needs torch, which hpo does not: without it its rows are left out.
 """
 
 import argparse
 import functools
 import heapq
+import importlib.util
 import itertools
 import os
 import statistics
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -53,7 +55,7 @@ class Policy:
         epochs: Draws a trial's epochs.
         schedule: Draws "constant" or "cosine".
         n_candidates: Of so many draws, the one whose epoch needs the fewest multiplications is trained.
-        n_sorted: So many trials are drawn at random at once, and trained the cheapest first.
+        first: Values of the first trials, from the study's seed; those left out are drawn.
         step: The pruner's step after an epoch, from (epoch, all epochs, relative cost of an epoch).
     """
 
@@ -63,7 +65,7 @@ class Policy:
     epochs: Callable[[optuna.Trial], int] = lambda trial: N_EPOCHS
     schedule: Callable[[optuna.Trial], str] = lambda trial: "constant"
     n_candidates: Callable[[int], int] = lambda number: 1
-    n_sorted: int = 0
+    first: Callable[[int], Sequence[Mapping[str, Any]]] = lambda study: ()
     step: Callable[[int, int, float], int] = lambda epoch, epochs, cost: epoch
 
 
@@ -87,6 +89,16 @@ def quasi_random(seed: int, number: int, study: int) -> BaseSampler:
     return (
         QMCSampler(seed=study, scramble=True, warn_independent_sampling=False) if number < 10 else default_sampler(seed)
     )
+
+
+def now_and_then(seed: int, number: int, study: int) -> BaseSampler:
+    """Draw every fourth trial at random, as BOHB does every third (Falkner et al., 2018, arXiv:1807.01774)."""
+    return RandomSampler(seed=seed) if number % 4 == 3 else default_sampler(seed)
+
+
+def rates_of_keras(study: int) -> Sequence[Mapping[str, Any]]:
+    """Start with Keras's own learning rates, the rest drawn."""
+    return [{"optimizer": name, "learning_rate": 0.01 if name == "sgd" else 0.001} for name in OPTIMIZERS]
 
 
 def cosine(trial: optuna.Trial) -> str:
@@ -163,6 +175,14 @@ POLICIES = [
     # averaged weights
     Policy(name="averaged", schedule=averaged),
     Policy(name="averaged, random", schedule=averaged, sampler=lambda seed, *_: RandomSampler(seed=seed)),
+    Policy(name="averaged, GP", schedule=averaged, sampler=lambda seed, *_: GPSampler(seed=seed)),
+    Policy(
+        name="averaged, 20 at random first",
+        schedule=averaged,
+        sampler=lambda seed, *_: TPESampler(seed=seed, multivariate=True, n_startup_trials=20),
+    ),
+    Policy(name="averaged, every fourth at random", schedule=averaged, sampler=now_and_then),
+    Policy(name="averaged, Keras's rates first", schedule=averaged, first=rates_of_keras),
     Policy(name="averaged, no pruner", schedule=averaged, pruner=NopPruner),
     Policy(name="averaged, percentile 25 (1, 0)", schedule=averaged, pruner=lambda: PercentilePruner(25.0, 1, 0)),
     Policy(name="averaged, percentile 25 (1, 1)", schedule=averaged, pruner=lambda: PercentilePruner(25.0, 1, 1)),
@@ -227,10 +247,18 @@ POLICIES = [
         sampler=lambda seed, *_: TPESampler(seed=seed, multivariate=False),
     ),
     # cost
-    Policy(name="10 random, cheapest first", n_sorted=10),
-    Policy(name="20 random, cheapest first", n_sorted=20),
-    Policy(name="epochs 30, 10 random, cheapest first", n_sorted=10, epochs=lambda trial: 30),
-    Policy(name="epochs 30, 20 random, cheapest first", n_sorted=20, epochs=lambda trial: 30),
+    Policy(name="10 random, cheapest first", first=lambda study: sorted_start(10, study)),
+    Policy(name="20 random, cheapest first", first=lambda study: sorted_start(20, study)),
+    Policy(
+        name="epochs 30, 10 random, cheapest first",
+        first=lambda study: sorted_start(10, study),
+        epochs=lambda trial: 30,
+    ),
+    Policy(
+        name="epochs 30, 20 random, cheapest first",
+        first=lambda study: sorted_start(20, study),
+        epochs=lambda trial: 30,
+    ),
     Policy(name="cheapest of 2", n_candidates=lambda number: 2),
     Policy(name="cheapest of 3, first 10", n_candidates=lambda number: 3 if number < 10 else 1),
     Policy(name="halving by cost", step=lambda epoch, epochs, cost: max(1, round(epoch * cost))),
@@ -281,8 +309,9 @@ def simulate(
 
 def begin(policy: Policy, study: optuna.Study, number: int, seed: int) -> tuple[optuna.Trial, dict[str, Any], int, str]:
     """Draw a trial: the cheapest of the policy's candidates."""
-    if number < policy.n_sorted:
-        study.enqueue_trial(sorted_start(policy.n_sorted, seed)[number])
+    first = policy.first(seed)
+    if number < len(first):
+        study.enqueue_trial(dict(first[number]))
     candidates = []
     for _ in range(policy.n_candidates(number)):
         trial = study.ask()
@@ -295,7 +324,7 @@ def begin(policy: Policy, study: optuna.Study, number: int, seed: int) -> tuple[
 
 
 @functools.cache
-def sorted_start(n: int, seed: int) -> list[dict[str, Any]]:
+def sorted_start(n: int, seed: int) -> Sequence[Mapping[str, Any]]:
     """Return random configurations, the cheapest first."""
     study = optuna.create_study(sampler=RandomSampler(seed=seed))
     return sorted((suggest(study.ask()) for _ in range(n)), key=relative_cost)
@@ -328,6 +357,9 @@ def main() -> None:
     workers = [int(n) for n in arguments.workers.split(",")]
     budgets = [60 * float(minutes) for minutes in arguments.minutes.split(",")]
     chosen = [policy for policy in POLICIES if any(text in policy.name for text in arguments.only.split("|"))]
+    if importlib.util.find_spec("torch") is None:
+        chosen = [policy for policy in chosen if not policy.name.endswith("GP")]
+        print("torch is not installed: without the Gaussian process", file=sys.stderr)
     os.environ["OMP_NUM_THREADS"] = "1"
     with ProcessPoolExecutor() as pool:
         tasks = [
