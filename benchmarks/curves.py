@@ -5,9 +5,9 @@
 Configurations are drawn at random, by number, from the space of benchmarks/search.py: three optimizers, learning rate
 1e-4 to 1e-1, width 32 to 512, batch 32 to 256, two hidden layers. The first are trained for 15 epochs at a constant
 rate, again with each epoch validated with its averaged weights, with a cosine over 15 epochs and with one over 5; the
-others for 30 at a constant rate. One line of JSON per training; what the file holds already is not trained again, so it
-may be interrupted, and run beside other work: its seconds are then those of a busy machine. Two processes with --share
-1/2 and 2/2 may write to one file.
+others for 30 at a constant rate, with and without averaged weights. One line of JSON per training; what the file holds
+already is not trained again, so it may be interrupted, and run beside other work: its seconds are then those of a busy
+machine. Two processes with --share 1/2 and 2/2 may write to one file.
 """
 
 import argparse
@@ -67,6 +67,7 @@ def wanted(n_cosine: int, n_constant: int) -> Iterator[tuple[int, str, int]]:
         yield number, "cosine", SHORT
     for number in range(n_cosine, n_cosine + n_constant):
         yield number, "constant", LONG
+        yield number, "averaged", LONG
 
 
 def configuration(number: int) -> dict[str, Any]:

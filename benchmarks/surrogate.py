@@ -1,9 +1,10 @@
 """What the CIFAR-10 MLP would have scored: learning curves for any configuration, from the recorded ones.
 
 One Gaussian process per optimizer over learning rate, width and batch size (logarithms) gives the mean curve of 15
-epochs at a constant rate; three more, over all optimizers, how it goes on to 30 and what a cosine or averaged weights
-add to it; a recorded curve's own jitter about its trend comes on top, so that a pruner has to cope with it. An epoch's
-seconds are a fit to the recorded ones, on the low side: a second recorder always ran beside, other work sometimes.
+epochs at a constant rate; four more, over all optimizers, what a cosine or averaged weights add to it, and how it goes
+on to 30 epochs with and without averaged weights; a recorded curve's own jitter about its trend comes on top, so that a
+pruner has to cope with it. An epoch's seconds are a fit to the recorded ones, on the low side: a second recorder always
+ran beside, other work sometimes.
 
     python benchmarks/surrogate.py     prints its error, and the best settings of the space: what no search can beat
 """
@@ -12,6 +13,7 @@ import dataclasses
 import itertools
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,16 +45,17 @@ class Surrogate:
 
     Attributes:
         means: Per optimizer, the process that gives the curve at a constant rate.
-        tail: How far the epochs after the 15th lie above the last three before.
+        tails: With averaged weights and without ("constant"), how far the epochs after the 15th lie above the last
+            three before.
         cosine: What a cosine over 15 epochs (15 values) and over 5 (5 values) adds.
-        averaging: What averaged weights add after each of 15 epochs; later as much as after the last three of these.
+        averaging: What averaged weights add after each of 15 epochs.
         recorded: (schedule, epochs, optimizer) -> the features of the recorded curves and their jitter.
         seconds: Per optimizer, seconds per 1e9 multiplications and per 1e9 array elements updated, and at rest.
         error: Root mean square error of the last epoch's accuracy when each curve is left out in turn.
     """
 
     means: Mapping[str, GaussianProcessRegressor]
-    tail: GaussianProcessRegressor
+    tails: Mapping[str, GaussianProcessRegressor]
     cosine: GaussianProcessRegressor
     averaging: GaussianProcessRegressor
     recorded: Mapping[tuple[str, int, str], tuple[Vector, Vector]]
@@ -63,14 +66,13 @@ class Surrogate:
         """Return the validation accuracy after each of up to 30 epochs; of up to 15 for a cosine."""
         point = _features(config)[None]
         mean = self.means[config["optimizer"]].predict(point)[0][:epochs]
-        if epochs > N_EPOCHS:
-            tail = self.tail.predict(_with_optimizer(config)[None])[0]
-            mean = np.concatenate([mean, mean[-3:].mean() + tail])[:epochs]
         if schedule == "cosine":
             mean = mean + _stretch(self.cosine.predict(_with_optimizer(config)[None])[0], epochs)
         if schedule == "averaged":
-            added = self.averaging.predict(_with_optimizer(config)[None])[0]
-            mean = mean + np.concatenate([added, np.full(LONG, added[-3:].mean())])[:epochs]
+            mean = mean + self.averaging.predict(_with_optimizer(config)[None])[0][:epochs]
+        if epochs > N_EPOCHS:
+            tail = self.tails[schedule].predict(_with_optimizer(config)[None])[0]
+            mean = np.concatenate([mean, mean[-3:].mean() + tail])[:epochs]
         length = SHORT if schedule == "cosine" and epochs <= (SHORT + N_EPOCHS) // 2 else N_EPOCHS
         points, jitter = self.recorded[schedule, length, config["optimizer"]]
         nearest = np.argsort(((points - point) ** 2).sum(axis=1))[:N_NEIGHBOURS]
@@ -101,8 +103,9 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def fit(curves: Sequence[dict[str, Any]]) -> Surrogate:
     """Fit to recorded curves."""
-    by_number = {c["number"]: c for c in sorted(curves, key=lambda c: c["epochs"]) if c["schedule"] == "constant"}
-    constant = list(by_number.values())  # of each configuration the longest
+    constant = _longest(curves, "constant")
+    averaged = _longest(curves, "averaged")
+    cosines = [[c for c in curves if (c["schedule"], c["epochs"]) == ("cosine", n)] for n in (N_EPOCHS, SHORT)]
     means, errors = {}, []
     for optimizer in OPTIMIZERS:
         own = [curve for curve in constant if curve["optimizer"] == optimizer]
@@ -116,9 +119,9 @@ def fit(curves: Sequence[dict[str, Any]]) -> Surrogate:
         groups.setdefault((curve["schedule"], length, curve["optimizer"]), []).append(curve)
     return Surrogate(
         means=means,
-        tail=_fit_tail(constant),
-        cosine=_fit_gain(curves, [("cosine", N_EPOCHS), ("cosine", SHORT)]),
-        averaging=_fit_gain(curves, [("averaged", N_EPOCHS)]),
+        tails={"constant": _fit_tail(constant), "averaged": _fit_tail(averaged)},
+        cosine=_fit_gain(constant, *cosines),
+        averaging=_fit_gain(constant, averaged),
         recorded={
             key: (np.array([_features(c) for c in own]), np.array([_jitter(c["val_accuracy"][: key[1]]) for c in own]))
             for key, own in groups.items()
@@ -126,6 +129,12 @@ def fit(curves: Sequence[dict[str, Any]]) -> Surrogate:
         seconds={optimizer: _fit_seconds(curves, optimizer) for optimizer in OPTIMIZERS},
         error=float(np.sqrt(np.mean(np.concatenate(errors) ** 2))),
     )
+
+
+def _longest(curves: Sequence[dict[str, Any]], schedule: str) -> list[dict[str, Any]]:
+    """Return one curve of each configuration that has any at this schedule."""
+    own = sorted((curve for curve in curves if curve["schedule"] == schedule), key=lambda curve: curve["epochs"])
+    return list({curve["number"]: curve for curve in own}.values())
 
 
 def _features(config: Config) -> Vector:
@@ -155,23 +164,21 @@ def _leave_one_out(process: GaussianProcessRegressor, y: Vector) -> Vector:
     return errors
 
 
-def _fit_tail(constant: Sequence[dict[str, Any]]) -> GaussianProcessRegressor:
-    long = [curve for curve in constant if curve["epochs"] == LONG]
+def _fit_tail(curves: Sequence[dict[str, Any]]) -> GaussianProcessRegressor:
+    long = [curve for curve in curves if curve["epochs"] == LONG]
     y = [np.array(c["val_accuracy"][N_EPOCHS:]) - np.mean(c["val_accuracy"][N_EPOCHS - 3 : N_EPOCHS]) for c in long]
     return _regress(np.array([_with_optimizer(curve) for curve in long]), np.array(y))
 
 
-def _fit_gain(curves: Sequence[dict[str, Any]], kinds: Sequence[tuple[str, int]]) -> GaussianProcessRegressor:
-    """Fit what trainings of some (schedule, epochs) have above those at a constant rate, one after the other."""
-    by_kind = {(c["number"], c["schedule"], c["epochs"]): c for c in curves}
+def _fit_gain(constant: Sequence[dict[str, Any]], *kinds: Sequence[dict[str, Any]]) -> GaussianProcessRegressor:
+    """Fit what other trainings of a configuration have above the one at a constant rate, one kind after the other."""
+    numbered = [{curve["number"]: curve["val_accuracy"] for curve in kind} for kind in kinds]
     x, y = [], []
-    for (number, schedule, epochs), curve in by_kind.items():
-        others = [by_kind.get((number, *kind)) for kind in kinds]
-        if (schedule, epochs) == ("constant", N_EPOCHS) and all(others):
-            base = np.array(curve["val_accuracy"])
-            gained = [np.array(other["val_accuracy"]) - base[: other["epochs"]] for other in others if other]
+    for curve in constant:
+        if all(curve["number"] in kind for kind in numbered):
+            others = [kind[curve["number"]][:N_EPOCHS] for kind in numbered]
             x.append(_with_optimizer(curve))
-            y.append(np.concatenate(gained))
+            y.append(np.concatenate([np.subtract(o, curve["val_accuracy"][: len(o)]) for o in others]))
     return _regress(np.array(x), np.array(y))
 
 
@@ -205,6 +212,7 @@ def _fit_seconds(curves: Sequence[dict[str, Any]], optimizer: str) -> Vector:
 
 def main() -> None:
     """Print how far the surrogate is off, and the settings with the highest curves, without jitter."""
+    warnings.simplefilter("ignore")  # lengths at their bounds
     surrogate = fit(read(Path(__file__).with_name("curves.jsonl")))
     print(f"root mean square error of the last epoch's accuracy, left out in turn: {surrogate.error:.3f}")
     still = dataclasses.replace(
