@@ -173,7 +173,7 @@ POLICIES = [
     Policy(name="cosine, epochs 12 to 15", schedule=cosine, epochs=from_to(12, 15)),
     Policy(name="cosine, epochs 5, 10, 15, by share", schedule=cosine, epochs=from_to(5, 15, 5), step=by_share),
     # averaged weights
-    Policy(name="averaged", schedule=averaged),
+    Policy(name="averaged, hpo's defaults", schedule=averaged),
     Policy(name="averaged, random", schedule=averaged, sampler=lambda seed, *_: RandomSampler(seed=seed)),
     Policy(name="averaged, GP", schedule=averaged, sampler=lambda seed, *_: GPSampler(seed=seed)),
     Policy(
