@@ -215,6 +215,18 @@ POLICIES = [
         pruner=lambda: SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
     ),
     Policy(name="averaged, epochs 20, 25, 30", schedule=averaged, epochs=from_to(20, 30, 5)),
+    Policy(
+        name="averaged, epochs 20, 25, 30, random",
+        schedule=averaged,
+        epochs=from_to(20, 30, 5),
+        sampler=lambda seed, *_: RandomSampler(seed=seed),
+    ),
+    Policy(
+        name="averaged, epochs 20, 25, 30, 20 at random first",
+        schedule=averaged,
+        epochs=from_to(20, 30, 5),
+        sampler=lambda seed, *_: TPESampler(seed=seed, multivariate=True, n_startup_trials=20),
+    ),
     Policy(name="averaged, epochs 5, 10, 15", schedule=averaged, epochs=from_to(5, 15, 5)),
     # pruners of long trials
     Policy(name="epochs 30, no pruner", epochs=lambda trial: 30, pruner=NopPruner),

@@ -19,7 +19,7 @@ def search_space(trial: optuna.Trial) -> Parameters:
             # Widths and batch sizes are categories: each new pair compiles, and trials of one pair share the result.
             batch_size=trial.suggest_categorical("batch_size", [32, 64, 128, 256]),
             # No short trials: the pruner ends what is not worth its epochs. On recorded curves (benchmarks/replay.py, 2
-            # workers, 5 minutes) 20 to 30 found 0.521, always 15 0.513, and 5 to 20 0.510.
+            # workers, 5 minutes) 20 to 30 found 0.540, always 15 0.529, and 5 to 15 0.518.
             epochs=trial.suggest_int("epochs", 20, 30, step=5),
             # 0.01 to 0.05 more, after each of 12 epochs, than an epoch's last weights have (benchmarks/README.md).
             averaged=True,
