@@ -1,6 +1,7 @@
 """What all commands share: plain help, and every error a user can meet as one message with an exit code of its own."""
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 
 from hpo.errors import HpoError
+from hpo.terminal import plain_lines
 
 # Options that several commands have.
 Storage = Annotated[
@@ -38,12 +40,15 @@ def plain_app(*, no_args_is_help: bool = False) -> typer.Typer:
 
 def run_command(app: typer.Typer) -> None:
     """Run a command line and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks ends no command
     try:
         app()
     except HpoError as error:
-        print(f"error: {error.message}", file=sys.stderr)
+        print(f"error: {plain_lines(error.message)}", file=sys.stderr)
         if error.hint:
-            print(f"       {error.hint}", file=sys.stderr)
+            print(f"       {plain_lines(error.hint)}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # the reader, head say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

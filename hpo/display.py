@@ -14,6 +14,7 @@ from rich.text import Text
 
 from hpo.results import Audit, TrialRow, find_baseline, group_parameter, rank
 from hpo.stored import StoredStudy
+from hpo.terminal import plain, plain_lines
 from hpo.tickets import Ticket, TicketState, count_ended
 
 MIN_TRIALS_FOR_ESTIMATE = 3
@@ -55,6 +56,11 @@ class Snapshot:
         return self.trained_seconds / n_here * (len(self.tickets) - self.n_ended)
 
 
+def say(console: Console, text: str) -> None:
+    """Print lines as they are, in whatever width."""
+    console.print(plain_lines(text), markup=False, highlight=False, soft_wrap=True)
+
+
 class LinesView:
     """One line per trial that this command's workers finished, for logs and pipes."""
 
@@ -73,7 +79,7 @@ class LinesView:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(self._console, text)
 
     def update(self, snapshot: Snapshot) -> None:
         """Print the trials that have ended since the last call; what ended before the first call stays unprinted."""
@@ -110,7 +116,7 @@ class LiveView:
 
     def say(self, text: str) -> None:
         """Print a line above the page."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(self._console, text)
 
     def update(self, snapshot: Snapshot) -> None:
         """Redraw."""
@@ -125,7 +131,7 @@ def page(snapshot: Snapshot) -> Group:
     left = snapshot.seconds_left
     head = Table.grid(padding=(0, 2))
     head.add_row(
-        Text(stored.name, style="bold"),
+        Text(plain(stored.name), style="bold"),
         ProgressBar(total=max(n_trials, 1), completed=snapshot.n_ended, width=30),
         f"{snapshot.n_ended}/{n_trials} trials",
         f"{states[TrialState.COMPLETE]} complete, {len(running)} running, "
@@ -133,20 +139,20 @@ def page(snapshot: Snapshot) -> Group:
         "" if left is None else f"about {duration(left)} left",
     )
     table = Table(box=None, padding=(0, 2), show_header=bool(running))
-    for column in ("worker", "trial", "epoch", f"best {stored.metric}", "parameters"):
+    for column in ("worker", "trial", "epoch", f"best {plain(stored.metric)}", "parameters"):
         table.add_column(column, style="dim" if column == "worker" else "")
     by_id = {row.trial_id: row for row in snapshot.rows}
     for ticket in running:
         row = None if ticket.trial_id is None else by_id.get(ticket.trial_id)
         table.add_row(
-            Text((ticket.worker or "").rpartition("-")[2]),
+            Text(plain((ticket.worker or "").rpartition("-")[2])),
             str(row.number) if row else "",
             f"{ticket.epoch}/{ticket.epochs}" if ticket.epochs else "starting",
             number(ticket.value),
             Text(describe_params(row.params) if row else ""),
         )
     best = Text(describe_best(snapshot.rows, stored))
-    return Group(head, best, table, Text(snapshot.note, style="yellow"))
+    return Group(head, best, table, Text(plain(snapshot.note), style="yellow"))
 
 
 def describe_best(rows: Sequence[TrialRow], stored: StoredStudy) -> str:
@@ -154,7 +160,7 @@ def describe_best(rows: Sequence[TrialRow], stored: StoredStudy) -> str:
     ranked, baseline = rank(rows, stored), find_baseline(rows, stored)
     if not ranked:
         return "no value yet"
-    text = f"best {stored.metric} {number(ranked[0].value)} (trial {ranked[0].number})"
+    text = f"best {plain(stored.metric)} {number(ranked[0].value)} (trial {ranked[0].number})"
     if baseline is None or baseline.value is None or not math.isfinite(baseline.value):
         return text
     if baseline.number == ranked[0].number:
@@ -169,13 +175,16 @@ def describe_row(row: TrialRow, stored: StoredStudy) -> str:
     """Say how one trial ended."""
     state = row.state.name.lower() + (", diverged" if row.is_diverged else "")
     result = row.reason.partition("\n")[0] if row.state == TrialState.FAIL else f"{stored.metric} {number(row.value)}"
+    result = plain(result)
     return f"trial {row.number}: {state}, {result}, {duration(row.seconds)}; {describe_params(row.params)}"
 
 
 def describe_params(params: dict[str, object]) -> str:
     """Say a configuration in one line."""
-    return " ".join(
-        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items()
+    return plain(
+        " ".join(
+            f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items()
+        )
     )
 
 
@@ -185,7 +194,7 @@ def summary(rows: Sequence[TrialRow], stored: StoredStudy) -> Group:
     if not ranked:
         return Group(Text("No trial has a value yet."))
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("", stored.metric, "trial", "epoch", "parameters"):
+    for name in ("", plain(stored.metric), "trial", "epoch", "parameters"):
         table.add_column(name, justify="right" if name in ("trial", "epoch") else "left", overflow="fold")
     shown = [("best", ranked[0])]
     grouping = group_parameter(rows)
@@ -198,7 +207,7 @@ def summary(rows: Sequence[TrialRow], stored: StoredStudy) -> Group:
         epoch = "" if row.best_epoch is None else str(row.best_epoch)
         parameters = Text(describe_params(row.params))  # not a str: rich would read "[relu]" as markup
         label += "" if row.state.is_finished() else " (goes on)"
-        table.add_row(Text(label), number(row.value), str(row.number), epoch, parameters)
+        table.add_row(Text(plain(label)), number(row.value), str(row.number), epoch, parameters)
     return Group(Text(describe_best(rows, stored), style="bold"), table)
 
 

@@ -163,7 +163,7 @@ def carry_out(plan: "Plan", *, as_json: bool) -> int:
 
 def show(outcome: "Outcome", plan: "Plan", console: Console) -> None:
     """Print the result and what to do next."""
-    from hpo.display import describe_audit, summary
+    from hpo.display import describe_audit, say, summary
     from hpo.launcher import Ending
     from hpo.results import audit
     from hpo.tickets import count_unused
@@ -184,13 +184,13 @@ def show(outcome: "Outcome", plan: "Plan", console: Console) -> None:
     if wish.n_trials is not None and wish.n_trials < n_trials:
         lines.append(f"--trials {wish.n_trials} changes nothing: the study already has {n_trials}.")
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(console, line)
     console.print(summary(outcome.rows, outcome.stored))
     pruning = describe_audit(audit(outcome.tickets, outcome.rows, outcome.stored))
     if pruning:
-        console.print(pruning, markup=False, highlight=False, soft_wrap=True)
+        say(console, pruning)
     for line in where_to_look(outcome, wish):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(console, line)
 
 
 def where_to_look(outcome: "Outcome", wish: "Wish") -> list[str]:

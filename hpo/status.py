@@ -130,21 +130,22 @@ def describe_ticket(store: Any, ticket: Any) -> dict[str, Any] | None:
 def show(statuses: list[StudyStatus], url: str) -> None:
     """Print the statuses for people."""
     from hpo.display import describe_params, duration, number
+    from hpo.terminal import plain
 
     if not statuses:
         print(f"There is no study in {url} yet.")
     for one in statuses:
         counts = ", ".join(f"{n} {state}" for state, n in one.trials.items() if n)
-        print(f"{one.study}: {one.state}; {one.n_trials} trials: {counts}")
+        print(f"{plain(one.study)}: {one.state}; {one.n_trials} trials: {counts}")
         for label, entry in (("best", one.best), ("baseline", one.baseline)):
             if entry is not None:
                 params = describe_params(entry["parameters"])
-                print(f"  {label:9} {one.metric} {number(entry['value'])}  trial {entry['number']}  {params}")
+                print(f"  {label:9} {plain(one.metric)} {number(entry['value'])}  trial {entry['number']}  {params}")
         for worker in one.workers:
             trial = "a trial that is being drawn" if worker["trial"] is None else f"trial {worker['trial']}"
             epochs = f"epoch {worker['epoch']}/{worker['epochs']}" if worker["epochs"] else "starting"
             print(
-                f"  {worker['worker']}  {trial}  {epochs}  best {number(worker['value'])}  "
+                f"  {plain(str(worker['worker']))}  {trial}  {epochs}  best {number(worker['value'])}  "
                 f"seen {duration(worker['silent_seconds'] or 0.0)} ago"
             )
 

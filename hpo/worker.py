@@ -34,6 +34,7 @@ from hpo.record import DatabaseAwayError, insist
 from hpo.sampling import Mirror
 from hpo.settings import REPLACE_ME, Wish, WorkerSettings
 from hpo.storage import TRANSIENT, explained, open_store, parse_url
+from hpo.terminal import plain_lines
 from hpo.trial import Workshop, run_trial
 
 IDLE_SECONDS = 0.5
@@ -195,7 +196,7 @@ def _telling(pipe: Connection, call: Callable[[], int | None]) -> int:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(plain_lines(text), file=sys.stderr, flush=True)
 
 
 def _redirect_output(study_dir: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -212,3 +213,21 @@ def test_values_as_people_read_them(value: float | None, text: str) -> None:
 
 def test_configuration_in_one_line() -> None:
     assert describe_params({"a": 1e-5, "b": "x", "c": None, "d": True, "e": 3}) == "a=1e-05 b=x c=None d=True e=3"
+
+
+HOSTILE = "\x1b]52;c;cm0=\x07\u202e\ud800"
+
+
+def test_what_others_wrote_reaches_no_terminal_as_it_is(sqlite_toy: ToyStudy) -> None:
+    stored = replace(sqlite_toy.stored, name=HOSTILE, metric=HOSTILE)
+    rows = [
+        row(0, 0.5, TrialState.RUNNING, **{HOSTILE: HOSTILE, "optimizer": HOSTILE}),
+        replace(row(1, None, TrialState.FAIL), reason=HOSTILE),
+        row(2, 0.5, **{HOSTILE: HOSTILE}),
+    ]
+    tickets = [ticket(0, TicketState.LEASED, trial_id=0, worker=HOSTILE)]
+    tickets += [ticket(n, TicketState.ENDED, trial_id=n, worker="here") for n in (1, 2)]
+    told = shown(page(snapshot(stored, rows, tickets, note=HOSTILE))) + shown(summary(rows, stored))
+    told += "\n".join(lines_of(stored, snapshot(stored, [], note=HOSTILE), snapshot(stored, rows, tickets)))
+    assert told.count(r"\x1b]52") >= 10
+    assert not {"\x1b", "\x07", "\u202e", "\ud800"} & set(told)

@@ -1,7 +1,11 @@
 """What others wrote can neither command a terminal nor run in a spreadsheet."""
 
+import io
+
 import pytest
 
+from hpo.command import plain_app, run_command
+from hpo.errors import StorageError
 from hpo.terminal import plain, plain_cell, plain_lines
 
 
@@ -57,3 +61,29 @@ def test_lines_stay_lines_and_nothing_else_breaks_them() -> None:
 )
 def test_formulas_are_text_and_numbers_stay_numbers(value: object, cell: object) -> None:
     assert plain_cell(value) == cell
+
+
+def test_every_command_s_error_is_plain(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["hpo"])
+    app = plain_app()
+
+    @app.command()
+    def fail() -> None:
+        raise StorageError("gone:\x1b[2J\nfile.py, line 3", "say \u202eno")
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(app)
+    assert ended.value.code == 5
+    assert capsys.readouterr().err == "error: gone:\\x1b[2J\nfile.py, line 3\n       say \\u202eno\n"
+
+
+def test_name_that_the_terminal_s_encoding_lacks_is_shown_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    app = plain_app()
+    app.command()(lambda: print("größe"))
+    monkeypatch.setattr("sys.argv", ["hpo"])
+    monkeypatch.setattr("sys.stdout", stream)
+    with pytest.raises(SystemExit):
+        run_command(app)
+    stream.flush()
+    assert stream.buffer.getvalue() == b"gr\\xf6\\xdfe\n"  # type: ignore[attr-defined]
