@@ -1,16 +1,20 @@
 # make demo: set up, then tune a small model on built-in data.   make test: set up, then run the tests.
+# make test-all: the exhaustive ones too.
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for name in python3 python3.12 python3.13 python3.11 python; do \
 	$$name -c '$(SUPPORTED)' >/dev/null 2>&1 && echo $$name && break; done)
 VENV := .venv
 SETUP := $(VENV)/.installed-
 
-.PHONY: demo test setup check lock clean
+.PHONY: demo test test-all setup check lock clean
 
 demo: $(SETUP)run
 	$(VENV)/bin/python -m hpo.run --study digits_mlp --trials 20
 
 test: $(SETUP)dev
+	$(VENV)/bin/python -m pytest -n 3 --dist worksteal -m "not slow"
+
+test-all: $(SETUP)dev
 	$(VENV)/bin/python -m pytest -n 3 --dist worksteal
 
 setup: $(SETUP)dev

@@ -28,10 +28,11 @@ from hpo.errors import HpoError, TrialsFailingError, WorkersFailingError
 from hpo.leases import expire_dead
 from hpo.record import DatabaseAwayError, insist
 from hpo.results import TrialRow, drop_files, rank, read_rows
+from hpo.schema import check_schema
 from hpo.settings import REPLACE_ME, Plan, Wish, WorkerSettings
 from hpo.storage import TRANSIENT, Store, explained, open_store, parse_url
 from hpo.stored import StoredStudy
-from hpo.tickets import Ticket, TicketState, check_schema, count_ended
+from hpo.tickets import Ticket, TicketState, count_ended
 
 LOOK_SECONDS = 0.5
 STOP_SECONDS = 8.0  # docker kills after 10; a worker that is killed here loses what came after its last checkpoint

@@ -12,6 +12,7 @@ from hpo.catalog import fingerprint, load_definition
 from hpo.datasets import load
 from hpo.errors import StudyMismatchError
 from hpo.events import write_experiment
+from hpo.schema import create_tables
 from hpo.settings import Wish
 from hpo.storage import open_store, parse_url, setup_lock
 from hpo.stored import StoredStudy
@@ -38,6 +39,7 @@ def open_study(wish: Wish, report: Callable[[str], None]) -> StoredStudy:
         report=report,
     ).fingerprint
     with setup_lock(parse_url(wish.url)):
+        create_tables(store.engine)
         stored = studies.find(store, wish.file.name)
         if stored is not None and not wish.is_new_generation:
             studies.check_same(stored, meaning, data, wish.seed)

@@ -52,8 +52,8 @@ def status(
     """Show studies, their trials and their workers."""
     from hpo import stored as studies
     from hpo.errors import StudyFileError
+    from hpo.schema import check_schema
     from hpo.storage import default_url, explained, open_store, parse_url
-    from hpo.tickets import check_schema
 
     url = storage or default_url(runs_dir)
     store = open_store(url, create=False)

@@ -19,8 +19,9 @@ from optuna.trial import TrialState, create_trial
 
 from hpo.definition import Draw, StudyDefinition, draw, place_baseline
 from hpo.errors import StudyMismatchError
+from hpo.schema import create_tables
 from hpo.storage import Store
-from hpo.tickets import TicketTable, create_tables
+from hpo.tickets import TicketTable
 
 KEY_ATTR, STUDY_ATTR, TICKET_ATTR, PAUSED_ATTR = "hpo:key", "hpo:study", "hpo:ticket", "hpo:paused"
 SPARED_ATTR = "hpo:spared"  # of a trial: after which epoch the pruner gave it up, where it went on

@@ -57,6 +57,7 @@ def add(
     from hpo.catalog import find_study, fingerprint, load_definition
     from hpo.definition import place
     from hpo.parameters import ParameterError
+    from hpo.schema import create_tables
     from hpo.storage import parse_url, setup_lock
     from hpo.stored import add_trial, check_same
 
@@ -78,6 +79,7 @@ def add(
     except ParameterError as error:
         raise typer.BadParameter(str(error), param_hint="VALUES") from error
     with setup_lock(parse_url(url_of(storage, runs_dir))):
+        create_tables(store.engine)  # older ones are brought up to date
         number, n_trials = add_trial(store, stored, draw)
     print(f"{stored.name}: trial {number} is run next; the budget is {n_trials} trials now.")
 
@@ -143,10 +145,10 @@ def find(name: str, storage: str | None, runs_dir: Path) -> "tuple[Store, Stored
     Raises:
         HpoError: There is no such database, or no such study.
     """
+    from hpo.schema import check_schema
     from hpo.storage import explained, open_store, parse_url
     from hpo.stored import find as find_stored
     from hpo.stored import read_all
-    from hpo.tickets import check_schema
 
     url = url_of(storage, runs_dir)
     store = open_store(url, create=False)

@@ -23,9 +23,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from hpo.errors import LeaseLostError, StorageError
+from hpo.errors import LeaseLostError
+from hpo.schema import ADDED, missing_columns, versions
+from hpo.schema import tickets as _tickets
 
-SCHEMA_VERSION = 1
 UNUSED = "UNUSED"  # the outcome of a ticket that ended without a trial
 
 
@@ -38,26 +39,6 @@ class TicketState(StrEnum):
     ENDED = "ended"
 
 
-_metadata = sa.MetaData()
-_version = sa.Table("hpo_version", _metadata, sa.Column("version", sa.Integer, primary_key=True, autoincrement=False))
-_tickets = sa.Table(
-    "hpo_tickets",
-    _metadata,
-    sa.Column("study", sa.String(32), primary_key=True),  # the study's own random key: ids and names get reused
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("trial_id", sa.Integer),
-    sa.Column("state", sa.String(16), nullable=False, default=TicketState.FREE.value),
-    sa.Column("worker", sa.String(128)),
-    sa.Column("token", sa.String(32), index=True),
-    sa.Column("beat", sa.Integer, nullable=False, default=0),
-    sa.Column("takeovers", sa.Integer, nullable=False, default=0),
-    sa.Column("seconds", sa.Float, nullable=False, default=0.0),
-    sa.Column("epoch", sa.Integer, nullable=False, default=0),
-    sa.Column("epochs", sa.Integer),
-    sa.Column("value", sa.Float(53)),
-    sa.Column("outcome", sa.String(16)),
-    sa.Column("seen", sa.Float(53)),
-)
 _columns = _tickets.c
 
 
@@ -79,6 +60,9 @@ class Ticket:
         value: The best epoch's metric so far.
         outcome: The trial's final state, by Optuna's name, or UNUSED; None before.
         seen: When the holder last wrote, Unix time by its own clock: for show, nothing is decided by it.
+        deaths: How many holders died with it since its last new epoch.
+        decided: The last epoch that the pruner has decided on.
+        verdict: What the pruner said other than "go on": "prune", or "spare" where the trial goes on all the same.
     """
 
     number: int
@@ -94,36 +78,9 @@ class Ticket:
     value: float | None
     outcome: str | None = None
     seen: float | None = None
-
-
-def create_tables(engine: sa.Engine) -> None:
-    """Make the tables where there are none. Call under storage.setup_lock.
-
-    Raises:
-        StorageError: The tables are of another version of hpo.
-    """
-    if not check_schema(engine):
-        _metadata.create_all(engine)
-        with engine.begin() as connection:
-            connection.execute(sa.insert(_version).values(version=SCHEMA_VERSION))
-
-
-def check_schema(engine: sa.Engine) -> bool:
-    """Return whether the tables are there.
-
-    Raises:
-        StorageError: They are of another version of hpo.
-    """
-    if not sa.inspect(engine).has_table(_version.name):
-        return False
-    with engine.connect() as connection:
-        found = connection.scalar(sa.select(_version.c.version))
-    if found not in (None, SCHEMA_VERSION):
-        raise StorageError(
-            f"This database's hpo tables have version {found}; this hpo reads version {SCHEMA_VERSION}.",
-            "Use the hpo that made them, or another database.",
-        )
-    return found is not None
+    deaths: int = 0
+    decided: int = 0
+    verdict: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +109,7 @@ class TicketTable:
 
     def read(self, state: TicketState | None = None) -> list[Ticket]:
         """Return the tickets in a state, or all, by number."""
-        query = sa.select(*_fields()).where(_columns.study == self.study).order_by(_columns.number)
+        query = sa.select(*_fields(self.engine)).where(_columns.study == self.study).order_by(_columns.number)
         query = query if state is None else query.where(_columns.state == state.value)
         with self.engine.connect() as connection:
             return [_ticket(row) for row in connection.execute(query)]
@@ -164,7 +121,9 @@ class TicketTable:
         """
         first_open = next((ticket.number for ticket in known if ticket.state != TicketState.ENDED), len(known))
         may_differ = sa.or_(_columns.state != TicketState.FREE.value, _columns.number >= len(known))
-        query = sa.select(*_fields()).where(_columns.study == self.study, _columns.number >= first_open, may_differ)
+        query = sa.select(*_fields(self.engine)).where(
+            _columns.study == self.study, _columns.number >= first_open, may_differ
+        )
         with self.engine.connect() as connection:
             read = {row.number: _ticket(row) for row in connection.execute(query.order_by(_columns.number))}
         return [read.pop(ticket.number, ticket) for ticket in known] + list(read.values())
@@ -204,9 +163,9 @@ class TicketTable:
             sa.update(_tickets)
             .where(_columns.study == self.study, _columns.number == chosen, _columns.state.in_(claimable))
             .values(state=TicketState.LEASED.value, worker=worker, token=token, beat=0, seen=time.time())
-            .returning(*_fields())
+            .returning(*_fields(self.engine))
         )
-        mine = sa.select(*_fields()).where(_columns.study == self.study, _columns.token == token)
+        mine = sa.select(*_fields(self.engine)).where(_columns.study == self.study, _columns.token == token)
         with self.engine.begin() as connection:
             # An earlier call may have been committed though its answer was lost; a token never holds two tickets.
             row = connection.execute(mine).one_or_none() or connection.execute(query).one_or_none()
@@ -265,7 +224,7 @@ class TicketTable:
     def touch(self) -> None:
         """Commit a write that changes nothing: shows that the database takes writes."""
         with self.engine.begin() as connection:
-            connection.execute(sa.update(_version).values(version=_version.c.version))
+            connection.execute(sa.update(versions).values(version=versions.c.version))
 
     def check(self, connection: sa.Connection, token: str) -> None:
         """Raise LeaseLostError unless token is current, and keep it so until the connection's transaction ends."""
@@ -293,8 +252,14 @@ def count_unused(tickets: Sequence[Ticket]) -> int:
     return sum(ticket.outcome == UNUSED for ticket in tickets)
 
 
-def _fields() -> list[sa.Column[Any]]:
-    return [column for column in _columns if column is not _columns.study]
+def _fields(engine: sa.Engine) -> list[sa.ColumnElement[Any]]:
+    """Return what a Ticket is read from, also where the tables are of an older version."""
+    missing = missing_columns(engine)
+    return [
+        sa.literal(ADDED[column.name], column.type).label(column.name) if column.name in missing else column
+        for column in _columns
+        if column is not _columns.study
+    ]
 
 
 def _ticket(row: sa.Row[Any]) -> Ticket:

@@ -12,9 +12,20 @@ PACKAGE = Path(__file__).parent.parent / "hpo"
 
 # A file imports only from floors above its own line here; those of one floor do not know each other.
 FLOORS = [
-    ["__init__", "errors", "parameters", "pickles", "terminal"],
-    ["command"],
-    ["password"],
+    [
+        "__init__",
+        "errors",
+        "parameters",
+        "pickles",
+        "terminal",
+    ],
+    [
+        "command",
+        "schema",
+    ],
+    [
+        "password",
+    ],
     [
         "definition",
         "models",
@@ -29,19 +40,54 @@ FLOORS = [
         "costs",
         "optimizers",
     ],
-    ["catalog", "tickets", "prepared", "cifar10", "epoch"],
-    ["settings", "leases", "stored", "datasets", "web"],
-    ["engine", "sampling", "results", "opening"],
-    ["training", "record", "display"],
-    ["trial"],
-    ["worker"],
-    ["launcher"],
-    ["run", "status", "study", "dashboard", "tensorboard"],
-    ["__main__"],
+    [
+        "catalog",
+        "tickets",
+        "prepared",
+        "cifar10",
+        "epoch",
+    ],
+    [
+        "settings",
+        "leases",
+        "stored",
+        "datasets",
+        "web",
+    ],
+    [
+        "engine",
+        "sampling",
+        "results",
+        "opening",
+    ],
+    [
+        "training",
+        "record",
+        "display",
+    ],
+    [
+        "trial",
+    ],
+    [
+        "worker",
+    ],
+    [
+        "launcher",
+    ],
+    [
+        "run",
+        "status",
+        "study",
+        "dashboard",
+        "tensorboard",
+    ],
+    [
+        "__main__",
+    ],
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOMES = {
-    "sqlalchemy": {"storage", "tickets"},
+    "sqlalchemy": {"storage", "schema", "tickets"},
     "tensorboard": {"events", "tensorboard"},
     "optuna_dashboard": {"dashboard"},
     "waitress": {"web"},
