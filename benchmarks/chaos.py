@@ -36,7 +36,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo import stored as studies
 from hpo.command import stderr_to
 from hpo.errors import StorageError
-from hpo.launcher import ENVIRONMENT
+from hpo.forkserver import ENVIRONMENT
 from hpo.results import CHECKPOINT, MODEL, RESULT_ATTR, rank, read_rows, trial_dir
 from hpo.storage import TRANSIENT, open_store
 from hpo.stored import TICKET_ATTR, StoredStudy

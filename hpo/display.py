@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Protocol
 
 from optuna.trial import TrialState
 from rich.console import Console, Group
@@ -59,6 +60,16 @@ class Snapshot:
 def say(console: Console, text: str) -> None:
     """Print lines as they are, in whatever width."""
     console.print(plain_lines(text), markup=False, highlight=False, soft_wrap=True)
+
+
+class View(Protocol):
+    """Who is shown what happens."""
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Show the study."""
 
 
 class LinesView:

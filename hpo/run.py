@@ -16,7 +16,7 @@ from rich.console import Console
 from hpo.command import Storage, plain_app, run_command
 
 if TYPE_CHECKING:
-    from hpo.launcher import Outcome
+    from hpo.ending import Outcome
     from hpo.settings import Plan, Wish
 
 STARTED_SECONDS = time.monotonic()
@@ -142,7 +142,8 @@ def carry_out(plan: "Plan", *, as_json: bool) -> int:
     import optuna
 
     from hpo.display import LinesView, LiveView
-    from hpo.launcher import Signals, run_study
+    from hpo.ending import Signals
+    from hpo.launcher import run_study
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     signals = Signals()
@@ -164,7 +165,7 @@ def carry_out(plan: "Plan", *, as_json: bool) -> int:
 def show(outcome: "Outcome", plan: "Plan", console: Console) -> None:
     """Print the result and what to do next."""
     from hpo.display import describe_audit, say, summary
-    from hpo.launcher import Ending
+    from hpo.ending import Ending
     from hpo.results import audit
     from hpo.tickets import count_unused
 

@@ -71,6 +71,9 @@ FLOORS = [
     [
         "worker",
     ],
+    ["ending"],
+    ["forkserver"],
+    ["crew"],
     [
         "launcher",
     ],

@@ -1,0 +1,162 @@
+"""One command's worker processes: started, watched, replaced and stopped."""
+
+import contextlib
+import itertools
+import os
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from hpo.display import View
+from hpo.ending import Signals
+from hpo.errors import HpoError, WorkersFailingError
+from hpo.forkserver import start_process, work_in_child
+from hpo.leases import expire_dead
+from hpo.record import DatabaseAwayError
+from hpo.settings import REPLACE_ME, Plan, WorkerSettings
+from hpo.storage import TRANSIENT
+from hpo.stored import StoredStudy
+from hpo.tickets import TicketTable
+
+STOP_SECONDS = 8.0  # docker kills after 10; a worker that is killed here loses what came after its last checkpoint
+N_DEATHS = 9  # three trials that kill each worker they get: they end as failed after three
+WORKER_BYTES = 1_500_000_000  # what a worker is counted with: TensorFlow, data and a few models
+
+
+@dataclass(frozen=True)
+class Member:
+    """A worker process as its launcher knows it: our end of its pipe, and its place among the others."""
+
+    pipe: Connection
+    seat: int
+
+
+class Crew:
+    """One command's workers.
+
+    Attributes:
+        name: What the names of its workers begin with.
+        error: Why it cannot go on, once it cannot.
+    """
+
+    def __init__(
+        self, plan: Plan, view: View, signals: Signals, *, context: Any, stored: StoredStudy, tickets: TicketTable
+    ) -> None:
+        self._plan, self._view, self._signals = plan, view, signals
+        self._context, self._stored, self._tickets = context, stored, tickets
+        self._study_dir = plan.wish.runs_dir / stored.name
+        self.name = f"{socket.gethostname()}-{os.getpid()}-"
+        self.error: HpoError | None = None
+        self._members: dict[Any, Member] = {}
+        self._n_started = self._n_deaths = self._n_trained_seen = 0
+        self._has_warned = False
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def start(self) -> None:
+        """Start one more worker, in the first free seat."""
+        plan, wish = self._plan, self._plan.wish
+        taken = {member.seat for member in self._members.values()}
+        seat = next(seat for seat in itertools.count() if seat not in taken)
+        settings = WorkerSettings(
+            name=f"{self.name}{self._n_started}",
+            seat=seat,
+            file=wish.file,
+            study_name=self._stored.name,
+            url=wish.url,
+            runs_dir=wish.runs_dir,
+            data_dir=wish.data_dir,
+            lease_seconds=plan.lease_seconds,
+            patience_seconds=plan.patience_seconds,
+            n_kept_models=plan.n_kept_models,
+            max_growth_bytes=plan.max_growth_bytes,
+        )
+        ours, theirs = self._context.Pipe()
+        process = start_process(self._context, work_in_child, settings, theirs)
+        theirs.close()
+        self._n_started += 1
+        self._members[process] = Member(ours, seat)
+
+    def reap(self, n_trained: int) -> None:
+        """Replace the workers that died or asked for it; keep the error of one that cannot go on."""
+        for process, member in list(self._members.items()):
+            exit_code = process.exitcode  # read before its last words are
+            error = self._hear(member.pipe)
+            self.error = self.error or error
+            if exit_code is None:
+                continue
+            del self._members[process]
+            member.pipe.close()
+            if exit_code == REPLACE_ME:
+                self.start()
+            elif error is None and exit_code != 0:
+                self._bury(exit_code, n_trained)
+
+    def _hear(self, pipe: Connection) -> HpoError | None:
+        """Show the first warning of all workers; return the error that ends a worker."""
+        with contextlib.suppress(EOFError, OSError):
+            while pipe.poll():
+                kind, content = pipe.recv()
+                if kind == "error":
+                    return content  # type: ignore[no-any-return]
+                if not self._has_warned:
+                    self._view.say(f"{content} More of this kind goes to workers.log only.")
+                self._has_warned = True
+        return None
+
+    def _bury(self, exit_code: int, n_trained: int) -> None:
+        with contextlib.suppress(*TRANSIENT):
+            expire_dead(self._tickets, self._study_dir / "leases")
+        self._n_deaths = self._n_deaths + 1 if n_trained == self._n_trained_seen else 1
+        self._n_trained_seen = n_trained
+        how = f"killed by signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+        self._view.say(f"a worker died ({how}); its trial goes on from its last checkpoint")
+        # A trial that kills its workers ends as failed after a few deaths; more than that is no single trial's fault.
+        if self._n_deaths >= max(N_DEATHS, 4 * (len(self._members) + 1)):
+            self.error = WorkersFailingError(
+                f"Workers die again and again ({how}) without training a trial to its end.",
+                f"See {self._study_dir / 'workers.log'}; a smaller --workers needs less memory.",
+            )
+        elif self._signals.ending is None:
+            self.start()
+
+    def stop(self) -> None:
+        """Have running trials handed back; a second Ctrl-C kills, which costs the epoch begun."""
+        n_interrupts, until_seconds = self._signals.n_interrupts, time.monotonic() + STOP_SECONDS
+        self._signal_workers(signal.SIGTERM)
+        while any(process.exitcode is None for process in self._members):
+            if self._signals.n_interrupts > n_interrupts or time.monotonic() > until_seconds:
+                self._signal_workers(signal.SIGKILL)
+            for process in self._members:
+                process.join(0.05)
+        for process, member in self._members.items():
+            error = self._hear(member.pipe)
+            # Told to stop while the database was away, it left the trial to the next run.
+            is_wanted = isinstance(error, DatabaseAwayError) and self._signals.ending is not None
+            self.error = self.error or (error if process.exitcode != 0 and not is_wanted else None)
+        with contextlib.suppress(*TRANSIENT):
+            expire_dead(self._tickets, self._study_dir / "leases", n_takeovers=0)
+
+    def _signal_workers(self, number: int) -> None:
+        for process in self._members:
+            if process.exitcode is None and process.pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, number)
+
+
+def default_workers(n_threads: int) -> int:
+    """Return how many workers this machine bears: by its cores and by its memory."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    n_cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        n_cores = min(n_cores, max(1, int(quota) // int(period)))
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):
+        memory_bytes = min(memory_bytes, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return max(1, min(n_cores // n_threads, memory_bytes // WORKER_BYTES))
