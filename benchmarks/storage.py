@@ -45,7 +45,8 @@ from rich.console import Console
 from hpo import stored as studies
 from hpo.definition import StudyDefinition, draw
 from hpo.display import LinesView
-from hpo.launcher import LOOK_SECONDS, Launcher
+from hpo.forkserver import LOOK_SECONDS
+from hpo.launcher import Launcher
 from hpo.leases import LeaseKeeper
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.record import TrialRecord, insist
