@@ -21,6 +21,7 @@ from hpo.arrays import Arrays, Report, checked, split
 from hpo.cache import home_dirs
 from hpo.errors import DatasetError
 from hpo.prepared import Source, Stamp, map_prepared, prepare, remembered
+from hpo.tracebacks import told
 
 NAMES = ("cifar10", "digits")
 DIGITS_TEST_SHARE = 0.2
@@ -165,8 +166,7 @@ def function_source(function: Function, report: Report) -> Source:
         except DatasetError:
             raise
         except Exception as error:
-            message = f"{where} raised {type(error).__name__}: {error}"
-            raise DatasetError(message, "Mend the function in the study file.") from error
+            raise DatasetError(f"{where} raised {told(error)}", "Mend the function in the study file.") from error
         if not isinstance(returned, Mapping):
             kind = type(returned).__name__
             raise DatasetError(f"{where} returned a {kind}.", 'Return a dictionary: {"x": ..., "y": ...}.')

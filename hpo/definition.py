@@ -15,6 +15,7 @@ from optuna.samplers import BaseSampler, TPESampler
 
 from hpo.errors import StudyFileError
 from hpo.parameters import ParameterError, Parameters, is_count, is_number
+from hpo.tracebacks import told
 
 if TYPE_CHECKING:
     import keras
@@ -124,7 +125,7 @@ def draw(definition: StudyDefinition, trial: optuna.Trial | optuna.trial.FixedTr
     except (ValueError, optuna.TrialPruned):
         raise
     except Exception as error:
-        raise StudyFileError(f"search_space raised {type(error).__name__}: {error}.") from error
+        raise StudyFileError(f"search_space raised {told(error)}") from error
     if not isinstance(parameters, Parameters):
         raise StudyFileError(f"search_space must return hpo.Parameters, not {type(parameters).__name__}.")
     return Draw(parameters=parameters, params=trial.params, distributions=trial.distributions)

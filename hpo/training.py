@@ -15,6 +15,7 @@ from hpo.checkpoint import Arrays, Checkpoint
 from hpo.engine import Engine, EpochModel, restore_state, state
 from hpo.errors import HpoError, LeaseLostError, TrialError
 from hpo.parameters import Parameters
+from hpo.tracebacks import told
 
 # A checkpoint is due once it takes less than this share of the time since the last one. Saving what an epoch of a few
 # milliseconds did would take longer than the epoch; a kill costs at most 20 times the saving of a checkpoint.
@@ -156,7 +157,7 @@ def train(engine: Engine, task: Task) -> TrainingResult:
     except (HpoError, LeaseLostError, TrialError):
         raise
     except Exception as error:
-        raise TrialError(f"{type(error).__name__}: {error}") from error
+        raise TrialError(told(error)) from error
     return TrainingResult(
         history=progress.history,
         best_epoch=progress.best_epoch,

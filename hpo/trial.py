@@ -21,6 +21,7 @@ from hpo.sampling import Mirror
 from hpo.storage import TRANSIENT, Store
 from hpo.stored import SPARED_ATTR, StoredStudy
 from hpo.tickets import Ticket
+from hpo.tracebacks import told
 from hpo.training import Task, TrainingResult, is_finite, train
 
 MAX_TAKEOVERS = 3
@@ -135,7 +136,7 @@ class _Run:
         try:
             return build(self._parameters) if build is not None else ()
         except Exception as error:
-            raise TrialError(f"callbacks raised {type(error).__name__}: {error}") from error
+            raise TrialError(f"callbacks raised {told(error)}") from error
 
     def _resumed(self, history: list[dict[str, float]]) -> None:
         # What a killed worker trained and saved, but never got into the log or the database.

@@ -18,6 +18,7 @@ FLOORS = [
         "parameters",
         "pickles",
         "terminal",
+        "tracebacks",
     ],
     [
         "command",

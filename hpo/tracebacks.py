@@ -1,0 +1,51 @@
+"""An exception of a study's own code -> what raised and where: the frames that its author wrote."""
+
+import sysconfig
+import traceback
+from pathlib import Path
+
+N_FRAMES = 3  # the last ones
+MAX_TEXT = 1000  # characters of an exception's own text; TensorFlow's list whole graphs
+HPO, PYTHON = Path(__file__).resolve().parent, Path(sysconfig.get_path("stdlib")).resolve()
+INSTALLED = {"site-packages", "dist-packages"}
+CALLERS = {"keras", "tensorflow", "optuna"}  # of a study's functions
+
+
+def told(error: BaseException) -> str:
+    """Return an exception's type, text and place in its first line, then the last frames of the study's own code.
+
+    Frames of hpo and of installed packages are left out; where nothing is left, those of hpo, Keras, TensorFlow and
+    Optuna are; where nothing is left again, none.
+
+        RuntimeError: no such layer (wine.py, line 41)
+          /home/me/studies/wine.py, line 30, in model: return block(parameters)
+          /home/me/studies/wine.py, line 41, in block: raise RuntimeError("no such layer")
+    """
+    first, *others = _text(error).splitlines() or [""]
+    first = f"{type(error).__name__}: {first}".removesuffix(": ")
+    frames = traceback.extract_tb(error.__traceback__)
+    written = [frame for frame in frames if not _is_machinery(frame.filename) and not _is_library(frame.filename)]
+    written = written or [frame for frame in frames if not _is_machinery(frame.filename)] or frames
+    shown = written[-N_FRAMES:]
+    place = [f" ({Path(shown[-1].filename).name}, line {shown[-1].lineno})"] if shown else [""]
+    lines = [f"  {frame.filename}, line {frame.lineno}, in {frame.name}: {frame.line or ''}" for frame in shown]
+    return "\n".join([first + place[0], *others, *lines])
+
+
+def _text(error: BaseException) -> str:
+    try:
+        text = str(error).strip()
+    except Exception:  # a __str__ of the study's own
+        return "its text cannot be shown"
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]} ..."
+
+
+def _is_machinery(filename: str) -> bool:
+    path = Path(filename).resolve()
+    is_caller = bool(INSTALLED & set(path.parts)) and bool(CALLERS & set(path.parts))
+    return filename.startswith("<frozen ") or is_caller or path.is_relative_to(HPO)
+
+
+def _is_library(filename: str) -> bool:
+    path = Path(filename).resolve()
+    return path.is_relative_to(PYTHON) or bool(INSTALLED & set(path.parts))
