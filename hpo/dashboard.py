@@ -39,7 +39,7 @@ def dashboard(
     ] = False,
 ) -> None:
     """Browse studies in optuna-dashboard: reading only, behind a password where others can reach it."""
-    from hpo.storage import default_url, parse_url, public_url
+    from hpo.address import default_url, parse_url, public_url
     from hpo.web import Rules, choose_password, protect, serve
 
     url = storage or default_url(runs_dir)
@@ -69,7 +69,7 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        from hpo.storage import parse_url
+        from hpo.address import parse_url
 
         parse_url(url)
         self._url, self._store = url, None  # type: Any, Any

@@ -9,12 +9,13 @@ from types import FrameType
 from optuna.trial import TrialState
 
 from hpo import stored as studies
+from hpo.address import parse_url
 from hpo.catalog import fingerprint
 from hpo.errors import TrialsFailingError
 from hpo.results import TrialRow, read_rows
 from hpo.schema import check_schema
 from hpo.settings import Wish
-from hpo.storage import Store, explained, open_store, parse_url
+from hpo.storage import Store, explained, open_store
 from hpo.stored import StoredStudy
 from hpo.tickets import Ticket, count_ended
 

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hpo import stored as studies
+from hpo.address import parse_url
 from hpo.catalog import fingerprint, load_definition
 from hpo.datasets import load
 from hpo.errors import StudyMismatchError
 from hpo.events import write_experiment
 from hpo.schema import create_tables
 from hpo.settings import Wish
-from hpo.storage import open_store, parse_url, setup_lock
+from hpo.storage import open_store, setup_lock
 from hpo.stored import StoredStudy
 
 DEFAULT_THREADS = 1  # two of them train 1.05 to 1.9 times the epochs of one with two: benchmarks/scaling.py

@@ -110,8 +110,8 @@ def run(
         return
     if study is None:
         raise typer.BadParameter("name a study with --study NAME; --list shows them", param_hint="--study")
+    from hpo.address import default_url
     from hpo.settings import Plan, Wish
-    from hpo.storage import default_url
 
     wish = Wish(
         file=find_study(study, studies_dir),
@@ -196,8 +196,8 @@ def show(outcome: "Outcome", plan: "Plan", console: Console) -> None:
 
 def where_to_look(outcome: "Outcome", wish: "Wish") -> list[str]:
     """Return lines that name the files and the commands to look further."""
+    from hpo.address import default_url
     from hpo.results import MODEL, rank, trial_dir
-    from hpo.storage import default_url
 
     study_dir = wish.runs_dir / outcome.stored.name
     ranked = rank(outcome.rows, outcome.stored)

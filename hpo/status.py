@@ -51,9 +51,10 @@ def status(
 ) -> None:
     """Show studies, their trials and their workers."""
     from hpo import stored as studies
+    from hpo.address import default_url, parse_url
     from hpo.errors import StudyFileError
     from hpo.schema import check_schema
-    from hpo.storage import default_url, explained, open_store, parse_url
+    from hpo.storage import explained, open_store
 
     url = storage or default_url(runs_dir)
     store = open_store(url, create=False)

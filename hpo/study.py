@@ -54,11 +54,12 @@ def add(
     studies_dir: StudiesDir = Path("studies"),
 ) -> None:
     """Add one trial with parameters of your own; it is run next and extends the budget by one."""
+    from hpo.address import parse_url
     from hpo.catalog import find_study, fingerprint, load_definition
     from hpo.definition import place
     from hpo.parameters import ParameterError
     from hpo.schema import create_tables
-    from hpo.storage import parse_url, setup_lock
+    from hpo.storage import setup_lock
     from hpo.stored import add_trial, check_same
 
     store, stored = find(study, storage, runs_dir)
@@ -134,7 +135,7 @@ def delete(
 
 def url_of(storage: str | None, runs_dir: Path) -> str:
     """Return the database's URL."""
-    from hpo.storage import default_url
+    from hpo.address import default_url
 
     return storage or default_url(runs_dir)
 
@@ -145,8 +146,9 @@ def find(name: str, storage: str | None, runs_dir: Path) -> "tuple[Store, Stored
     Raises:
         HpoError: There is no such database, or no such study.
     """
+    from hpo.address import parse_url
     from hpo.schema import check_schema
-    from hpo.storage import explained, open_store, parse_url
+    from hpo.storage import explained, open_store
     from hpo.stored import find as find_stored
     from hpo.stored import read_all
 

@@ -24,6 +24,7 @@ import optuna
 import tensorflow as tf
 
 from hpo import stored as studies
+from hpo.address import parse_url
 from hpo.catalog import fingerprint, load_definition
 from hpo.datasets import load
 from hpo.engine import Engine
@@ -33,7 +34,7 @@ from hpo.opening import open_study
 from hpo.record import DatabaseAwayError, insist
 from hpo.sampling import Mirror
 from hpo.settings import REPLACE_ME, Wish, WorkerSettings
-from hpo.storage import TRANSIENT, explained, open_store, parse_url
+from hpo.storage import TRANSIENT, explained, open_store
 from hpo.terminal import plain_lines
 from hpo.trial import Workshop, run_trial
 

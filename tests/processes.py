@@ -16,8 +16,9 @@ from optuna.storages._rdb.models import BaseModel
 from toy import DEFINITION, FACTS, ToyStudy
 
 from hpo import stored as studies
+from hpo.address import parse_url
 from hpo.leases import LeaseKeeper, kernel
-from hpo.storage import open_store, parse_url, setup_lock
+from hpo.storage import open_store, setup_lock
 from hpo.tickets import TicketTable
 
 CONTEXT = multiprocessing.get_context("forkserver")

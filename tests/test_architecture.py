@@ -28,6 +28,9 @@ FLOORS = [
         "password",
     ],
     [
+        "address",
+    ],
+    [
         "definition",
         "models",
         "callbacks",
@@ -91,7 +94,7 @@ FLOORS = [
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOMES = {
-    "sqlalchemy": {"storage", "schema", "tickets"},
+    "sqlalchemy": {"address", "storage", "schema", "tickets"},
     "tensorboard": {"events", "tensorboard"},
     "optuna_dashboard": {"dashboard"},
     "waitress": {"web"},

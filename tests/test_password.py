@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hpo.address import parse_url, public_url
 from hpo.errors import PasswordError, StorageError
 from hpo.password import make_password, read_password
-from hpo.storage import parse_url, public_url
 
 
 def test_a_password_is_made_once_and_kept(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from processes import hear, lock_file, open_and_close, start, together
 from toy import wait_for
 
 from hpo import storage
+from hpo.address import default_url, parse_url, public_url
 from hpo.errors import LeaseLostError, StorageError
-from hpo.storage import Store, default_url, guarded, open_store, parse_url, public_url, setup_lock
+from hpo.storage import Store, guarded, open_store, setup_lock
 
 PASSWORDS = ["p@ss", "a/b", "100%", "{x}", "@:/#%{}? &=+", "ünïcödé"]
 
