@@ -1,15 +1,33 @@
-"""A database's address: URLs as people write them, and as they may be shown."""
+"""A database's address: URLs as people write them, and as they may be shown.
 
+What is wrong with one is said without a value out of it: any of them may be a password that was typed in a wrong place.
+"""
+
+import difflib
 import re
+import unicodedata
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 import sqlalchemy as sa
 
 from hpo.errors import PasswordError, StorageError
 from hpo.password import read_password
 
-PASSWORD_FILE = "password_file"  # of the URL's query, read here: libpq would refuse it
+HINT = "Write sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
+OPTIONS_HINT = "After the ? come password_file=FILE and libpq's parameters: NAME=VALUE&NAME=VALUE."
+PASSWORD_FILE = "password_file"  # read here: libpq would refuse it
+SECRET = {PASSWORD_FILE, "password", "passfile", "sslpassword"}
+LIBPQ = """
+application_name channel_binding client_encoding connect_timeout dbname fallback_application_name gssdelegation
+gssencmode gsslib host hostaddr keepalives keepalives_count keepalives_idle keepalives_interval krbsrvname
+load_balance_hosts options port require_auth requirepeer service sslcert sslcertmode sslcrl sslcrldir sslkey
+sslmode sslnegotiation sslrootcert sslsni ssl_max_protocol_version ssl_min_protocol_version target_session_attrs
+tcp_user_timeout user
+"""
+KNOWN = SECRET | set(LIBPQ.split())
+REPEATED = {"host", "port"}  # SQLAlchemy's way to name several servers
+PLAIN_VALUE = re.compile(r"[\w./,:-]*")  # where a & was mistyped, a value holds the password that follows
 
 
 def default_url(runs_dir: Path) -> str:
@@ -25,64 +43,100 @@ def parse_url(text: str) -> sa.URL:
 
     Raises:
         StorageError: It is no URL, or of a database that hpo does not support.
-        PasswordError: Its password file cannot be read.
+        PasswordError: Its password file cannot be read, or holds what no password can.
     """
     # A file's path may hold an @; what comes before a server's @ is user and password.
     login = "()()" if text.startswith("sqlite") else "(?:([^:@/]*)(?::(.*))?@)?"
     rest = ".*" if text.startswith("sqlite") else "[^@]*"
     match = re.fullmatch(rf"([A-Za-z0-9+]+)://{login}({rest})", text, re.DOTALL)
-    hint = "Write sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
     if match is None:
-        raise StorageError("The storage is not a database URL.", hint)
+        raise StorageError("The storage is not a database URL.", HINT)
     scheme, user, password, rest = match.groups()
+    backend = scheme.partition("+")[0]
+    if backend not in ("sqlite", "postgres", "postgresql"):
+        raise StorageError(f"hpo stores studies in SQLite or PostgreSQL, not in {backend}.", HINT)
+    if backend != "sqlite" and scheme not in ("postgres", "postgresql", "postgresql+psycopg2"):
+        raise StorageError(f"hpo reaches PostgreSQL through psycopg2, not through {scheme}.", HINT)
+    _check_characters(text, is_encoded=backend != "sqlite")
+    _check_options(rest.partition("?")[2], backend, password or "")
     try:
         url = sa.make_url(f"{scheme}://{rest}")
     except (sa.exc.ArgumentError, ValueError) as error:
-        raise StorageError(f"The storage is not a database URL: {scheme}://... cannot be read.", hint) from error
+        raise StorageError(f"The storage is not a database URL: {scheme}://... cannot be read.", HINT) from error
     if user:
         url = url.set(username=unquote(user), password=None if password is None else unquote(password))
-    backend = scheme.partition("+")[0]
     if backend == "sqlite":
-        _check_sqlite(url, hint)
+        if not url.database or url.database == ":memory:":
+            raise StorageError("A SQLite storage needs a file: workers are processes and cannot share memory.", HINT)
         return url
-    if backend not in ("postgres", "postgresql"):
-        raise StorageError(f"hpo stores studies in SQLite or PostgreSQL, not in {backend}.", hint)
-    if scheme not in ("postgres", "postgresql", "postgresql+psycopg2"):
-        raise StorageError(f"hpo reaches PostgreSQL through psycopg2, not through {scheme}.", hint)
     return _with_password(url.set(drivername="postgresql+psycopg2"))
 
 
 def public_url(url: sa.URL) -> str:
-    """Return a URL that Optuna opens (a SQLite path made absolute), without its password."""
+    """Return a URL that Optuna opens (a SQLite path made absolute), without what may be secret."""
     if url.get_backend_name() == "sqlite":
         url = url.set(database=str(Path(str(url.database)).absolute()))
-    query = {name: value for name, value in url.query.items() if not is_secret(name)}
+    query = {name: value for name, value in url.query.items() if not _is_secret(name, value)}
     bare = sa.URL.create(  # url.set(password=None) would keep it
         url.drivername, username=url.username, host=url.host, port=url.port, database=url.database, query=query
     )
     return bare.render_as_string()
 
 
-def is_secret(name: str) -> bool:
-    """Whether a parameter of a URL's query holds a password, or where one is: libpq knows several."""
-    return "pass" in name
+def without_secrets(text: str, url: sa.URL) -> str:
+    """Strike out of a driver's or server's message, in one line, what of a URL may be secret."""
+    secrets = [url.password, *(str(value) for name, value in url.query.items() if _is_secret(name, value))]
+    text = " ".join(text.split())
+    for secret in filter(None, secrets):
+        text = text.replace(" ".join(str(secret).split()) or str(secret), "***")
+    return text
 
 
-def _check_sqlite(url: sa.URL, hint: str) -> None:
-    if PASSWORD_FILE in url.query:
-        raise StorageError("A SQLite file has no password.", hint)
-    if not url.database or url.database == ":memory:":
-        raise StorageError("A SQLite storage needs a file: workers are processes and cannot share memory.", hint)
+def _is_secret(name: str, value: str | tuple[str, ...]) -> bool:
+    values = value if isinstance(value, tuple) else (value,)
+    return name in SECRET or not all(PLAIN_VALUE.fullmatch(one) for one in values)
+
+
+def _check_characters(text: str, *, is_encoded: bool) -> None:
+    """Refuse what neither a server nor a terminal takes: %00 would be cut, or end in psycopg2 with a traceback."""
+    try:
+        decoded = unquote(text, errors="strict") if is_encoded else text
+    except UnicodeDecodeError as error:
+        raise StorageError("A %xx in the database URL is not UTF-8.", "Write % itself as %25.") from error
+    if any(unicodedata.category(one) in ("Cc", "Cs") for one in decoded):
+        what = "a control character, or one that is no text"
+        raise StorageError(f"The database URL holds {what}.", "As %xx it is one too: write % itself as %25.")
+
+
+def _check_options(query: str, backend: str, password: str) -> None:
+    if any(name in KNOWN for name in re.findall(r"[?&](\w+)=", password)):
+        raise StorageError("An @ after the ? of a database URL would end the password.", "Write it as %40.")
+    if query and backend == "sqlite":
+        raise StorageError("A SQLite file takes no options, no password either, and a ? in its path is one.", HINT)
+    seen = set()
+    for number, (name, value) in enumerate(parse_qsl(query, keep_blank_values=True), 1):
+        if name not in KNOWN:
+            near = difflib.get_close_matches(name, sorted(KNOWN), 1)
+            meant = f" Is {near[0]} meant?" if near else ""
+            raise StorageError(f"Option {number} of the database URL is none that is known.{meant}", OPTIONS_HINT)
+        if not value:
+            raise StorageError(f"The database URL's option {name} has no value.", OPTIONS_HINT)
+        if name in seen - REPEATED:
+            raise StorageError(f"The database URL has the option {name} twice.", OPTIONS_HINT)
+        seen.add(name)
 
 
 def _with_password(url: sa.URL) -> sa.URL:
     path = url.query.get(PASSWORD_FILE)
     if path is None:
         return url
-    if url.password is not None:
+    if url.password is not None or "password" in url.query:
         raise StorageError("The database URL has a password and a password_file.", "Leave one of them out.")
+    hint = "It must hold the password of the database's user."
     try:
         password = read_password(Path(str(path)))
     except PasswordError as error:
-        raise PasswordError(error.message, "It must hold the password of the database's user.") from error
+        raise PasswordError(error.message, hint) from error
+    if "\0" in password:
+        raise PasswordError(f"The password file {path} holds a zero byte.", hint)
     return url.difference_update_query([PASSWORD_FILE]).set(password=password)

@@ -21,7 +21,7 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial
 from sqlalchemy import orm
 
-from hpo.address import is_secret, parse_url, public_url
+from hpo.address import parse_url, public_url, without_secrets
 from hpo.errors import StorageError
 
 Connection = sa.Connection
@@ -154,10 +154,7 @@ def explained(url: sa.URL) -> Iterator[None]:
             f"Use another database, or upgrade it: optuna storage upgrade --storage {where}",
         ) from error
     except (OSError, *TRANSIENT) as error:
-        reason = _reason(error)
-        for secret in (url.password, *(value for name, value in url.query.items() if is_secret(name))):
-            reason = reason.replace(str(secret), "***") if secret else reason
-        raise StorageError(f"Cannot use the database {where}: {reason}", _next_step(url)) from error
+        raise StorageError(f"Cannot use the database {where}: {_reason(error, url)}", _next_step(url)) from error
 
 
 @contextlib.contextmanager
@@ -226,10 +223,10 @@ def _make_folder(folder: Path) -> None:
         raise StorageError(f"Cannot make the folder {folder}: {error.strerror}.", "Name another --runs-dir.") from error
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, url: sa.URL) -> str:
     """Return the innermost cause in one line, without SQL."""
     cause = _innermost(error)
-    return " ".join(str(cause).split()) or type(cause).__name__
+    return without_secrets(str(cause), url) or type(cause).__name__
 
 
 def _innermost(error: BaseException) -> BaseException:
