@@ -113,7 +113,7 @@ def _check_options(query: str, backend: str, password: str) -> None:
         raise StorageError("An @ after the ? of a database URL would end the password.", "Write it as %40.")
     if query and backend == "sqlite":
         raise StorageError("A SQLite file takes no options, no password either, and a ? in its path is one.", HINT)
-    seen = set()
+    seen: set[str] = set()
     for number, (name, value) in enumerate(parse_qsl(query, keep_blank_values=True), 1):
         if name not in KNOWN:
             near = difflib.get_close_matches(name, sorted(KNOWN), 1)
