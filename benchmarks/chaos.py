@@ -37,8 +37,9 @@ from hpo import stored as studies
 from hpo.command import stderr_to
 from hpo.errors import StorageError
 from hpo.forkserver import ENVIRONMENT
+from hpo.outage import TRANSIENT
 from hpo.results import CHECKPOINT, MODEL, RESULT_ATTR, rank, read_rows, trial_dir
-from hpo.storage import TRANSIENT, open_store
+from hpo.storage import open_store
 from hpo.stored import TICKET_ATTR, StoredStudy
 from hpo.tickets import TicketState
 

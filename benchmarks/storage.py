@@ -48,8 +48,9 @@ from hpo.display import LinesView
 from hpo.forkserver import LOOK_SECONDS
 from hpo.launcher import Launcher
 from hpo.leases import LeaseKeeper
+from hpo.outage import insist
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
-from hpo.record import TrialRecord, insist
+from hpo.record import TrialRecord
 from hpo.results import RESULT_ATTR
 from hpo.sampling import Mirror
 from hpo.storage import Store, open_store

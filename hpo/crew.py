@@ -13,12 +13,11 @@ from typing import Any
 
 from hpo.display import View
 from hpo.ending import Signals
-from hpo.errors import HpoError, WorkersFailingError
+from hpo.errors import DatabaseAwayError, HpoError, WorkersFailingError
 from hpo.forkserver import start_process, work_in_child
 from hpo.leases import expire_dead
-from hpo.record import DatabaseAwayError
+from hpo.outage import TRANSIENT
 from hpo.settings import REPLACE_ME, Plan, WorkerSettings
-from hpo.storage import TRANSIENT
 from hpo.stored import StoredStudy
 from hpo.tickets import TicketTable
 

@@ -80,7 +80,8 @@ class Database:
         Raises:
             StorageError: It cannot be used.
         """
-        from hpo.storage import is_permanent, open_store
+        from hpo.outage import is_permanent
+        from hpo.storage import open_store
 
         if self._store is None:
             try:
@@ -92,7 +93,7 @@ class Database:
 
     def is_there(self) -> bool:
         """Whether it answers, or would if it were made."""
-        from hpo.storage import TRANSIENT
+        from hpo.outage import TRANSIENT
 
         try:
             store = self.find()

@@ -12,10 +12,11 @@ from hpo import stored as studies
 from hpo.address import parse_url
 from hpo.catalog import fingerprint
 from hpo.errors import TrialsFailingError
+from hpo.outage import explained
 from hpo.results import TrialRow, read_rows
 from hpo.schema import check_schema
 from hpo.settings import Wish
-from hpo.storage import Store, explained, open_store
+from hpo.storage import Store, open_store
 from hpo.stored import StoredStudy
 from hpo.tickets import Ticket, count_ended
 

@@ -56,6 +56,10 @@ class StorageError(HpoError):
     exit_code = 5
 
 
+class DatabaseAwayError(StorageError):
+    """The database stayed away for too long, or the command was told to stop meanwhile."""
+
+
 class StudyMismatchError(HpoError):
     """What is stored and what was asked for differ; hpo never mixes the two."""
 

@@ -16,10 +16,10 @@ from hpo.ending import MEND, Ending, Outcome, Signals, check_some_trained, find_
 from hpo.errors import HpoError, TrialsFailingError
 from hpo.forkserver import LOOK_SECONDS, open_in_child, start_forkserver
 from hpo.leases import expire_dead
-from hpo.record import insist
+from hpo.outage import TRANSIENT, insist
 from hpo.results import TrialRow, drop_files, rank, read_rows
 from hpo.settings import Plan
-from hpo.storage import TRANSIENT, Store, open_store
+from hpo.storage import Store, open_store
 from hpo.stored import StoredStudy
 from hpo.tickets import Ticket, TicketState, count_ended
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from hpo.errors import LeaseLostError
-from hpo.storage import TRANSIENT
+from hpo.outage import TRANSIENT
 from hpo.tickets import Ticket, TicketState, TicketTable
 
 BEATS_PER_LEASE = 6

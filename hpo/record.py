@@ -16,45 +16,16 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.errors import LeaseLostError, StorageError
+from hpo.errors import LeaseLostError
+from hpo.outage import TRANSIENT, insist
 from hpo.sampling import Mirror
-from hpo.storage import TRANSIENT, Connection, Store, guarded, is_permanent
+from hpo.storage import Connection, Store, guarded
 from hpo.stored import SPARED_ATTR, TICKET_ATTR, StoredStudy
 from hpo.tickets import Ticket, TicketTable
 
-FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.2, 5.0
 HELD_UP_SHARE = 0.1  # how much longer training takes, at most, for trying a database that is away
 
 T = TypeVar("T")
-
-
-class DatabaseAwayError(StorageError):
-    """The database stayed away for too long, or the worker was told to stop meanwhile."""
-
-
-def insist(call: Callable[[], T], *, should_stop: Callable[[], bool], patience_seconds: float) -> T:
-    """Repeat a call until the database takes it.
-
-    Raises:
-        DatabaseAwayError: It was away for patience_seconds, or should_stop said so.
-    """
-    begun_seconds, wait_seconds = time.monotonic(), FIRST_RETRY_SECONDS
-    while True:
-        try:
-            return call()
-        except (*TRANSIENT, StorageError) as error:
-            if isinstance(error, StorageError) and not isinstance(error.__cause__, TRANSIENT):
-                raise
-            if is_permanent(error):
-                raise StorageError("The study's tables are gone from the database.", "Was it replaced?") from error
-            if should_stop() or time.monotonic() - begun_seconds > patience_seconds:
-                raise DatabaseAwayError(
-                    "The database is away.", "Nothing is lost: run the same command when it is back."
-                ) from error
-            until_seconds = time.monotonic() + wait_seconds
-            while time.monotonic() < until_seconds and not should_stop():
-                time.sleep(0.1)
-            wait_seconds = min(2 * wait_seconds, LAST_RETRY_SECONDS)
 
 
 class TrialRecord:

@@ -53,8 +53,9 @@ def status(
     from hpo import stored as studies
     from hpo.address import default_url, parse_url
     from hpo.errors import StudyFileError
+    from hpo.outage import explained
     from hpo.schema import check_schema
-    from hpo.storage import explained, open_store
+    from hpo.storage import open_store
 
     url = storage or default_url(runs_dir)
     store = open_store(url, create=False)

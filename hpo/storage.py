@@ -15,19 +15,16 @@ from typing import Any
 import optuna
 import sqlalchemy as sa
 from optuna.distributions import distribution_to_json
-from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial
 from sqlalchemy import orm
 
-from hpo.address import parse_url, public_url, without_secrets
+from hpo.address import parse_url, public_url
 from hpo.errors import StorageError
+from hpo.outage import explained
 
 Connection = sa.Connection
-
-# What a database that is away for a while raises, through Optuna or past it.
-TRANSIENT = (StorageInternalError, sa.exc.SQLAlchemyError)
 
 SQLITE_BUSY_SECONDS = 5.0  # callers try again; a worker told to stop must not wait longer
 CONNECT_SECONDS = 5
@@ -134,29 +131,6 @@ def _check_set_up(url: sa.URL, connect_args: dict[str, Any]) -> None:
         raise StorageError(f"The database {public_url(url)} is still being set up.", "Try again in a moment.")
 
 
-def is_permanent(error: BaseException) -> bool:
-    """Whether waiting cannot help: the tables are not there."""
-    reason = _innermost(error)
-    return "no such table" in str(reason) or type(reason).__name__ == "UndefinedTable"
-
-
-@contextlib.contextmanager
-def explained(url: sa.URL) -> Iterator[None]:
-    """Turn what the database or Optuna raises into a StorageError that names the database, never the password."""
-    where = public_url(url)
-    try:
-        yield
-    except RuntimeError as error:
-        if "schema version" not in str(error) and "runtime optuna version" not in str(error):
-            raise
-        raise StorageError(
-            f"{where} was made by another version of Optuna.",
-            f"Use another database, or upgrade it: optuna storage upgrade --storage {where}",
-        ) from error
-    except (OSError, *TRANSIENT) as error:
-        raise StorageError(f"Cannot use the database {where}: {_reason(error, url)}", _next_step(url)) from error
-
-
 @contextlib.contextmanager
 def setup_lock(url: sa.URL) -> Iterator[None]:
     """Let one process at a time create tables and studies; others wait. Ends with its holder, however that dies.
@@ -221,21 +195,3 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"Cannot make the folder {folder}: {error.strerror}.", "Name another --runs-dir.") from error
-
-
-def _reason(error: BaseException, url: sa.URL) -> str:
-    """Return the innermost cause in one line, without SQL."""
-    cause = _innermost(error)
-    return without_secrets(str(cause), url) or type(cause).__name__
-
-
-def _innermost(error: BaseException) -> BaseException:
-    while error.__cause__ is not None or getattr(error, "orig", None) is not None:
-        error = getattr(error, "orig", None) or error.__cause__ or error
-    return error
-
-
-def _next_step(url: sa.URL) -> str:
-    if url.get_backend_name() == "sqlite":
-        return "Is it a SQLite file, on a local disk with space left, that you may write?"
-    return f"Is PostgreSQL up on {url.host or 'this machine'}, and are user, password and database right?"

@@ -147,8 +147,9 @@ def find(name: str, storage: str | None, runs_dir: Path) -> "tuple[Store, Stored
         HpoError: There is no such database, or no such study.
     """
     from hpo.address import parse_url
+    from hpo.outage import explained
     from hpo.schema import check_schema
-    from hpo.storage import explained, open_store
+    from hpo.storage import open_store
     from hpo.stored import find as find_stored
     from hpo.stored import read_all
 

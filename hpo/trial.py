@@ -14,11 +14,12 @@ from hpo.definition import StudyDefinition, is_audited, place, seed_of
 from hpo.engine import Engine
 from hpo.errors import TrialError
 from hpo.events import Session, State, open_log, write_session
+from hpo.outage import TRANSIENT
 from hpo.parameters import Parameters
 from hpo.record import TrialRecord
 from hpo.results import CHECKPOINT, MODEL, REASON_ATTR, RESULT_ATTR, drop_files, read_rows, trial_dir
 from hpo.sampling import Mirror
-from hpo.storage import TRANSIENT, Store
+from hpo.storage import Store
 from hpo.stored import SPARED_ATTR, StoredStudy
 from hpo.tickets import Ticket
 from hpo.tracebacks import told

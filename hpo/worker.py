@@ -28,13 +28,13 @@ from hpo.address import parse_url
 from hpo.catalog import fingerprint, load_definition
 from hpo.datasets import load
 from hpo.engine import Engine
-from hpo.errors import HpoError, LeaseLostError, SpaceExhaustedError, StorageError
+from hpo.errors import DatabaseAwayError, HpoError, LeaseLostError, SpaceExhaustedError, StorageError
 from hpo.leases import LeaseKeeper
 from hpo.opening import open_study
-from hpo.record import DatabaseAwayError, insist
+from hpo.outage import TRANSIENT, explained, insist
 from hpo.sampling import Mirror
 from hpo.settings import REPLACE_ME, Wish, WorkerSettings
-from hpo.storage import TRANSIENT, explained, open_store
+from hpo.storage import open_store
 from hpo.terminal import plain_lines
 from hpo.trial import Workshop, run_trial
 

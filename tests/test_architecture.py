@@ -31,6 +31,9 @@ FLOORS = [
         "address",
     ],
     [
+        "outage",
+    ],
+    [
         "definition",
         "models",
         "callbacks",
@@ -94,7 +97,7 @@ FLOORS = [
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOMES = {
-    "sqlalchemy": {"address", "storage", "schema", "tickets"},
+    "sqlalchemy": {"address", "outage", "storage", "schema", "tickets"},
     "tensorboard": {"events", "tensorboard"},
     "optuna_dashboard": {"dashboard"},
     "waitress": {"web"},

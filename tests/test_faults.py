@@ -30,10 +30,10 @@ from test_run import Project
 from toy import ToyStudy, wait_for
 
 from hpo import stored as studies
-from hpo.errors import StorageError
+from hpo.errors import DatabaseAwayError, StorageError
 from hpo.launcher import Launcher
-from hpo.record import DatabaseAwayError
-from hpo.storage import TRANSIENT, Store, open_store
+from hpo.outage import TRANSIENT
+from hpo.storage import Store, open_store
 from hpo.tickets import Ticket, TicketState, TicketTable
 
 Numbers = dict[int, tuple[Any, ...]]  # by ticket: all of a trial that must not depend on what happened to it

@@ -15,9 +15,10 @@ from optuna.trial import FrozenTrial, TrialState
 from processes import hear, leave_half_done, lock_sqlite, start
 from toy import ToyStudy
 
-from hpo.errors import LeaseLostError
+from hpo.errors import DatabaseAwayError, LeaseLostError
 from hpo.leases import expire_dead, kernel
-from hpo.record import DatabaseAwayError, TrialRecord, insist
+from hpo.outage import insist
+from hpo.record import TrialRecord
 from hpo.storage import open_store
 from hpo.stored import TICKET_ATTR
 from hpo.tickets import TicketState
