@@ -283,7 +283,7 @@ def measure_alone(url: str) -> dict[str, Any]:
     tokens = [uuid.uuid4().hex for _ in range(MAX_WORKERS)]
     for token in tokens:
         tickets.claim("w", token)
-    plan: Any = SimpleNamespace(wish=SimpleNamespace(runs_dir=Path("/nowhere")), target=1.1, deadline_seconds=None)
+    plan: Any = SimpleNamespace(wish=SimpleNamespace(runs_dir=Path("/nowhere"), target=1.1), deadline_seconds=None)
     quiet: Any = LinesView(Console(file=open(os.devnull, "w")))  # noqa: SIM115
     launcher = Launcher(plan, quiet, SimpleNamespace(ending=None), context=None, stored=stored, store=store)  # type: ignore[arg-type]
     launcher._n_ended_before = launcher._n_failed_before = 0

@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.pruners import BasePruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, TPESampler
 
-from hpo.errors import StudyFileError
+from hpo.errors import OptionError, StudyFileError
 from hpo.parameters import ParameterError, Parameters, is_count, is_number
 from hpo.tracebacks import told
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 AUDITED_SHARE, N_TRIALS_AUDITED = 0.05, 100
 DIRECTIONS = {"val_accuracy": "maximize", "val_loss": "minimize"}
+RANGES = {"val_accuracy": (0.0, 1.0), "val_loss": (0.0, math.inf)}
 
 
 def default_sampler(seed: int) -> BaseSampler:
@@ -94,13 +95,29 @@ class StudyDefinition:
             )
         if not isinstance(self.n_trials, int) or self.n_trials < 1:
             raise StudyFileError(f"STUDY.n_trials must be a whole number of at least 1, not {self.n_trials!r}.")
-        if not isinstance(self.seed, int):
-            raise StudyFileError(f"STUDY.seed must be a whole number, not {self.seed!r}.")
+        if not isinstance(self.seed, int) or not -(2**63) <= self.seed < 2**63:
+            raise StudyFileError(f"STUDY.seed must be a whole number of 64 bits, not {self.seed!r}.")
         if self.audited_share is not None and not 0 <= self.audited_share <= 1:
             raise StudyFileError(f"STUDY.audited_share must be from 0 to 1, not {self.audited_share!r}.")
         for name in ("search_space", "model", "sampler"):
             if not callable(getattr(self, name)):
                 raise StudyFileError(f"STUDY.{name} must be a function, not {getattr(self, name)!r}.")
+
+
+def check_target(target: float | None, metric: str) -> None:
+    """Refuse a target that the metric cannot reach, for which a run would go on for ever.
+
+    Raises:
+        OptionError: It is outside the metric's range.
+    """
+    low, high = RANGES[metric]
+    if target is None or low <= target <= high:
+        return
+    is_percentage = 1 < target <= 100 and high == 1
+    raise OptionError(
+        f"--target {target:g} is no value of {metric}, which is {'from 0 to 1' if high == 1 else 'never negative'}.",
+        f"Did you mean {target / 100:g}?" if is_percentage else "",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

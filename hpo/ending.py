@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from hpo import stored as studies
 from hpo.address import parse_url
 from hpo.catalog import fingerprint
+from hpo.definition import check_target
 from hpo.errors import TrialsFailingError
 from hpo.outage import explained
 from hpo.results import TrialRow, read_rows
@@ -87,6 +88,7 @@ def find_finished(wish: Wish) -> Outcome | None:
         if stored is None or wish.is_new_generation:
             return None
         studies.check_same(stored, fingerprint(wish.file.path), None, wish.seed)
+        check_target(wish.target, stored.metric)
         tickets = stored.tickets(store).read()
         is_finished = count_ended(tickets) == len(tickets) >= (wish.n_trials or 0)
         if not is_finished and not stored.is_paused(store):

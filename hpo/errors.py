@@ -1,6 +1,7 @@
 """Every error hpo raises on purpose, each with what happened, the next step, and an exit code.
 
     HpoError                      stops the command, without a traceback
+    |- OptionError           2    an option's value does not fit the study
     |- StudyFileError        3    the study's file is missing, broken or asks for what hpo does not do
     |- DatasetError          4    the data are missing, damaged, or not what hpo can train on
     |- StorageError          5    the database cannot be reached, or belongs to another program or version
@@ -36,6 +37,12 @@ class HpoError(Exception):
     def __reduce__(self) -> tuple[type["HpoError"], tuple[str, str]]:
         """Keep the hint when the error crosses from a worker to its launcher."""
         return type(self), (self.message, self.hint)
+
+
+class OptionError(HpoError):
+    """An option's value does not fit the study."""
+
+    exit_code = 2
 
 
 class StudyFileError(HpoError):

@@ -108,7 +108,7 @@ class Launcher:
         return Ending.LEFT if self._error is not None or self._crew.error is not None or not self._crew else None
 
     def _is_target_reached(self, rows: Sequence[TrialRow]) -> bool:
-        ranked, target = rank(rows, self._stored), self._plan.target
+        ranked, target = rank(rows, self._stored), self._plan.wish.target
         if target is None or not ranked or ranked[0].value is None:
             return False
         return ranked[0].value >= target if self._stored.is_maximized else ranked[0].value <= target

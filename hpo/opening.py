@@ -11,6 +11,7 @@ from hpo import stored as studies
 from hpo.address import parse_url
 from hpo.catalog import fingerprint, load_definition
 from hpo.datasets import load
+from hpo.definition import check_target
 from hpo.errors import StudyMismatchError
 from hpo.events import write_experiment
 from hpo.schema import create_tables
@@ -29,6 +30,7 @@ def open_study(wish: Wish, report: Callable[[str], None]) -> StoredStudy:
         HpoError: The file, the data or the database cannot be used, or the stored study is another one.
     """
     definition = load_definition(wish.file)
+    check_target(wish.target, definition.metric)
     meaning = fingerprint(wish.file.path)
     store = open_store(wish.url, create=True)
     # Before the lock: a download may take minutes. The fingerprint is the same for any seed.

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import sys
 import time
@@ -14,24 +13,24 @@ import typer
 from rich.console import Console
 
 from hpo.command import Storage, plain_app, run_command
+from hpo.options import (
+    MAX_PROCESSES,
+    MAX_SEED,
+    MAX_TRIALS,
+    MIN_SEED,
+    gigabytes_of,
+    number_of,
+    positive_seconds_of,
+    seconds_of,
+)
 
 if TYPE_CHECKING:
     from hpo.ending import Outcome
     from hpo.settings import Plan, Wish
 
 STARTED_SECONDS = time.monotonic()
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 app = plain_app()
-
-
-def seconds_of(text: str) -> float:
-    """Read a duration: 90s, 10m, 2h, 1h30m; a bare number is seconds."""
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", text):
-        raise typer.BadParameter(f"{text!r} is not a duration; write 90s, 10m, 2h or 1h30m")
-    return sum(float(number) * UNITS[unit] for number, unit in re.findall(r"([\d.]+)([smhd])", text))
 
 
 @app.command()
@@ -42,20 +41,31 @@ def run(
     trials: Annotated[
         int | None,
         typer.Option(
-            envvar="HPO_TRIALS", min=1, help="The study's total, over all workers. More than stored extends it."
+            envvar="HPO_TRIALS",
+            min=1,
+            max=MAX_TRIALS,
+            help="The study's total, over all workers. More than stored extends it.",
         ),
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option(envvar="HPO_TIMEOUT", parser=seconds_of, metavar="10m", help="Stop after this time; go on later."),
+        typer.Option(
+            envvar="HPO_TIMEOUT", parser=positive_seconds_of, metavar="10m", help="Stop after this time; go on later."
+        ),
     ] = None,
     target: Annotated[
-        float | None, typer.Option(envvar="HPO_TARGET", help="Stop when the metric has reached this.")
+        float | None,
+        typer.Option(
+            envvar="HPO_TARGET", parser=number_of, metavar="0.9", help="Stop when the metric has reached this."
+        ),
     ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
-            envvar="HPO_WORKERS", min=0, help="Worker processes, 0 to only open it. Default: what this machine bears."
+            envvar="HPO_WORKERS",
+            min=0,
+            max=MAX_PROCESSES,
+            help="Worker processes, 0 to only open it. Default: what this machine bears.",
         ),
     ] = None,
     storage: Storage = None,
@@ -65,13 +75,20 @@ def run(
     ] = None,
     studies_dir: Annotated[Path, typer.Option(envvar="HPO_STUDIES_DIR", help="Your study files.")] = Path("studies"),
     seed: Annotated[
-        int | None, typer.Option(envvar="HPO_SEED", help="A new study's seed. Default: its file's.")
+        int | None,
+        typer.Option(envvar="HPO_SEED", min=MIN_SEED, max=MAX_SEED, help="A new study's seed. Default: its file's."),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(envvar="HPO_THREADS", min=1, help="Threads per worker, for a new study. Default: 1.")
+        int | None,
+        typer.Option(
+            envvar="HPO_THREADS", min=1, max=MAX_PROCESSES, help="Threads per worker, for a new study. Default: 1."
+        ),
     ] = None,
     keep_models: Annotated[
-        int, typer.Option(envvar="HPO_KEEP_MODELS", min=0, help="How many of the best trials keep their model.")
+        int,
+        typer.Option(
+            envvar="HPO_KEEP_MODELS", min=0, max=MAX_TRIALS, help="How many of the best trials keep their model."
+        ),
     ] = 3,
     lease: Annotated[
         float,
@@ -85,8 +102,13 @@ def run(
     ] = "1h",  # type: ignore[assignment]
     max_growth: Annotated[
         float,
-        typer.Option(envvar="HPO_MAX_GROWTH", min=0.0, help="GB; a worker whose memory grew by more is replaced."),
-    ] = 0.25,
+        typer.Option(
+            envvar="HPO_MAX_GROWTH",
+            parser=gigabytes_of,
+            metavar="GB",
+            help="A worker whose memory grew by more is replaced.",
+        ),
+    ] = "0.25",  # type: ignore[assignment]
     health_file: Annotated[
         Path | None, typer.Option(envvar="HPO_HEALTH_FILE", help="Touched about every second while all is well.")
     ] = None,
@@ -121,13 +143,13 @@ def run(
         n_trials=trials,
         seed=seed,
         n_threads=threads,
+        target=target,
         is_new_generation=new_generation,
     )
     plan = Plan(
         wish=wish,
         n_workers=workers,
         deadline_seconds=None if timeout is None else STARTED_SECONDS + timeout,
-        target=target,
         lease_seconds=lease,
         patience_seconds=patience,
         n_kept_models=keep_models,

@@ -20,6 +20,7 @@ class Wish:
         n_trials: The budget; a larger one than the stored one extends it.
         seed: Refused when another one is stored.
         n_threads: Of each worker; refused when another number is stored.
+        target: The value of the metric at which to stop.
         is_new_generation: Open a new generation beside what is stored.
     """
 
@@ -30,6 +31,7 @@ class Wish:
     n_trials: int | None
     seed: int | None
     n_threads: int | None
+    target: float | None
     is_new_generation: bool
 
 
@@ -72,7 +74,6 @@ class Plan:
         wish: For the study.
         n_workers: None for what this machine bears; 0 opens the study and leaves.
         deadline_seconds: On time.monotonic's clock; None for no limit.
-        target: The value of the metric at which to stop.
         lease_seconds: See hpo.leases.
         patience_seconds: How long the database may be away.
         n_kept_models: How many of the best trials keep their model.
@@ -83,7 +84,6 @@ class Plan:
     wish: Wish
     n_workers: int | None
     deadline_seconds: float | None
-    target: float | None
     lease_seconds: float
     patience_seconds: float
     n_kept_models: int

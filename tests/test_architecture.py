@@ -15,6 +15,7 @@ FLOORS = [
     [
         "__init__",
         "errors",
+        "options",
         "parameters",
         "pickles",
         "terminal",
@@ -103,7 +104,7 @@ HOMES = {
     "waitress": {"web"},
     "tensorflow": {"engine", "epoch", "costs", "optimizers", "worker"},
     "keras": {"models", "callbacks", "engine", "epoch", "costs", "optimizers", "training", "definition"},
-    "typer": {"command", "run", "status", "study", "dashboard", "tensorboard", "password"},
+    "typer": {"command", "options", "run", "status", "study", "dashboard", "tensorboard", "password"},
 }
 FORBIDDEN = {"utils", "util", "common", "base", "manager", "helpers", "helper", "misc", "core"}
 FILES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}

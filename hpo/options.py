@@ -1,0 +1,52 @@
+"""What people type after an option -> a number that everything behind it can work with."""
+
+import math
+import re
+
+import typer
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+MAX_SECONDS = 366 * 86400  # threading's waits overflow beyond 292 years; nobody means more than one
+MAX_TRIALS = 1_000_000  # each is a row that every look may read
+MAX_PROCESSES = 1024  # of workers or threads: more only fill a machine's memory
+MIN_SEED, MAX_SEED = -(2**63), 2**63 - 1  # the split is drawn from 64 bits: two longer seeds could share it
+
+
+def seconds_of(text: str) -> float:
+    """Read a duration: 90s, 10m, 2h, 1h30m; a bare number is seconds."""
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        seconds = float(text)
+    elif re.fullmatch(r"(\d+(\.\d+)?[smhd])+", text):
+        seconds = sum(float(number) * UNITS[unit] for number, unit in re.findall(r"([\d.]+)([smhd])", text))
+    else:
+        raise typer.BadParameter(f"{text!r} is not a duration; write 90s, 10m, 2h or 1h30m")
+    if seconds > MAX_SECONDS:
+        raise typer.BadParameter(f"{text!r} is longer than a year")
+    return seconds
+
+
+def positive_seconds_of(text: str) -> float:
+    """Read a duration that is not zero."""
+    seconds = seconds_of(text)
+    if seconds == 0:
+        raise typer.BadParameter(f"{text!r} is no time at all; leave it out for no limit")
+    return seconds
+
+
+def number_of(text: str) -> float:
+    """Read a number; "nan" and "inf", which are never reached, are none."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise typer.BadParameter(f"{text!r} is not a number")
+    return number
+
+
+def gigabytes_of(text: str) -> float:
+    """Read a size in GB."""
+    number = number_of(text)
+    if not 0 <= number <= 1e6:
+        raise typer.BadParameter(f"{text!r} is not from 0 to 1000000 GB")
+    return number
