@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo.errors import DatasetError
+from hpo.files import rename
 
 CONNECT_SECONDS = 8.0  # name lookup, connection and the answer's header together
 READ_SECONDS = 8.0  # without a single byte
@@ -53,6 +54,8 @@ def download(archive: Archive, folder: Path, report: Report) -> Path:
     """
     part = part_of(archive, folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if part.is_symlink() or (part.exists() and not part.is_file()):  # somebody else's trick: its name is known
+        part.unlink()
     report(f"downloading {archive.title} ({megabytes(archive.n_bytes)}) from {archive.url} to {folder}")
     with progress(archive, report) as show:
         while size_of(part) < archive.n_bytes:
@@ -67,7 +70,8 @@ def download(archive: Archive, folder: Path, report: Report) -> Path:
     if digest != archive.sha256:
         part.unlink()
         raise something_else(archive, f"its checksum is wrong (sha256 {digest}); it was deleted")
-    path = part.replace(folder / archive.file_name)
+    path = folder / archive.file_name
+    rename(part, path)
     report(f"{archive.title} is here, checksum verified: {path}")
     return path
 
@@ -101,12 +105,14 @@ def append(archive: Archive, response: http.client.HTTPResponse, part: Path, sho
     if length is not None and n_received + int(length) != archive.n_bytes:
         raise something_else(archive, f"it has {n_received + int(length):,} bytes instead of {archive.n_bytes:,}")
     # Unbuffered: a kill loses nothing that has arrived, and a full disk shows in write, not in close.
-    with part.open("ab" if is_resumed else "wb", buffering=0) as file:
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if is_resumed else os.O_TRUNC)
+    descriptor = os.open(part, flags | os.O_NOFOLLOW, 0o666)
+    with open(descriptor, "ab" if is_resumed else "wb", buffering=0) as file:
         while chunk := response.read1(CHUNK_BYTES):  # read would lose what came before a stall
             n_received += len(chunk)
             if n_received > archive.n_bytes:
                 raise something_else(archive, f"it has more than {archive.n_bytes:,} bytes")
-            write_chunk(archive, file, chunk)
+            write_chunk(archive, file, part, chunk)
             show(n_received)
 
 
@@ -152,7 +158,7 @@ def open_url(request: urllib.request.Request) -> http.client.HTTPResponse:
     return answer
 
 
-def write_chunk(archive: Archive, file: io.FileIO, chunk: bytes) -> None:
+def write_chunk(archive: Archive, file: io.FileIO, part: Path, chunk: bytes) -> None:
     """Write, telling a full disk from a broken connection; a full disk gets its space back."""
     try:
         rest = memoryview(chunk)
@@ -161,10 +167,10 @@ def write_chunk(archive: Archive, file: io.FileIO, chunk: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             os.truncate(file.fileno(), 0)
-            Path(str(file.name)).unlink()
+            part.unlink()
         need = f"It needs {megabytes(archive.n_bytes)} there and as much again afterwards"
         raise DatasetError(
-            f"{archive.title} cannot be written to {file.name!s}: {error.strerror}.",
+            f"{archive.title} cannot be written to {part}: {error.strerror}.",
             f"{need}; free some or pass --data-dir.",
         ) from error
 

@@ -11,7 +11,6 @@ needed for correctness: a full disk or a vanished folder raises nothing, `on_los
 
 import math
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,8 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 # Not tensorboard's EventFileWriter: it opens its files through TensorFlow wherever that is installed, and an error in
 # its background thread surfaces in whichever call comes later, or in none.
 from tensorboard.summary.writer.record_writer import RecordWriter
+
+from hpo.files import replace
 
 State = Literal["complete", "pruned", "failed"]
 OnLoss = Callable[[str], None]
@@ -232,13 +233,8 @@ def _create_next(run_dir: Path, content: bytes) -> Path:
 def _replace(in_dir: Path, content: bytes) -> None:
     """Put the folder's one event file in place, whole or not at all."""
     in_dir.mkdir(parents=True, exist_ok=True)
-    part = in_dir / f"{uuid.uuid4().hex}.part"
-    try:
-        part.write_bytes(content)
-        part.replace(in_dir / f"{_EVENT_FILE}.hparams")
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    # Not durable: nothing but TensorBoard's table is lost with it.
+    replace(in_dir / f"{_EVENT_FILE}.hparams", lambda file: file.write(content), mode=0o666, durable=False)
 
 
 @contextmanager

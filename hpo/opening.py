@@ -14,6 +14,7 @@ from hpo.datasets import load
 from hpo.definition import check_target
 from hpo.errors import StudyMismatchError
 from hpo.events import write_experiment
+from hpo.files import replace, sweep
 from hpo.schema import create_tables
 from hpo.settings import Wish
 from hpo.storage import open_store, setup_lock
@@ -94,4 +95,5 @@ def mark_folder(study_dir: Path, key: str) -> None:
     """Note whose files a runs folder holds."""
     with contextlib.suppress(OSError):
         study_dir.mkdir(parents=True, exist_ok=True)
-        (study_dir / OWNER).write_text(key)
+        replace(study_dir / OWNER, lambda file: file.write(key.encode()), mode=0o666)
+        sweep(study_dir)

@@ -6,10 +6,11 @@ An argument is shown to everybody on the machine, an environment variable to eve
 import os
 import secrets
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
+from hpo import files
 from hpo.command import plain_app, run_command
 from hpo.errors import PasswordError
 
@@ -21,7 +22,7 @@ app = plain_app()
 
 @app.command()
 def password(
-    files: Annotated[
+    paths: Annotated[
         list[Path], typer.Argument(metavar="FILE", readable=False, help="Files that shall hold a password each.")
     ],
     shared: Annotated[
@@ -29,7 +30,7 @@ def password(
     ] = False,
 ) -> None:
     """Write a random password into each file that is missing or empty; the others are kept."""
-    for path in files:
+    for path in paths:
         is_new = make_password(path, mode=0o444 if shared else 0o400)
         print(f"{path}: {'a new password' if is_new else 'its password is kept'}")
 
@@ -48,14 +49,14 @@ def make_password(path: Path, *, mode: int) -> bool:
             return False
     except OSError as error:
         raise unreadable(path, error) from error
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+
+    def write(file: BinaryIO) -> None:
+        file.write(secrets.token_urlsafe(N_RANDOM_BYTES).encode() + b"\n")
+        os.fchmod(file.fileno(), mode)  # --shared means it, whatever the umask
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(N_RANDOM_BYTES) + "\n")
-        temporary.chmod(mode)
-        os.replace(temporary, path)
+        files.replace(path, write)
     except OSError as error:
         who = f"user {os.getuid()}"
         raise PasswordError(f"Cannot write {path}: {error.strerror}.", f"Its folder must be {who}'s.") from error

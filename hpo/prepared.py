@@ -22,6 +22,7 @@ import numpy as np
 from hpo.arrays import Arrays, Report
 from hpo.cache import writable_dir
 from hpo.errors import DatasetError
+from hpo.files import replace, replaced, sweep
 
 UNUSED_SECONDS = 7 * 24 * 3600  # prepared arrays that no command has used for so long are deleted
 FORMAT = 1  # of the prepared folder; a change makes older ones be prepared again
@@ -101,20 +102,18 @@ def prepare(find: Callable[[], Source], dirs: list[Path], report: Report) -> Pat
                 write_prepared(folder, arrays, fingerprint)
             source = source if source.stamp else find()  # after a download there are files that were not there before
             if source.stamp:
-                write_atomically(record_path(root, source), {"stamp": source.stamp, "folder": folder.name})
+                write_json(record_path(root, source), {"stamp": source.stamp, "folder": folder.name})
     return folder
 
 
 def write_prepared(folder: Path, arrays: Arrays, fingerprint: str) -> None:
-    """Write the folder under another name, then rename it, so that it is whole or not there. The caller has the lock.
+    """Write the folder whole or not at all.
 
     Raises:
         OSError: Not enough space, or no permission.
     """
-    name, making = folder.name[:-16], folder.with_name(f".making-{folder.name}")
-    for left in folder.parent.glob(f".making-{name}{'[0-9a-f]' * 16}"):  # by a process that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    try:
+    sweep(folder.parent)  # by processes that were killed
+    with replaced(folder) as making:
         making.mkdir()
         files = {"x": arrays.x, "y": arrays.y, **arrays.test}
         n_bytes = {f"{name}.npy": write_npy(making / f"{name}.npy", array) for name, array in files.items()}
@@ -124,16 +123,7 @@ def write_prepared(folder: Path, arrays: Arrays, fingerprint: str) -> None:
             "n_given_val": arrays.n_given_val,
             "n_bytes": n_bytes,
         }
-        write_atomically(making / "dataset.json", facts)
-        if folder.exists():  # damaged; whoever maps it keeps what is mapped
-            folder.rename(making / "damaged")
-            making.rename(folder)
-            shutil.rmtree(folder / "damaged", ignore_errors=True)
-        else:
-            making.rename(folder)
-    except BaseException:
-        shutil.rmtree(making, ignore_errors=True)
-        raise
+        write_json(making / "dataset.json", facts)
 
 
 def write_npy(path: Path, array: np.ndarray) -> int:
@@ -147,14 +137,9 @@ def write_npy(path: Path, array: np.ndarray) -> int:
         return file.tell()
 
 
-def write_atomically(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a small JSON file; a reader sees the old one or the new one."""
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        new.write_text(json.dumps(content))
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+    replace(path, lambda file: file.write(json.dumps(content).encode()), mode=0o666)
 
 
 def map_prepared(folder: Path) -> tuple[Arrays, str]:

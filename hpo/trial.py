@@ -1,6 +1,5 @@
 """One trial from ticket to result: the only place where Optuna and Keras meet."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo import files
 from hpo.definition import StudyDefinition, is_audited, place, seed_of
 from hpo.engine import Engine
 from hpo.errors import TrialError
@@ -242,6 +242,7 @@ class _Run:
     def _clean_up(self) -> None:
         try:
             (self._dir / CHECKPOINT).unlink(missing_ok=True)
+            files.sweep(self._dir)  # what its workers that were killed while writing left there
         except OSError as error:
             self._shop.warn(f"trial {self._trial.number}: its checkpoint was not deleted: {error}.")
         if (self._dir / MODEL).exists():  # then it may have taken the place of another
@@ -258,11 +259,7 @@ def tidy(shop: Workshop) -> None:
 
 def save_model(path: Path, result: TrainingResult) -> None:
     """Write a trial's model with its best weights, as Keras's own file, whole or not at all."""
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
     model: Any = result.model
     model.set_weights(result.best_weights)
-    try:
+    with files.replaced(path) as temporary:
         model.save(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

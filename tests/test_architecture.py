@@ -16,6 +16,7 @@ FLOORS = [
         "__init__",
         "errors",
         "options",
+        "files",
         "parameters",
         "pickles",
         "terminal",

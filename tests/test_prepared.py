@@ -141,7 +141,7 @@ def test_killed_preparation_is_cleaned_up_by_the_next(tmp_path: Path) -> None:
     assert child.stdout.readline() == "writing\n"
     child.send_signal(signal.SIGKILL)
     child.communicate()
-    assert [name[:8] for name in listed(tmp_path / "cache")] == [".making-"]
+    assert [name[-5:] for name in listed(tmp_path / "cache")] == [".part"]
     save(tmp_path / "fruit.npz", fruit(60))  # other data now, so another folder
     datasets.load("fruit.npz", seed=7)
     assert not [name for name in listed(tmp_path / "cache") if name.startswith(".")]
