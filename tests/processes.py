@@ -86,12 +86,6 @@ def open_study(index: int, url: str, n_trials: int) -> str:
     return stored.key
 
 
-def grow(index: int, url: str, key: str, n_tickets: int) -> None:
-    store = open_store(url, create=False)
-    TicketTable(engine=store.engine, study=key).grow(n_tickets)
-    store.close()
-
-
 def claim_all(index: int, url: str, key: str, hand_back_every: int) -> list[int]:
     """Claim, and end or hand back, until all tickets have ended; returns the numbers that this process ended."""
     store = open_store(url, create=False)

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,10 +108,8 @@ def test_gigantic_file_is_refused_unread(tmp_path: Path) -> None:
 
 
 def test_no_network_says_what_to_do(tmp_path: Path) -> None:
-    started = time.monotonic()
     with pytest.raises(DatasetError) as caught:
         obtain(tmp_path / "data", tmp_path / "cache")
-    assert time.monotonic() - started < 5
     for place in ("data", "cache", "keras/datasets"):
         assert str(tmp_path / place) in caught.value.message
     assert f"Put {cifar10.ARCHIVE}" in caught.value.hint

@@ -332,9 +332,7 @@ def test_wrong_arguments_get_one_message(project: Project) -> None:
 def test_list_and_help_need_no_tensorflow(project: Project) -> None:
     listed = project.run("--list")
     assert listed.stdout.split() == ["blobs", "A", "small", "study", "of", "a", "user's", "own."]
-    begun = time.monotonic()
-    assert "--trials" in project.run("--help").stdout
-    assert time.monotonic() - begun < 20  # TensorFlow alone takes longer on a slow machine
+    assert "--trials" in project.run("--help").stdout  # test_architecture.py looks at what it imports
 
 
 def test_a_study_on_postgresql_opens_in_plain_optuna_and_in_the_dashboard(project: Project, postgres: Any) -> None:
