@@ -20,7 +20,7 @@ from hpo.errors import LeaseLostError
 from hpo.outage import TRANSIENT, insist
 from hpo.sampling import Mirror
 from hpo.storage import Connection, Store, guarded
-from hpo.stored import SPARED_ATTR, TICKET_ATTR, StoredStudy
+from hpo.stored import SPARED_ATTR, StoredStudy
 from hpo.tickets import Ticket, TicketTable
 
 HELD_UP_SHARE = 0.1  # how much longer training takes, at most, for trying a database that is away
@@ -50,7 +50,7 @@ class TrialRecord:
         should_stop: Callable[[], bool],
         patience_seconds: float,
     ) -> None:
-        self._storage, self._study, self._stored = store.optuna, study, stored
+        self._storage, self._rdb, self._study, self._stored = store.optuna, store.rdb, study, stored
         self._tickets: TicketTable = stored.tickets(store)
         self._ticket, self._token = ticket, str(ticket.token)
         self._should_stop, self._patience_seconds = should_stop, patience_seconds
@@ -64,17 +64,18 @@ class TrialRecord:
     def align(self, mirror: Mirror) -> FrozenTrial:
         """Bring the trial in line with its ticket and return it: RUNNING, or ended when only the ticket had not.
 
-        A free ticket's trial is drawn and stored whole, unless a worker was killed just after that: the ticket's number
-        in the trial's attributes tells.
+        A free ticket's trial is drawn and stored whole, and noted on the ticket in the same transaction.
         """
 
         def find_or_store() -> int:
-            trials = self._storage.get_all_trials(self._stored.study_id, deepcopy=False)
-            born = [trial for trial in trials if trial.user_attrs.get(TICKET_ATTR) == self._ticket.number]
-            if born:
-                return born[0]._trial_id
-            template = mirror.draw(self._ticket.number, trials)
-            return self._write(lambda: self._storage.create_new_trial(self._stored.study_id, template))
+            born = self._tickets.trial_of(self._token)  # where the answer to the birth's COMMIT was lost
+            if born is not None:
+                return born
+            template = mirror.draw(self._ticket.number, self._storage.get_all_trials(study_id, deepcopy=False))
+            return self._rdb.bear(study_id, template, note)
+
+        def note(connection: Connection, trial_id: int) -> None:
+            self._tickets.note_birth(connection, self._token, trial_id=trial_id)
 
         def run() -> FrozenTrial:
             trial = self._storage.get_trial(self._trial_id)
@@ -83,7 +84,7 @@ class TrialRecord:
                 trial = self._storage.get_trial(self._trial_id)
             return trial
 
-        known = self._ticket.trial_id
+        known, study_id = self._ticket.trial_id, self._stored.study_id
         self._trial_id = known if known is not None else self._insist(find_or_store)
         trial = self._insist(run)
         self._recorded = dict(trial.intermediate_values)
@@ -91,8 +92,8 @@ class TrialRecord:
         return trial
 
     def note(self, *, epochs: int) -> None:
-        """Write down on the ticket which trial it stands for, and how many epochs it asks for."""
-        self._insist(lambda: self._tickets.note_trial(self._token, trial_id=self._trial_id, epochs=epochs))
+        """Write down on the ticket how many epochs its trial asks for."""
+        self._insist(lambda: self._tickets.note_epochs(self._token, epochs=epochs))
 
     def report(self, epoch: int, value: float) -> None:
         """Record an epoch's value, now or when the database is back; epochs recorded before are left as they are.

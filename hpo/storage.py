@@ -1,11 +1,10 @@
-"""The only home of database engines and Optuna's RDBStorage.
+"""The only home of database engines.
 
 SQLite and PostgreSQL. A Store holds one engine that Optuna and hpo's own tables share.
 """
 
 import contextlib
 import fcntl
-import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,15 +13,12 @@ from typing import Any
 
 import optuna
 import sqlalchemy as sa
-from optuna.distributions import distribution_to_json
-from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._rdb import models
-from optuna.trial import FrozenTrial
-from sqlalchemy import orm
+from optuna.storages import BaseStorage
 
 from hpo.address import parse_url, public_url
 from hpo.errors import StorageError
 from hpo.outage import explained
+from hpo.rdb import Storage
 
 Connection = sa.Connection
 
@@ -43,43 +39,19 @@ class Store:
     Attributes:
         url: For people and for Optuna; without a password.
         optuna: Optuna's storage, with its cache of trials.
+        rdb: The storage behind that cache.
         engine: SQLAlchemy's engine behind it.
     """
 
     url: str
     optuna: BaseStorage
+    rdb: Storage
     engine: sa.Engine
 
     def close(self) -> None:
         """Close all connections; the store can be used again."""
         self.optuna.remove_session()
         self.engine.dispose()
-
-
-class _Storage(RDBStorage):
-    """Optuna's storage, whose births lock the study's row for 9 round trips instead of 34."""
-
-    def _get_prepared_new_trial(
-        self, study_id: int, template_trial: FrozenTrial | None, session: orm.Session
-    ) -> models.TrialModel:
-        # Births wait for each other, all workers of a study. Optuna sends three statements per parameter meanwhile.
-        template = template_trial
-        if template is None or template.values is not None or template.intermediate_values:
-            return super()._get_prepared_new_trial(study_id, template, session)
-        trial = models.TrialModel(study_id=study_id, state=template.state, datetime_start=template.datetime_start)
-        for name, distribution in template.distributions.items():
-            value = distribution.to_internal_repr(template.params[name])
-            json_ = distribution_to_json(distribution)
-            param = models.TrialParamModel(param_name=name, param_value=value, distribution_json=json_)
-            trial.params.append(param)
-        for key, attr in template.user_attrs.items():
-            trial.user_attributes.append(models.TrialUserAttributeModel(key=key, value_json=json.dumps(attr)))
-        for key, attr in template.system_attrs.items():
-            trial.system_attributes.append(models.TrialSystemAttributeModel(key=key, value_json=json.dumps(attr)))
-        session.add(trial)
-        session.flush()
-        trial.number = trial.count_past_trials(session)
-        return trial
 
 
 def open_store(text: str, *, create: bool) -> Store:
@@ -104,7 +76,7 @@ def open_store(text: str, *, create: bool) -> Store:
     if not create:
         _check_set_up(url, arguments["connect_args"])
     with explained(url), setup_lock(url) if create else contextlib.nullcontext():
-        rdb = _Storage(
+        rdb = Storage(
             url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
             engine_kwargs=arguments,
             skip_table_creation=not create,
@@ -116,7 +88,7 @@ def open_store(text: str, *, create: bool) -> Store:
         sa.event.listen(rdb.engine, "begin", _forget_writes)
         sa.event.listen(rdb.engine, "before_cursor_execute", _note_write)
         sa.event.listen(rdb.engine, "commit", _check_guard)
-    return Store(url=public_url(url), optuna=optuna.storages.get_storage(rdb), engine=rdb.engine)
+    return Store(url=public_url(url), optuna=optuna.storages.get_storage(rdb), rdb=rdb, engine=rdb.engine)
 
 
 def _check_set_up(url: sa.URL, connect_args: dict[str, Any]) -> None:

@@ -19,8 +19,9 @@ from optuna.trial import TrialState, create_trial
 
 from hpo.definition import Draw, StudyDefinition, draw, place_baseline
 from hpo.errors import StudyMismatchError
+from hpo.outage import TRANSIENT
 from hpo.schema import create_tables
-from hpo.storage import Store
+from hpo.storage import Connection, Store
 from hpo.tickets import TicketTable
 
 KEY_ATTR, STUDY_ATTR, TICKET_ATTR, PAUSED_ATTR = "hpo:key", "hpo:study", "hpo:ticket", "hpo:paused"
@@ -225,8 +226,18 @@ def add_trial(store: Store, stored: StoredStudy, draw: Draw) -> tuple[int, int]:
         distributions=draw.distributions,
         user_attrs={TICKET_ATTR: number},
     )
-    trial_id = store.optuna.create_new_trial(stored.study_id, waiting)
-    tickets.add(number, trial_id=trial_id, epochs=draw.parameters.training.epochs)
+
+    def note(connection: Connection, trial_id: int) -> None:
+        tickets.add(connection, number, trial_id=trial_id, epochs=draw.parameters.training.epochs)
+
+    try:
+        trial_id = store.rdb.bear(stored.study_id, waiting, note)
+    except TRANSIENT:
+        # Perhaps only the answer to the COMMIT was lost.
+        born = next((ticket.trial_id for ticket in tickets.read() if ticket.number == number), None)
+        if born is None:
+            raise
+        trial_id = born
     return store.optuna.get_trial(trial_id).number, number + 1
 
 

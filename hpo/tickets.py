@@ -171,20 +171,35 @@ class TicketTable:
             row = connection.execute(mine).one_or_none() or connection.execute(query).one_or_none()
         return None if row is None else _ticket(row)
 
-    def add(self, number: int, *, trial_id: int, epochs: int) -> None:
-        """Add a ticket for a trial that was stored ahead of it, to be run next. Call under storage.setup_lock."""
-        row = {"study": self.study, "number": number, "state": TicketState.HANDED_BACK.value}
+    def trial_of(self, token: str) -> int | None:
+        """Return the trial that a leased ticket stands for; None before it is born.
+
+        A birth whose COMMIT is still under way is waited for: it holds the ticket's row.
+        """
+        query = sa.select(_columns.trial_id).where(_columns.study == self.study, _columns.token == token)
         with self.engine.begin() as connection:
-            connection.execute(sa.insert(_tickets).values(**row, trial_id=trial_id, epochs=epochs))
+            row = connection.execute(query.with_for_update()).one_or_none()
+        if row is None:
+            raise LeaseLostError
+        return None if row.trial_id is None else int(row.trial_id)
+
+    def add(self, connection: sa.Connection, number: int, *, trial_id: int, epochs: int) -> None:
+        """Add a ticket, in the transaction that stores its trial, to be run next. Call under storage.setup_lock."""
+        row = {"study": self.study, "number": number, "state": TicketState.HANDED_BACK.value}
+        connection.execute(sa.insert(_tickets).values(**row, trial_id=trial_id, epochs=epochs))
 
     def delete(self) -> None:
         """Delete all tickets; their holders write nothing from then on."""
         with self.engine.begin() as connection:
             connection.execute(sa.delete(_tickets).where(_columns.study == self.study))
 
-    def note_trial(self, token: str, *, trial_id: int, epochs: int) -> None:
-        """Write down which trial a leased ticket stands for."""
-        self._hold(token, trial_id=trial_id, epochs=epochs)
+    def note_birth(self, connection: sa.Connection, token: str, *, trial_id: int) -> None:
+        """Write down which trial a leased ticket stands for, in the transaction that stores it."""
+        self._update(connection, token, trial_id=trial_id)
+
+    def note_epochs(self, token: str, *, epochs: int) -> None:
+        """Write down how many epochs a leased ticket's trial asks for."""
+        self._hold(token, epochs=epochs)
 
     def note_progress(self, connection: sa.Connection, token: str, *, epoch: int, value: float) -> None:
         """Write down how far a leased ticket's training is, in the connection's transaction; does what check does."""

@@ -123,19 +123,17 @@ def hold_ticket(pipe: Any, url: str, key: str, leases_dir: Path, lease_seconds: 
 
 
 def begin_creation(pipe: Any, url: str, last_step: str) -> None:
-    """Create a study, but stop for ever after the storage call named last_step; to be killed there."""
+    """Create a study, but stop for ever after the call named last_step; to be killed there."""
     store = open_store(url, create=True)
-    create, add = getattr(store.optuna, last_step, None), TicketTable.add
+    place: Any = store.optuna if hasattr(store.optuna, last_step) else TicketTable
+    real = getattr(place, last_step)
 
     def stop(*arguments: Any, **named: Any) -> Any:
-        (create or add)(*arguments, **named)
+        real(*arguments, **named)
         pipe.send("there")
         time.sleep(LIMIT_SECONDS)
 
-    if create is None:
-        TicketTable.add = stop  # type: ignore[method-assign]
-    else:
-        setattr(store.optuna, last_step, stop)
+    setattr(place, last_step, stop)
     with setup_lock(parse_url(url)):
         studies.create(store, "toy", DEFINITION, facts=FACTS, n_trials=4)
 

@@ -31,6 +31,7 @@ FLOORS = [
     ],
     [
         "address",
+        "rdb",
     ],
     [
         "outage",
@@ -99,7 +100,7 @@ FLOORS = [
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOMES = {
-    "sqlalchemy": {"address", "outage", "storage", "schema", "tickets"},
+    "sqlalchemy": {"address", "outage", "rdb", "storage", "schema", "tickets"},
     "tensorboard": {"events", "tensorboard"},
     "optuna_dashboard": {"dashboard"},
     "waitress": {"web"},

@@ -11,9 +11,10 @@ import optuna
 import pytest
 import sqlalchemy as sa
 from conftest import Postgres
+from cuts import answer_lost, commit_refused
 from optuna.trial import FrozenTrial, TrialState
 from processes import hear, leave_half_done, lock_sqlite, start
-from toy import ToyStudy
+from toy import ToyStudy, wait_for
 
 from hpo.errors import DatabaseAwayError, LeaseLostError
 from hpo.leases import expire_dead, kernel
@@ -100,13 +101,13 @@ def test_expired_trial_goes_on_as_the_same(toy: ToyStudy) -> None:
     assert len(toy.trials) == 1
 
 
-def test_worker_killed_between_birth_and_note_leaves_one_trial(toy: ToyStudy, database_url: str) -> None:
+def test_worker_killed_just_after_a_birth_leaves_one_trial(toy: ToyStudy, database_url: str) -> None:
     toy.run(0.5)
     process, pipe = start(leave_half_done, database_url, "born")
     number, trial_id, token = hear(pipe)
     process.kill()
     process.join()
-    assert (number, toy.tickets.read()[1].trial_id) == (1, None)
+    assert (number, toy.tickets.read()[1].trial_id) == (1, trial_id)
     toy.tickets.expire(token)
     record, trial = toy.begin()
     assert trial._trial_id == trial_id
@@ -144,18 +145,52 @@ def test_answer_to_the_end_was_lost(toy: ToyStudy, monkeypatch: pytest.MonkeyPat
     assert (toy.trials[0].state, toy.tickets.read()[0].state) == (TrialState.COMPLETE, TicketState.ENDED)
 
 
-def test_answer_to_the_birth_was_lost(toy: ToyStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_birth_whose_commit_s_answer_is_lost_stores_one_trial(toy: ToyStudy) -> None:
     toy.run(0.5)
-    real, n_calls = toy.store.optuna.create_new_trial, []
+    with answer_lost(toy.store, "INSERT INTO trials") as lost:
+        _, trial = toy.begin(patience_seconds=5.0)
+    assert len(lost) == 1
+    assert [(trial.number, trial.state) for trial in toy.trials] == [(0, TrialState.COMPLETE), (1, TrialState.RUNNING)]
+    assert toy.tickets.read()[1].trial_id == trial._trial_id == toy.trials[1]._trial_id
 
-    def commit_and_fail(*arguments: object) -> int:
-        n_calls.append(real(*arguments))  # type: ignore[arg-type]
-        raise away()
 
-    monkeypatch.setattr(toy.store.optuna, "create_new_trial", commit_and_fail)
-    _, trial = toy.begin(patience_seconds=5.0)
-    assert n_calls == [trial._trial_id]
+def test_birth_that_was_not_committed_is_tried_again(toy: ToyStudy) -> None:
+    toy.run(0.5)
+    with commit_refused(toy.store, "INSERT INTO trials") as refused:
+        _, trial = toy.begin(patience_seconds=5.0)
+    assert (len(refused), trial.number, len(toy.trials)) == (1, 1, 2)
+
+
+def test_birth_whose_commit_is_still_under_way_is_waited_for(postgres: Postgres) -> None:
+    """The holder's connection broke after it had sent COMMIT, and the server takes its time."""
+    toy = ToyStudy.create(open_store(postgres.new_database(), create=True))
+    toy.run(0.5)
+    ticket = toy.claim()
+    template = toy.mirror().draw(ticket.number, toy.trials)
+    written, commit = threading.Event(), threading.Event()
+
+    def note(connection: sa.Connection, trial_id: int) -> None:
+        toy.tickets.note_birth(connection, str(ticket.token), trial_id=trial_id)
+        written.set()
+        commit.wait(30)
+
+    other = open_store(toy.store.engine.url.render_as_string(hide_password=False), create=False)
+    under_way = threading.Thread(target=lambda: other.rdb.bear(toy.stored.study_id, template, note))
+    under_way.start()
+    assert written.wait(30)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    born: list[FrozenTrial] = []
+    again = threading.Thread(target=lambda: born.append(toy.record(ticket, patience_seconds=5.0).align(toy.mirror())))
+    again.start()
+    with other.engine.connect() as connection:
+        wait_for(lambda: connection.exec_driver_sql(waiting).scalar() == 1)
+    commit.set()
+    for thread in (under_way, again):
+        thread.join()
+    assert [trial._trial_id for trial in born] == [toy.trials[1]._trial_id]
     assert len(toy.trials) == 2
+    for store in (other, toy.store):
+        store.close()
 
 
 def successor_of(toy: ToyStudy) -> TrialRecord:

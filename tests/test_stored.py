@@ -5,13 +5,16 @@ from dataclasses import replace
 
 import optuna
 import pytest
+from cuts import answer_lost, commit_refused
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from processes import begin_creation, hear, open_study, start, together
 from toy import BASELINE, DEFINITION, FACTS, ToyStudy
 
 from hpo import stored as studies
+from hpo.definition import place
 from hpo.errors import StudyFileError, StudyMismatchError
+from hpo.outage import TRANSIENT
 from hpo.parameters import TrainingParameters
 from hpo.storage import Store
 from hpo.stored import KEY_ATTR, TICKET_ATTR
@@ -65,9 +68,7 @@ def test_four_processes_create_one_study(store: Store, database_url: str) -> Non
     assert [trial.number for trial in store.optuna.get_all_trials(stored.study_id)] == [0]
 
 
-@pytest.mark.parametrize(
-    "step", ["create_new_study", "set_study_user_attr", "create_new_trial", "add"]
-)  # fmt: skip
+@pytest.mark.parametrize("step", ["create_new_study", "set_study_user_attr", "add", "grow"])
 def test_creation_cut_short_by_a_kill_is_done_again(sqlite_store: Store, sqlite_url: str, step: str) -> None:
     process, pipe = start(begin_creation, sqlite_url, step)
     assert hear(pipe) == "there"
@@ -81,6 +82,20 @@ def test_creation_cut_short_by_a_kill_is_done_again(sqlite_store: Store, sqlite_
     assert len(sqlite_store.optuna.get_all_trials(stored.study_id)) == 1
     assert stored.tickets(sqlite_store).count() == 4
     assert len(sqlite_store.optuna.get_all_studies()) == 1
+
+
+def test_configuration_whose_commit_s_answer_is_lost_is_added_once(toy: ToyStudy) -> None:
+    with answer_lost(toy.store, "INSERT INTO trials") as lost:
+        number, n_trials = studies.add_trial(toy.store, toy.stored, place(toy.definition, BASELINE.flat()))
+    assert (len(lost), number, n_trials) == (1, 1, 5)
+    assert [(ticket.number, ticket.trial_id) for ticket in toy.tickets.read()][-1] == (4, toy.trials[1]._trial_id)
+    assert len(toy.trials) == 2
+
+
+def test_configuration_whose_commit_fails_is_not_added_at_all(toy: ToyStudy) -> None:
+    with commit_refused(toy.store, "INSERT INTO trials"), pytest.raises(TRANSIENT):
+        studies.add_trial(toy.store, toy.stored, place(toy.definition, BASELINE.flat()))
+    assert (len(toy.trials), toy.tickets.count()) == (1, 4)
 
 
 def test_somebody_else_s_study_of_the_same_name_is_left_alone(store: Store) -> None:

@@ -31,6 +31,16 @@ def note_progress(table: TicketTable, token: str) -> None:
         table.note_progress(connection, token, epoch=4, value=0.25)
 
 
+def note_birth(table: TicketTable, token: str, trial_id: int) -> None:
+    with table.engine.begin() as connection:
+        table.note_birth(connection, token, trial_id=trial_id)
+
+
+def add(table: TicketTable, number: int, trial_id: int) -> None:
+    with table.engine.begin() as connection:
+        table.add(connection, number, trial_id=trial_id, epochs=1)
+
+
 def test_new_tickets_are_free_and_numbered_from_0(table: TicketTable) -> None:
     assert table.count() == 3
     assert [ticket.number for ticket in table.read()] == [0, 1, 2]
@@ -159,7 +169,7 @@ def test_reading_on_gives_what_reading_all_gives(table: TicketTable) -> None:
         lambda: table.grow(5),
         lambda: table.claim("w", "c"),
         lambda: table.end("c", seconds=1.0),
-        lambda: table.add(5, trial_id=1, epochs=1),
+        lambda: add(table, 5, 1),
         lambda: [table.end(table.claim("w", token).token, seconds=1.0) for token in "defg"],  # type: ignore[union-attr, arg-type]
         lambda: table.grow(7),
     ]
@@ -172,7 +182,8 @@ def test_reading_on_gives_what_reading_all_gives(table: TicketTable) -> None:
 
 def test_a_ticket_s_whole_life(table: TicketTable) -> None:
     table.claim("w", "a")
-    table.note_trial("a", trial_id=12, epochs=9)
+    note_birth(table, "a", 12)
+    table.note_epochs("a", epochs=9)
     table.beat("a")
     table.beat("a")
     note_progress(table, "a")
@@ -196,11 +207,11 @@ def test_ended_ticket_is_never_claimed_again(table: TicketTable) -> None:
 
 
 def test_trial_stored_ahead_is_run_next(table: TicketTable) -> None:
-    table.add(3, trial_id=7, epochs=5)
+    add(table, 3, 7)
     assert table.count() == 4
     claimed = table.claim("w", "a")
     assert claimed is not None
-    assert (claimed.number, claimed.trial_id, claimed.epochs) == (3, 7, 5)
+    assert (claimed.number, claimed.trial_id, claimed.epochs) == (3, 7, 1)
 
 
 def test_deleted_tickets_stop_their_holders(table: TicketTable) -> None:
@@ -213,7 +224,7 @@ def test_deleted_tickets_stop_their_holders(table: TicketTable) -> None:
 
 def test_expiry_counts_a_death_and_keeps_the_trial(table: TicketTable) -> None:
     table.claim("w", "a")
-    table.note_trial("a", trial_id=3, epochs=2)
+    note_birth(table, "a", 3)
     assert table.expire("a")
     assert not table.expire("a")
     again = table.claim("x", "b")
@@ -238,7 +249,8 @@ def test_stale_token_changes_nothing(table: TicketTable) -> None:
     before = table.read()
     writes: list[Callable[[], None]] = [
         lambda: table.beat("stale"),
-        lambda: table.note_trial("stale", trial_id=1, epochs=1),
+        lambda: table.note_epochs("stale", epochs=1),
+        lambda: note_birth(table, "stale", 1),
         lambda: note_progress(table, "stale"),
         lambda: table.hand_back("stale", seconds=1.0),
         lambda: table.end("stale", seconds=1.0),

@@ -1,0 +1,64 @@
+"""Optuna's RDBStorage, with what hpo writes in one transaction where Optuna takes several, or none of its own."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.distributions import distribution_to_json
+from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
+from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.trial import FrozenTrial
+from sqlalchemy import orm
+
+
+class Storage(RDBStorage):
+    """Optuna's storage, whose births lock the study's row for 9 round trips instead of 34."""
+
+    def bear(self, study_id: int, template: FrozenTrial, note: Callable[[sa.Connection, int], None]) -> int:
+        """Store a new trial, once, and return its id.
+
+        Optuna's create_new_trial tries up to five times by itself: where only the answer to the COMMIT was lost, it
+        stores the trial twice. Here note, given the new trial's id, writes in the same transaction whatever tells the
+        caller afterwards that the trial is there; what it raises undoes the birth.
+        """
+        with _create_scoped_session(self.scoped_session) as session:
+            models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+            trial = self._get_prepared_new_trial(study_id, template, session)
+            session.flush()
+            trial_id = int(trial.trial_id)
+            note(session.connection(), trial_id)
+            return trial_id
+
+    def set_trial_attrs(self, trial_id: int, *, system: Mapping[str, Any], user: Mapping[str, Any]) -> None:
+        """Set several attributes of a trial in one transaction."""
+        with _create_scoped_session(self.scoped_session) as session:
+            for model, attrs in (
+                (models.TrialSystemAttributeModel, system),
+                (models.TrialUserAttributeModel, user),
+            ):
+                for key, attr in attrs.items():
+                    self._set_trial_attr_without_commit(session, model, trial_id, key, attr)
+
+    def _get_prepared_new_trial(
+        self, study_id: int, template_trial: FrozenTrial | None, session: orm.Session
+    ) -> models.TrialModel:
+        # Births wait for each other, all workers of a study. Optuna sends three statements per parameter meanwhile.
+        template = template_trial
+        if template is None or template.values is not None or template.intermediate_values:
+            return super()._get_prepared_new_trial(study_id, template, session)
+        trial = models.TrialModel(study_id=study_id, state=template.state, datetime_start=template.datetime_start)
+        for name, distribution in template.distributions.items():
+            value = distribution.to_internal_repr(template.params[name])
+            json_ = distribution_to_json(distribution)
+            param = models.TrialParamModel(param_name=name, param_value=value, distribution_json=json_)
+            trial.params.append(param)
+        for key, attr in template.user_attrs.items():
+            trial.user_attributes.append(models.TrialUserAttributeModel(key=key, value_json=json.dumps(attr)))
+        for key, attr in template.system_attrs.items():
+            trial.system_attributes.append(models.TrialSystemAttributeModel(key=key, value_json=json.dumps(attr)))
+        session.add(trial)
+        session.flush()
+        trial.number = trial.count_past_trials(session)
+        return trial
