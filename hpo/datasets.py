@@ -20,7 +20,7 @@ from hpo import cifar10
 from hpo.arrays import Arrays, Report, checked, split
 from hpo.cache import home_dirs
 from hpo.errors import DatasetError
-from hpo.prepared import Source, Stamp, map_prepared, prepare, remembered
+from hpo.prepared import Source, Stamp, kept, map_prepared, prepare, remembered
 from hpo.tracebacks import told
 
 NAMES = ("cifar10", "digits")
@@ -65,6 +65,7 @@ def load(
     seed: int,
     data_dir: Path | None = None,
     base_dir: Path | None = None,
+    fingerprint: str | None = None,
     report: Report | None = None,
 ) -> Dataset:
     """Load a data set; the first time it is downloaded, checked and prepared, afterwards only mapped.
@@ -77,6 +78,8 @@ def load(
         data_dir: Searched for CIFAR-10, and the place for what is downloaded and prepared. Without it, or where it
             cannot be written: $HPO_CACHE_DIR, $XDG_CACHE_HOME/hpo or ~/.cache/hpo; failing that, a temporary folder.
         base_dir: The study file's folder. A relative .npz path is looked up there, then in the current folder.
+        fingerprint: Of data that were prepared before, by the process that opened the study say: they are mapped, and
+            the source is read, or its function called, only where they are not found.
         report: Receives a line for whatever takes time or should be known.
 
     Raises:
@@ -88,7 +91,7 @@ def load(
     found = find()
     # Twice: between finding prepared arrays and mapping them, another process may replace or delete them.
     for _attempt in range(2):
-        folder = remembered(found, dirs) or prepare(find, dirs, report)
+        folder = kept(found.name, fingerprint, dirs) or remembered(found, dirs) or prepare(find, dirs, report)
         with contextlib.suppress(OSError, ValueError):
             return dataset_in(folder, found.name, seed)
     raise DatasetError(f"The prepared data in {folder} cannot be read.", "Delete that folder and try again.")

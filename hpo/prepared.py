@@ -71,6 +71,14 @@ def remembered(source: Source, dirs: list[Path]) -> Path | None:
     return None
 
 
+def kept(name: str, fingerprint: str | None, dirs: list[Path]) -> Path | None:
+    """The folder of data that were prepared before, from whatever source, if it is still whole."""
+    if fingerprint is None or not re.fullmatch("[0-9a-f]{16,}", fingerprint):  # it may come from a database
+        return None
+    folders = [root / "prepared" / f"{plain(name)}-{fingerprint[:16]}" for root in dirs]
+    return next((folder for folder in folders if is_whole(folder)), None)
+
+
 def is_whole(folder: Path) -> bool:
     """Whether every prepared file is there and as long as it was written."""
     try:

@@ -136,6 +136,7 @@ def open_workshop(settings: WorkerSettings, warn: Callable[[str], None]) -> Work
         seed=stored.seed,
         data_dir=settings.data_dir,
         base_dir=settings.file.path.parent,
+        fingerprint=stored.data,
         report=_say,
     )
     studies.check_same(stored, fingerprint(settings.file.path), data.fingerprint, None)

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -238,3 +239,27 @@ def test_cifar10_nowhere_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> Non
         datasets.load("cifar10", seed=7)
     assert cifar10.ARCHIVE in caught.value.hint
     assert "--study digits_mlp" in caught.value.hint
+
+
+def test_function_is_not_called_again_for_data_that_were_prepared_from_it(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def slow() -> Arrays:
+        calls.append(1)
+        return fruit()
+
+    opened = datasets.load(slow, seed=7)
+    worker = datasets.load(slow, seed=7, fingerprint=opened.fingerprint)
+    assert len(calls) == 1
+    assert worker.fingerprint == opened.fingerprint
+    assert np.array_equal(worker.x, opened.x)
+    assert np.array_equal(worker.val_rows, opened.val_rows)
+
+    shutil.rmtree(folder_of(tmp_path / "cache"))  # or another machine
+    assert datasets.load(slow, seed=7, fingerprint=opened.fingerprint).fingerprint == opened.fingerprint
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("fingerprint", ["../../../elsewhere", "", "f" * 64, "0123"])
+def test_fingerprint_that_names_nothing_prepared_is_no_path(fingerprint: str) -> None:
+    assert datasets.load(fruit, seed=7, fingerprint=fingerprint).n_classes == 4
