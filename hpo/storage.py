@@ -156,6 +156,8 @@ def _check_guard(connection: sa.Connection) -> None:
 
 
 def _set_pragmas(connection: Any, record: object) -> None:
+    # What is no UTF-8 is one odd text; by itself it is an error of the database, and looks as if that were away.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")  # readers (dashboard, status) and the writer don't block each other
     cursor.execute("PRAGMA synchronous=NORMAL")  # safe against any process dying; see sqlite.org/wal.html

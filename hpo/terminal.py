@@ -4,11 +4,14 @@ A name, a reason or a parameter may come from any client of the database, or fro
 is, an escape sequence clears the screen or fills the clipboard (OSC 52), and a bidi override shows another text.
 """
 
+import logging
 import unicodedata
 
 # Control, format (bidi, zero width), surrogate, line and paragraph separators: Unicode's general categories.
 INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # noqa: RUF001 - spreadsheets read the wide ones as well
+
+_said: set[str] = set()
 
 
 def plain(text: str) -> str:
@@ -32,6 +35,13 @@ def plain_cell(value: object) -> object:
         return value
     text = plain(value)
     return f"'{text}" if text.startswith(FORMULA) and not _is_number(text) else text
+
+
+def warn_once(text: str) -> None:
+    """Say a line on stderr, or wherever this process logs to; the same line is said once."""
+    if text not in _said:
+        _said.add(text)
+        logging.getLogger("hpo").warning("%s", plain(text))
 
 
 def _escaped(one: str) -> str:

@@ -20,11 +20,13 @@ FLOORS = [
         "parameters",
         "pickles",
         "terminal",
+        "names",
         "tracebacks",
     ],
     [
         "command",
         "schema",
+        "reading",
     ],
     [
         "password",
@@ -100,7 +102,7 @@ FLOORS = [
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOMES = {
-    "sqlalchemy": {"address", "outage", "rdb", "storage", "schema", "tickets"},
+    "sqlalchemy": {"address", "outage", "rdb", "storage", "schema", "tickets", "reading"},
     "tensorboard": {"events", "tensorboard"},
     "optuna_dashboard": {"dashboard"},
     "waitress": {"web"},

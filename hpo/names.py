@@ -1,0 +1,31 @@
+"""Names of studies that may become folders: one plain part of a path, nothing else, whoever wrote them."""
+
+import re
+
+MAX_NAME_BYTES = 200  # file systems take 255 for one part; temporary names beside it add some
+
+
+def is_plain_name(name: object) -> bool:
+    """Whether a name may be a folder's: no separators, nothing hidden or invisible, not . or .., not too long."""
+    return (
+        isinstance(name, str)
+        and name.isprintable()
+        and name == name.strip()
+        and re.fullmatch(r"[^./\\][^/\\]*", name) is not None
+        and len(name.encode()) <= MAX_NAME_BYTES
+    )
+
+
+def file_of(name: str) -> str:
+    """Return the name of a stored study's file: without its generation."""
+    return name.partition("@")[0]
+
+
+def generation(name: str) -> int:
+    """Return 1 for NAME, k for NAME@k."""
+    return int(name.rpartition("@")[2]) if "@" in name else 1
+
+
+def is_generation_of(name: str, file: str) -> bool:
+    """Whether a stored study is the first or a later generation of a file's."""
+    return re.fullmatch(re.escape(file) + r"(@[1-9][0-9]{0,8})?", name) is not None
