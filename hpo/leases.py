@@ -9,18 +9,25 @@ the process dies, however it dies.
 import contextlib
 import fcntl
 import functools
+import logging
+import os
+import re
 import socket
+import stat
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
-from typing import IO
 
 from hpo.errors import LeaseLostError
 from hpo.outage import TRANSIENT
 from hpo.tickets import Ticket, TicketState, TicketTable
 
+LOG = logging.getLogger(__name__)
 BEATS_PER_LEASE = 6
+CONTENT_BYTES = 1000  # more than a lock file ever holds
 LEFT = "\nleft"  # in a lock file: its holder could not hand the trial back, the database being away
 LATE = 2.5  # a beat this many times later than due is a break: this process slept, or the database was away
 
@@ -72,7 +79,7 @@ class LeaseKeeper:
         self._tickets, self._leases_dir = tickets, leases_dir
         self._watch = Watch(lease_seconds=lease_seconds)
         self._token: str | None = None
-        self._file: IO[str] | None = None
+        self._file: int | None = None  # a descriptor: what a full disk refused is not written again at its close
         self._lost = self._has_beaten = False
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
@@ -85,29 +92,29 @@ class LeaseKeeper:
 
     def hold(self, token: str) -> None:
         """Take the lock file of a token that is about to be claimed, and beat for it from now on."""
-        with contextlib.suppress(OSError):  # without the file, a death is noticed by the lease alone
-            self._leases_dir.mkdir(parents=True, exist_ok=True)
-            self._file = open(self._leases_dir / token, "w")  # noqa: SIM115 - held until release
-            self._file.write(kernel())
-            self._file.flush()
-            fcntl.flock(self._file, fcntl.LOCK_EX)  # waits for the moment in which others may be looking at it
+        self._file = _take(self._leases_dir / token)
         self._lost, self._has_beaten, self._token = False, False, token
 
     def release(self) -> None:
         """Stop beating, and drop the lock file."""
-        self._token, file, self._file = None, self._file, None
+        token, file = self._let_go()
         if file is not None:
             with contextlib.suppress(OSError):
-                Path(file.name).unlink(missing_ok=True)
-            file.close()
+                (self._leases_dir / str(token)).unlink(missing_ok=True)
+            _close(file)
 
     def abandon(self) -> None:
         """Stop beating, and leave a lock file that lets others take the trial at once: nobody died."""
-        self._token, file, self._file = None, self._file, None
+        _, file = self._let_go()
         if file is not None:
             with contextlib.suppress(OSError):
-                file.write(LEFT)
-                file.close()
+                os.write(file, LEFT.encode())
+            _close(file)
+
+    def _let_go(self) -> tuple[str | None, int | None]:
+        held = self._token, self._file
+        self._token = self._file = None
+        return held
 
     def close(self) -> None:
         """End the thread."""
@@ -123,10 +130,12 @@ class LeaseKeeper:
                 leased = [ticket for ticket in self._tickets.read(TicketState.LEASED) if ticket.token != self._token]
                 for ticket in self._watch.look(leased, time.monotonic()):
                     self._tickets.expire(str(ticket.token), beat=ticket.beat)
-                with contextlib.suppress(OSError):  # without the runs folder, the lease alone tells
-                    expire_dead(self._tickets, self._leases_dir)
+                expire_dead(self._tickets, self._leases_dir)
             except TRANSIENT:
                 self._watch.forget()
+            except Exception:  # whatever it is, without beats this worker's trial would be given to another
+                self._watch.forget()
+                LOG.exception("the lease's thread goes on after an unexpected error")
 
     def _beat(self) -> None:
         token = self._token
@@ -149,15 +158,18 @@ def expire_dead(tickets: TicketTable, leases_dir: Path, *, n_takeovers: int = 1)
         leases_dir: Where the lock files are.
         n_takeovers: What a death counts: 0 where the holders were killed on purpose.
     """
-    n_expired = 0
-    held = [path.name for path in leases_dir.glob("*")] if leases_dir.is_dir() else []
-    if not held:
+    holders = {token: find_holder(leases_dir / token) for token in _tokens(leases_dir)}
+    if not holders:
         return 0
-    leased = {ticket.token for ticket in tickets.read(TicketState.LEASED)}
-    for token in held:
-        if is_dead(leases_dir / token):
-            n_deaths = 0 if has_left(leases_dir / token) else n_takeovers
+    leased, n_expired = {ticket.token for ticket in tickets.read(TicketState.LEASED)}, 0
+    for token, holder in holders.items():
+        if holder in (Holder.DEAD, Holder.LEFT):
+            n_deaths = 0 if holder == Holder.LEFT else n_takeovers
             n_expired += token in leased and tickets.expire(token, n_takeovers=n_deaths)
+        elif holder == Holder.LIVING or token in leased:
+            continue
+        # One from before a reboot, say. Where it is a living one's that is about to claim, its lease still tells.
+        with contextlib.suppress(OSError):  # one that cannot be deleted is found dead again, and changes nothing
             (leases_dir / token).unlink(missing_ok=True)
     return n_expired
 
@@ -170,20 +182,59 @@ def kernel() -> str:
     return socket.gethostname()
 
 
-def is_dead(path: Path) -> bool:
-    """Whether a lock file of this machine exists and nobody holds it; of another machine's, a lock tells nothing."""
+class Holder(Enum):
+    """What a lock file tells of its holder."""
+
+    LIVING = "holds it, or nobody can tell"
+    DEAD = "is gone, and the kernel dropped the lock"
+    LEFT = "stopped in good order, with its trial still leased"
+    ELSEWHERE = "ran on another machine, or before a reboot: a lock tells nothing"
+
+
+def find_holder(path: Path) -> Holder:
+    """Return what a lock file tells of its holder. Neither blocks nor raises, whatever lies there."""
+    with contextlib.suppress(OSError), _opened(path) as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        kernel_there, *rest = os.read(file, CONTENT_BYTES).split(b"\n", 1)  # not before: it may be leaving now
+        if kernel_there != kernel().encode():
+            return Holder.ELSEWHERE
+        return Holder.LEFT if rest == [LEFT.encode().strip()] else Holder.DEAD
+    return Holder.LIVING  # locked; or gone, unreadable, no file: nobody's death is proved by that
+
+
+def _tokens(leases_dir: Path) -> list[str]:
+    with contextlib.suppress(OSError):  # without the runs folder, the lease alone tells
+        return [name for name in os.listdir(leases_dir) if re.fullmatch("[0-9a-f]{32}", name)]
+    return []
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would block
     try:
-        with open(path) as file:
-            if file.readline().rstrip("\n") != kernel():
-                return False
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held, or gone: its holder has released it
-        return False
-    return True
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise FileNotFoundError(path)
+        yield file
+    finally:
+        _close(file)
 
 
-def has_left(path: Path) -> bool:
-    """Whether a lock file's holder stopped in good order, with its trial still leased."""
+def _take(path: Path) -> int | None:
+    """Make a lock file and lock it; None where that cannot be: then a death is noticed by the lease alone."""
     with contextlib.suppress(OSError):
-        return path.read_text().endswith(LEFT)
-    return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails in the moment in which others look at it
+            if os.write(file, kernel().encode()) == len(kernel()):
+                return file
+        except OSError:
+            pass
+        _close(file)
+        path.unlink(missing_ok=True)
+    return None
+
+
+def _close(file: int) -> None:
+    with contextlib.suppress(OSError):  # a network's file system may say only now that it is full
+        os.close(file)

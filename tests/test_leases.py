@@ -1,6 +1,7 @@
 """A dead holder's ticket is taken soon, a living one's never, whatever stands still meanwhile."""
 
 import os
+import resource
 import signal
 import time
 import uuid
@@ -14,7 +15,7 @@ from conftest import Postgres
 from processes import hear, hold_ticket, lock_file, lock_sqlite, start
 from toy import ToyStudy, wait_for
 
-from hpo.leases import BEATS_PER_LEASE, LATE, LeaseKeeper, Watch, expire_dead, is_dead
+from hpo.leases import BEATS_PER_LEASE, LATE, Holder, LeaseKeeper, Watch, expire_dead, find_holder, kernel
 from hpo.storage import open_store
 from hpo.tickets import Ticket, TicketState, TicketTable
 
@@ -84,15 +85,18 @@ def test_watch_tells_tickets_apart() -> None:
 
 
 def test_lock_file_tells_the_dead_from_the_living(tmp_path: Path) -> None:
-    assert not is_dead(tmp_path / "none")
-    process, pipe = start(lock_file, tmp_path / "held")
+    path = tmp_path / "lock"
+    assert find_holder(path) == Holder.LIVING  # gone: released
+    process, pipe = start(lock_file, path)
     hear(pipe)
-    assert not is_dead(tmp_path / "held")
+    assert find_holder(path) == Holder.LIVING
     process.kill()
     process.join()
-    assert is_dead(tmp_path / "held")
-    (tmp_path / "held").write_text("another machine's kernel")
-    assert not is_dead(tmp_path / "held")
+    assert find_holder(path) == Holder.DEAD
+    path.write_text(f"{kernel()}\nleft")
+    assert find_holder(path) == Holder.LEFT
+    path.write_text("another machine's kernel")
+    assert find_holder(path) == Holder.ELSEWHERE
 
 
 @pytest.fixture
@@ -296,24 +300,6 @@ def test_beat_that_fails_now_and_then_expires_nobody(
     keeper.close()
 
 
-def test_keeper_survives_a_runs_folder_that_cannot_be_read(
-    sqlite_toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    failures = []
-
-    def fail(*arguments: object, **named: object) -> int:
-        failures.append(1)
-        raise PermissionError("the runs folder went away")
-
-    monkeypatch.setattr("hpo.leases.expire_dead", fail)
-    keeper = LeaseKeeper(sqlite_toy.tickets, tmp_path / "leases", 0.6)
-    token = uuid.uuid4().hex
-    keeper.hold(token)
-    sqlite_toy.tickets.claim("w", token)
-    wait_for(lambda: len(failures) >= 2 and sqlite_toy.tickets.read()[0].beat >= 3, seconds=3)
-    keeper.close()
-
-
 def test_lease_is_kept_without_a_lock_file(sqlite_toy: ToyStudy, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     keeper = LeaseKeeper(sqlite_toy.tickets, tmp_path / "file/below", 0.6)
@@ -322,3 +308,90 @@ def test_lease_is_kept_without_a_lock_file(sqlite_toy: ToyStudy, tmp_path: Path)
     sqlite_toy.tickets.claim("w", token)
     wait_for(lambda: sqlite_toy.tickets.read()[0].beat >= 2)
     keeper.close()
+
+
+def litter(leases_dir: Path) -> list[Path]:
+    """Put things that are no lock files under the names of lock files; returns their paths."""
+    leases_dir.mkdir(exist_ok=True)
+    paths = [leases_dir / uuid.uuid4().hex for _ in range(5)]
+    paths[0].write_bytes(b"\xff\xfe\x00")
+    paths[1].mkdir()
+    os.mkfifo(paths[2])
+    paths[3].symlink_to("/dev/zero")
+    paths[4].write_bytes(b"")
+    (leases_dir / "notes.txt").write_text("mine")
+    return paths
+
+
+@pytest.mark.timeout(20)
+def test_odd_things_among_the_lock_files_neither_block_nor_hide_a_death(
+    sqlite_toy: ToyStudy, sqlite_url: str, tmp_path: Path
+) -> None:
+    process, _, number = hold_elsewhere(sqlite_toy, sqlite_url, tmp_path / "leases")
+    _, folder, fifo, link, _ = litter(tmp_path / "leases")
+    process.kill()
+    process.join()
+    assert expire_dead(sqlite_toy.tickets, tmp_path / "leases") == 1
+    assert state_of(sqlite_toy, number) == TicketState.HANDED_BACK
+    assert {path.name for path in (tmp_path / "leases").iterdir()} == {folder.name, fifo.name, link.name, "notes.txt"}
+
+
+def test_keeper_beats_on_after_an_error_that_nobody_expected(
+    sqlite_toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*arguments: object, **named: object) -> int:
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+    monkeypatch.setattr("hpo.leases.expire_dead", fail)
+    keeper = LeaseKeeper(sqlite_toy.tickets, tmp_path / "leases", 0.6)
+    token = uuid.uuid4().hex
+    keeper.hold(token)
+    sqlite_toy.tickets.claim("w", token)
+    wait_for(lambda: sqlite_toy.tickets.read()[0].beat >= 3)
+    keeper.close()
+    assert "invalid start byte" in caplog.text
+
+
+def test_lock_files_of_before_a_reboot_go_once_their_leases_have_expired(sqlite_toy: ToyStudy, tmp_path: Path) -> None:
+    (tmp_path / "leases").mkdir()
+    ticket = sqlite_toy.claim()
+    path = tmp_path / "leases" / str(ticket.token)
+    path.write_text("the kernel before")
+    assert expire_dead(sqlite_toy.tickets, tmp_path / "leases") == 0
+    assert path.exists(), "it may be another machine's, and alive"
+    sqlite_toy.tickets.expire(str(ticket.token))
+    expire_dead(sqlite_toy.tickets, tmp_path / "leases")
+    assert not path.exists()
+
+
+def test_disk_that_is_full_when_a_lock_file_is_written_costs_the_lock_file_only(
+    sqlite_toy: ToyStudy, tmp_path: Path
+) -> None:
+    keeper = LeaseKeeper(sqlite_toy.tickets, tmp_path / "leases", 600.0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # every write to a file fails, as on a full disk
+    try:
+        keeper.hold(uuid.uuid4().hex)
+        left = list((tmp_path / "leases").iterdir())
+        keeper.release()
+        keeper.hold(uuid.uuid4().hex)
+        keeper.abandon()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    keeper.close()
+    assert left == []
+
+
+def test_lock_file_of_a_dead_worker_that_cannot_be_deleted_stops_nobody(
+    sqlite_toy: ToyStudy, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, _, number = hold_elsewhere(sqlite_toy, sqlite_url, tmp_path / "leases")
+    process.kill()
+    process.join()
+
+    def refuse(path: Path, **named: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert [expire_dead(sqlite_toy.tickets, tmp_path / "leases") for _ in range(2)] == [1, 0]
+    assert sqlite_toy.tickets.read()[number].takeovers == 1
