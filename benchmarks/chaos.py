@@ -496,7 +496,8 @@ def set_up(folder: Path, stored: StoredStudy) -> None:
 
 def retrain(trial: FrozenTrial) -> tuple[int, dict[int, float]]:
     """Train one trial's epochs, undisturbed and without a database."""
-    from hpo.definition import place, seed_of
+    from hpo.definition import seed_of
+    from hpo.space import place
     from hpo.training import Task, train
 
     folder, stored, definition, engine = shop

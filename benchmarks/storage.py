@@ -43,7 +43,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from hpo import stored as studies
-from hpo.definition import StudyDefinition, draw
+from hpo.definition import StudyDefinition
 from hpo.display import LinesView
 from hpo.forkserver import LOOK_SECONDS
 from hpo.launcher import Launcher
@@ -53,6 +53,7 @@ from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.record import TrialRecord
 from hpo.results import RESULT_ATTR
 from hpo.sampling import Mirror
+from hpo.space import draw
 from hpo.storage import Store, open_store
 from hpo.stored import TICKET_ATTR, StoredStudy
 from hpo.tickets import TicketTable, _tickets

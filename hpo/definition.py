@@ -2,20 +2,17 @@
 
 import hashlib
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, TPESampler
 
 from hpo.errors import OptionError, StudyFileError
-from hpo.parameters import ParameterError, Parameters, is_count, is_number
-from hpo.tracebacks import told
+from hpo.parameters import Parameters
 
 if TYPE_CHECKING:
     import keras
@@ -118,112 +115,6 @@ def check_target(target: float | None, metric: str) -> None:
         f"--target {target:g} is no value of {metric}, which is {'from 0 to 1' if high == 1 else 'never negative'}.",
         f"Did you mean {target / 100:g}?" if is_percentage else "",
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Draw:
-    """One configuration, as hpo trains it and as Optuna stores it."""
-
-    parameters: Parameters
-    params: dict[str, Any]
-    distributions: dict[str, BaseDistribution]
-
-
-def draw(definition: StudyDefinition, trial: optuna.Trial | optuna.trial.FixedTrial) -> Draw:
-    """Run the search space on a trial.
-
-    Raises:
-        StudyFileError: It returned something else than Parameters, or Parameters refused its values.
-    """
-    try:
-        parameters = definition.search_space(trial)  # type: ignore[arg-type]
-    except ParameterError as error:
-        raise StudyFileError(f"search_space drew values that do not fit together: {error}.") from error
-    except (ValueError, optuna.TrialPruned):
-        raise
-    except Exception as error:
-        raise StudyFileError(f"search_space raised {told(error)}") from error
-    if not isinstance(parameters, Parameters):
-        raise StudyFileError(f"search_space must return hpo.Parameters, not {type(parameters).__name__}.")
-    return Draw(parameters=parameters, params=trial.params, distributions=trial.distributions)
-
-
-def place(definition: StudyDefinition, values: Mapping[str, Any]) -> Draw:
-    """Find the point of the search space that has these values, by parameter name.
-
-    Raises:
-        ParameterError: A value is missing or lies outside its range; the message gives the range.
-    """
-    trial = optuna.trial.FixedTrial(dict(values))
-    try:
-        with warnings.catch_warnings(action="ignore"):  # out of range is a warning there, an error below
-            found = draw(definition, trial)
-    except ValueError as error:
-        raise ParameterError(str(error)) from error
-    except StudyFileError:
-        _check_inside(trial)  # the likelier reason, and it names the range
-        raise
-    _check_inside(trial)
-    return found
-
-
-def _check_inside(trial: optuna.trial.FixedTrial) -> None:
-    for name, distribution in trial.distributions.items():
-        value = trial.params[name]
-        if not distribution._contains(distribution.to_internal_repr(value)):
-            raise ParameterError(f"{name} = {value!r} lies outside {describe(distribution)}")
-
-
-def place_baseline(definition: StudyDefinition) -> Draw | None:
-    """Return the baseline with the ranges of the search space, widened where it lies outside; None for no baseline.
-
-    Raises:
-        StudyFileError: It lacks a value that the search space draws, or a category does not have it.
-    """
-    if definition.baseline is None:
-        return None
-    hint = "Parameters of the search space are looked up in the baseline by name: name them like its fields."
-    trial = optuna.trial.FixedTrial(definition.baseline.flat())
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            found = draw(definition, trial)
-        distributions = {name: _widen(name, found.distributions[name], value) for name, value in found.params.items()}
-    except ValueError as error:
-        raise StudyFileError(f"STUDY.baseline does not fit the search space: {error}.", hint) from error
-    return Draw(parameters=definition.baseline, params=found.params, distributions=distributions)
-
-
-def is_baseline_inside(definition: StudyDefinition) -> bool:
-    """Whether the baseline is a point of the search space."""
-    if definition.baseline is None:
-        return False
-    try:
-        return place(definition, definition.baseline.flat()).parameters == definition.baseline
-    except (ParameterError, StudyFileError):
-        return False
-
-
-def _widen(name: str, distribution: BaseDistribution, value: Any) -> BaseDistribution:
-    """Return the distribution, with a range that holds value."""
-    if distribution._contains(distribution.to_internal_repr(value)):
-        return distribution
-    if isinstance(distribution, IntDistribution) and is_count(value):
-        low, high = min(distribution.low, value), max(distribution.high, value)
-        on_step = (value - distribution.low) % distribution.step == 0
-        return IntDistribution(low, high, log=distribution.log, step=distribution.step if on_step else 1)
-    if isinstance(distribution, FloatDistribution) and is_number(value) and math.isfinite(value):
-        return FloatDistribution(min(distribution.low, value), max(distribution.high, value), log=distribution.log)
-    raise ParameterError(f"{name} = {value!r} lies outside {describe(distribution)}")
-
-
-def describe(distribution: BaseDistribution) -> str:
-    """Say a range in words."""
-    choices = getattr(distribution, "choices", None)
-    if choices is not None:
-        return "one of " + ", ".join(repr(choice) for choice in choices)
-    low, high, step = (getattr(distribution, name) for name in ("low", "high", "step"))
-    steps = f" in steps of {step}" if step not in (None, 1) else ""
-    return f"{low} to {high}{steps}"
 
 
 def is_audited(definition: StudyDefinition, study_seed: int, number: int, n_trials: int) -> bool:

@@ -3,6 +3,7 @@
     HpoError                      stops the command, without a traceback
     |- OptionError           2    an option's value does not fit the study
     |- StudyFileError        3    the study's file is missing, broken or asks for what hpo does not do
+    |  |- SamplerError       3    its sampler cannot draw, or is one that hpo refuses
     |- DatasetError          4    the data are missing, damaged, or not what hpo can train on
     |- StorageError          5    the database cannot be reached, or belongs to another program or version
     |- StudyMismatchError    6    the stored study and this command disagree (seed, definition, data)
@@ -13,6 +14,7 @@
 
     TrialError                    ends one trial as FAIL; the worker takes the next
     LeaseLostError                the trial belongs to another worker now; nothing more is written to it
+    OvertakenError                another trial was born since this one was drawn, maybe at the same point
     SpaceExhaustedError           every configuration has been tried; the study ends before its budget
 
 Exit codes 0, 1, 2, 130 keep their usual meanings: done, unexpected error, wrong arguments, Ctrl-C.
@@ -49,6 +51,10 @@ class StudyFileError(HpoError):
     """The study's file cannot be used."""
 
     exit_code = 3
+
+
+class SamplerError(StudyFileError):
+    """The study's sampler cannot be used."""
 
 
 class DatasetError(HpoError):
@@ -95,6 +101,10 @@ class AddressError(HpoError):
     """A page cannot be served at this address."""
 
     exit_code = 10
+
+
+class OvertakenError(Exception):
+    """Another trial was born since this one was drawn; nothing was stored."""
 
 
 class TrialError(Exception):

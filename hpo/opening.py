@@ -17,6 +17,7 @@ from hpo.events import write_experiment
 from hpo.files import replace, sweep
 from hpo.schema import create_tables
 from hpo.settings import Wish
+from hpo.space import rehearse
 from hpo.storage import open_store, setup_lock
 from hpo.stored import StoredStudy
 
@@ -33,6 +34,7 @@ def open_study(wish: Wish, report: Callable[[str], None]) -> StoredStudy:
     definition = load_definition(wish.file)
     check_target(wish.target, definition.metric)
     meaning = fingerprint(wish.file.path)
+    space = rehearse(definition)
     store = open_store(wish.url, create=True)
     # Before the lock: a download may take minutes. The fingerprint is the same for any seed.
     data = load(
@@ -64,9 +66,7 @@ def open_study(wish: Wish, report: Callable[[str], None]) -> StoredStudy:
         mark_folder(wish.runs_dir / stored.name, stored.key)
         if wish.n_trials is not None:
             stored.tickets(store).grow(wish.n_trials)
-    write_experiment(
-        wish.runs_dir / stored.name, space=studies.space_of(definition), metric=stored.metric, on_loss=report
-    )
+    write_experiment(wish.runs_dir / stored.name, space=space, metric=stored.metric, on_loss=report)
     store.close()
     return stored
 

@@ -12,8 +12,9 @@ from optuna.samplers import BruteForceSampler, GridSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hpo.definition import Draw, StudyDefinition, draw, is_baseline_inside, seed_of
-from hpo.errors import SpaceExhaustedError
+from hpo.definition import StudyDefinition, seed_of
+from hpo.errors import SamplerError, SpaceExhaustedError
+from hpo.space import Draw, draw, is_baseline_inside
 from hpo.stored import TICKET_ATTR, StoredStudy
 
 N_DRAWS = 10  # until the space is searched for a point that is left
@@ -88,7 +89,7 @@ class Mirror:
             study.add_trials([create_trial(value=0.0, params=t.params, distributions=t.distributions) for t in tried])
             try:
                 drawn = draw(self._definition, study.ask())
-            except ValueError:  # a continuous parameter
+            except SamplerError:  # a continuous parameter
                 return None
             if _key(drawn.params) not in self._known:
                 return drawn

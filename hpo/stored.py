@@ -12,15 +12,15 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import optuna
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
-from hpo.definition import Draw, StudyDefinition, draw, place_baseline
+from hpo.definition import StudyDefinition
 from hpo.errors import StudyMismatchError
 from hpo.outage import TRANSIENT
 from hpo.schema import create_tables
+from hpo.space import Draw, place_baseline
 from hpo.storage import Connection, Store
 from hpo.tickets import TicketTable
 
@@ -260,19 +260,3 @@ def _sweep(storage: BaseStorage, name: str) -> None:
 def next_name(stored: StoredStudy) -> str:
     """Return the name of the generation after this one."""
     return f"{stored.name.partition('@')[0]}@{generation(stored.name) + 1}"
-
-
-def space_of(definition: StudyDefinition) -> dict[str, tuple[object, ...]]:
-    """Return each parameter's choices, or the two ends of its range, for tables of parameters.
-
-    A space with conditions is asked often enough to see its branches.
-    """
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    seen: dict[str, tuple[object, ...]] = {}
-    for _ in range(50):
-        trial = study.ask()
-        draw(definition, trial)
-        for name, distribution in trial.distributions.items():
-            ends = getattr(distribution, "choices", None)
-            seen[name] = ends or (getattr(distribution, "low", None), getattr(distribution, "high", None))
-    return seen

@@ -56,9 +56,9 @@ def add(
     """Add one trial with parameters of your own; it is run next and extends the budget by one."""
     from hpo.address import parse_url
     from hpo.catalog import find_study, fingerprint, load_definition
-    from hpo.definition import place
     from hpo.parameters import ParameterError
     from hpo.schema import create_tables
+    from hpo.space import check_names, place
     from hpo.storage import setup_lock
     from hpo.stored import add_trial, check_same
 
@@ -71,10 +71,8 @@ def add(
             raise ParameterError("the parameters must be a JSON object")
         with stderr_to(Path(os.devnull)):  # TensorFlow's chatter while the file is imported
             definition = load_definition(file)
-        draw = place(definition, chosen)
-        unknown = sorted(set(chosen) - set(draw.params))
-        if unknown:
-            raise ParameterError(f"this configuration has no {', '.join(unknown)}; it has {', '.join(draw.params)}")
+            check_names(definition, chosen)
+            draw = place(definition, chosen)
     except json.JSONDecodeError as error:
         raise typer.BadParameter(f"not JSON: {error}", param_hint="VALUES") from error
     except ParameterError as error:

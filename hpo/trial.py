@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo import files
-from hpo.definition import StudyDefinition, is_audited, place, seed_of
+from hpo.definition import StudyDefinition, is_audited, seed_of
 from hpo.engine import Engine
 from hpo.errors import TrialError
 from hpo.events import Session, State, open_log, write_session
@@ -19,6 +19,7 @@ from hpo.parameters import Parameters
 from hpo.record import TrialRecord
 from hpo.results import CHECKPOINT, MODEL, REASON_ATTR, RESULT_ATTR, drop_files, read_rows, trial_dir
 from hpo.sampling import Mirror
+from hpo.space import place
 from hpo.storage import Store
 from hpo.stored import SPARED_ATTR, StoredStudy
 from hpo.tickets import Ticket

@@ -52,6 +52,8 @@ FLOORS = [
         "costs",
         "optimizers",
     ],
+    ["samplers"],
+    ["space"],
     [
         "catalog",
         "tickets",
@@ -184,6 +186,7 @@ def test_what_only_reads_never_loads_tensorflow() -> None:
         "leases",
         "record",
         "sampling",
+        "space",
         "datasets",
     ]
     code = f"import {', '.join(f'hpo.{name}' for name in names)}; {SLOW}"

@@ -9,7 +9,7 @@ from cuts import answer_lost, commit_refused
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from processes import begin_creation, hear, open_study, start, together
-from toy import BASELINE, DEFINITION, FACTS, ToyStudy
+from toy import BASELINE, FACTS, ToyStudy
 
 from hpo import stored as studies
 from hpo.definition import place
@@ -191,11 +191,3 @@ def test_other_library_versions_are_named(sqlite_toy: ToyStudy) -> None:
     stored = replace(sqlite_toy.stored, libraries={**sqlite_toy.stored.libraries, "optuna": "4"})
     with pytest.raises(StudyMismatchError, match=r"optuna \(5 here, 4 there\)"):
         studies.check_same(stored, FACTS["meaning"], None, None)  # type: ignore[arg-type]
-
-
-def test_space_shows_both_branches_of_a_condition() -> None:
-    space = studies.space_of(DEFINITION)
-    assert set(space) == {"optimizer", "learning_rate", "momentum", "batch_size", "epochs", "width"}
-    assert space["optimizer"] == ("adam", "sgd")
-    assert space["learning_rate"] == (1e-4, 1e-1)
-    assert space["epochs"] == (1, 3)
