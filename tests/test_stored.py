@@ -12,10 +12,10 @@ from processes import begin_creation, hear, open_study, start, together
 from toy import BASELINE, FACTS, ToyStudy
 
 from hpo import stored as studies
-from hpo.definition import place
 from hpo.errors import StudyFileError, StudyMismatchError
 from hpo.outage import TRANSIENT
 from hpo.parameters import TrainingParameters
+from hpo.space import place
 from hpo.storage import Store
 from hpo.stored import KEY_ATTR, TICKET_ATTR
 from hpo.tickets import TicketState
