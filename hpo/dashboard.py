@@ -7,20 +7,26 @@ hpo.web and only reads, but for notes and tags where asked for.
 import io
 import json
 import re
+import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hpo.command import AllowedHost, PasswordFile, Storage, plain_app, run_command
 from hpo.errors import StorageError
 
+if TYPE_CHECKING:  # both take their time to import, which --help need not wait for
+    from hpo.storage import Store
+    from hpo.web import App
+
 app = plain_app()
 
 READING = ("GET", "HEAD")
 NOTE = re.compile(r"/api/studies/\d+(/\d+)?/note/?")
 TAGS = re.compile(r"/api/trials/\d+/user-attrs/?")
+TABLE = re.compile(r"/csv/(\d+)/?")
 ASKING_THE_DATABASE = ("/api/", "/csv/")
 
 
@@ -61,6 +67,9 @@ def dashboard(
 class Database:
     """A database that may not have been made yet; looking for it makes nothing.
 
+    Optuna caches ended trials and optuna-dashboard all of them, both by the study's id, which SQLite gives again once
+    the study is deleted. So what an id stands for is looked up at each call, and a change opens the database anew.
+
     Args:
         url: Its URL.
 
@@ -71,37 +80,69 @@ class Database:
     def __init__(self, url: str) -> None:
         from hpo.address import parse_url
 
-        parse_url(url)
-        self._url, self._store = url, None  # type: Any, Any
+        self._url, self._parsed = url, parse_url(url)
+        self._lock = threading.Lock()
+        self._store: Store | None = None
+        self._studies: dict[int, object] = {}
+        self._file: object = None
 
-    def find(self) -> Any:
+    def find(self) -> "Store | None":
         """Return the store; None where there is no database yet, or no study's tables in it.
 
         Raises:
             StorageError: It cannot be used.
         """
-        from hpo.outage import is_permanent
+        from hpo.outage import explained, is_permanent
         from hpo.storage import open_store
 
-        if self._store is None:
+        with self._lock:
+            file = self._find_file()
+            if self._store is not None:
+                with explained(self._parsed):
+                    studies = read_studies(self._store)
+                if file == self._file and all(studies.get(known) == what for known, what in self._studies.items()):
+                    self._studies = studies
+                    return self._store
+                self._store.close()
+                self._store = None
             try:
                 self._store = open_store(self._url, create=False)
+                with explained(self._parsed):
+                    self._studies, self._file = read_studies(self._store), file
             except StorageError as error:
                 if error.__cause__ is not None and not is_permanent(error.__cause__):
                     raise
-        return self._store
+            return self._store
 
     def is_there(self) -> bool:
         """Whether it answers, or would if it were made."""
-        from hpo.outage import TRANSIENT
-
         try:
-            store = self.find()
-            if store is not None:
-                store.engine.connect().close()
-        except (StorageError, *TRANSIENT):
+            self.find()
+        except StorageError:
             return False
         return True
+
+    def _find_file(self) -> object:
+        """Return which file it is: a deleted SQLite file that is still open goes on answering."""
+        if self._parsed.get_backend_name() != "sqlite":
+            return None
+        try:
+            found = Path(str(self._parsed.database)).stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+
+def read_studies(store: "Store") -> dict[int, object]:
+    """Return what each study's id stands for: its name, hpo's random key of it, and its first trial."""
+    query = """
+        SELECT study_id, study_name,
+            (SELECT value_json FROM study_user_attributes a WHERE a.study_id = s.study_id AND a.key = 'hpo:key'),
+            (SELECT datetime_start FROM trials WHERE trial_id = (
+                SELECT MIN(trial_id) FROM trials t WHERE t.study_id = s.study_id))
+        FROM studies s"""
+    with store.engine.connect() as connection:
+        return {number: what for number, *what in connection.exec_driver_sql(query)}
 
 
 def is_note(method: str, path: str) -> bool:
@@ -109,28 +150,42 @@ def is_note(method: str, path: str) -> bool:
     return bool((method == "PUT" and NOTE.fullmatch(path)) or (method == "POST" and TAGS.fullmatch(path)))
 
 
-def build_app(database: Database) -> Any:
+def build_app(database: Database) -> "App":
     """Return optuna-dashboard on a database, empty until there is one; a database that is away is one plain answer."""
     import optuna
     import optuna_dashboard
 
+    from hpo.table import answer_table
+
     empty = optuna_dashboard.wsgi(optuna.storages.InMemoryStorage())
-    made: list[Any] = []
+    made: list[tuple[Store, Any]] = []  # the store that is open, and the page on it with its caches
 
     def page(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        refusal = None
-        if environ["PATH_INFO"].startswith(ASKING_THE_DATABASE) and not database.is_there():
-            refusal = "503 Service Unavailable", "The database is away."
-        elif environ["REQUEST_METHOD"] not in READING:
-            refusal = find_fault(environ, database.find())
+        path = environ["PATH_INFO"]
+        if not path.startswith(ASKING_THE_DATABASE):
+            return empty(environ, start_response)  # type: ignore[no-any-return]
+        try:
+            store = database.find()
+        except StorageError:
+            return refuse(start_response, "503 Service Unavailable", "The database is away.")
+        if store is None:
+            return empty(environ, start_response)  # type: ignore[no-any-return]
+        if table := TABLE.fullmatch(path):
+            return answer_table(store.optuna, int(table[1]), environ.get("QUERY_STRING", ""), start_response)
+        refusal = find_fault(environ, store) if environ["REQUEST_METHOD"] not in READING else None
         if refusal is not None:
-            start_response(refusal[0], [("Content-Type", "application/json")])
-            return [json.dumps({"reason": refusal[1]}).encode()]
-        if not made and database.find() is not None:
-            made.append(optuna_dashboard.wsgi(database.find().optuna))
-        return (made or [empty])[0](environ, start_response)  # type: ignore[no-any-return]
+            return refuse(start_response, *refusal)
+        if not made or made[0][0] is not store:
+            made[:] = [(store, optuna_dashboard.wsgi(store.optuna))]
+        return made[0][1](environ, start_response)  # type: ignore[no-any-return]
 
     return page
+
+
+def refuse(start_response: Any, status: str, reason: str) -> list[bytes]:
+    """Answer as optuna-dashboard's own script expects a failure."""
+    start_response(status, [("Content-Type", "application/json")])
+    return [json.dumps({"reason": reason}).encode()]
 
 
 def find_fault(environ: dict[str, Any], store: Any) -> tuple[str, str] | None:

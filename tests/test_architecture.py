@@ -66,6 +66,7 @@ FLOORS = [
         "leases",
         "stored",
         "datasets",
+        "table",
         "web",
     ],
     [

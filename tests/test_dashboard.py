@@ -1,5 +1,7 @@
 """optuna-dashboard behind hpo's doors: a real server, a real browser."""
 
+import csv
+import io
 import json
 import shutil
 import sqlite3
@@ -7,16 +9,18 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 import optuna
 import pytest
 from pages import Page, served
 from toy import ToyStudy
 
-from hpo.dashboard import is_note
-from hpo.storage import open_store
+from hpo.dashboard import Database, build_app, is_note
+from hpo.storage import Store, open_store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -187,3 +191,85 @@ def test_a_browser_with_the_password_sees_the_trials(sqlite_toy: ToyStudy, sqlit
         visitor.get_by_text("0.123").first.wait_for()
         assert errors == []
         browser.close()
+
+
+def ask(page: Any, path: str) -> tuple[int, dict[str, str], str]:
+    """Send a GET to a page without a process of its own, which takes seconds to start."""
+    told: list[Any] = []
+    path, _, query = path.partition("?")
+    environ: dict[str, Any] = {"PATH_INFO": path, "QUERY_STRING": query, "HTTP_ACCEPT_ENCODING": "identity"}
+    setup_testing_defaults(environ)
+    body = b"".join(page(environ, lambda *answer: told.extend(answer)))
+    return int(told[0].split()[0]), dict(told[1]), body.decode()
+
+
+def names(page: Any) -> list[str]:
+    return [study["study_name"] for study in json.loads(ask(page, "/api/studies")[2])["study_summaries"]]
+
+
+def values(page: Any, study_id: int) -> list[list[float]]:
+    return [trial["values"] for trial in json.loads(ask(page, f"/api/studies/{study_id}")[2])["trials"]]
+
+
+def test_a_deleted_study_s_trials_are_not_shown_as_those_of_the_next_with_its_id(
+    store: Store, database_url: str
+) -> None:
+    """SQLite gives ids again, and both caches go by them; of the same name too, and where the file itself is new."""
+    page = build_app(Database(database_url))
+    for name, value in (("first", 1.0), ("second", 2.0), ("second", 3.0)):
+        study_id = store.optuna.create_new_study([optuna.study.StudyDirection.MAXIMIZE], name)
+        trial = optuna.create_trial(value=value)
+        trial.datetime_start = datetime.now()
+        store.optuna.create_new_trial(study_id, trial)
+        assert names(page) == [name]
+        assert values(page, study_id) == [[value]]
+        assert f",{value}\r\n" in ask(page, f"/csv/{study_id}")[2]
+        store.optuna.delete_study(study_id)
+    assert names(page) == []
+
+
+def test_a_database_s_file_that_was_made_anew_is_the_one_that_is_shown(tmp_path: Path, prepared_sqlite: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'hpo.db'}"
+    page = build_app(Database(url))
+    for name in ("first", "second"):
+        shutil.copy(prepared_sqlite, tmp_path / "hpo.db")
+        store = open_store(url, create=False)
+        store.optuna.create_new_study([optuna.study.StudyDirection.MAXIMIZE], name)
+        store.close()
+        assert names(page) == [name]
+        for file in tmp_path.glob("hpo.db*"):
+            file.unlink()
+    assert names(page) == []
+
+
+ODD = 'línea "1"\r\nSet-Cookie: a=b; 名前/../../x'
+
+
+def test_the_table_of_a_study_with_an_odd_name_and_formulas_is_harmless(sqlite_store: Store) -> None:
+    study_id = sqlite_store.optuna.create_new_study([optuna.study.StudyDirection.MINIMIZE], ODD)
+    trial = optuna.create_trial(
+        value=-0.5,
+        params={"=1+1": "=cmd|' /C calc'!A0", "momentum": -0.25},
+        distributions={
+            "=1+1": optuna.distributions.CategoricalDistribution(["=cmd|' /C calc'!A0"]),
+            "momentum": optuna.distributions.FloatDistribution(-1, 1),
+        },
+        user_attrs={"@note": "+1\x1b[2J", "-7": "-7"},
+    )
+    sqlite_store.optuna.create_new_trial(study_id, trial)
+    page = build_app(Database(sqlite_store.url))
+    status, headers, text = ask(page, f"/csv/{study_id}")
+    assert status == 200
+    assert ask(page, f"/csv/{study_id}?trial_ids=0")[2] == text
+    assert ask(page, f"/csv/{study_id}?trial_ids=x")[0] == 400
+    assert ask(page, "/csv/999")[0] == 404
+    assert set(headers) == {"Content-Type", "Content-Disposition"}
+    assert headers["Content-Disposition"] == (
+        'attachment; filename="l-nea--1---Set-Cookie--a-b-----..-..-x.csv"; '
+        "filename*=UTF-8''l%C3%ADnea--1---Set-Cookie--a-b--%E5%90%8D%E5%89%8D-..-..-x.csv"
+    )
+    rows = list(csv.reader(io.StringIO(text)))
+    assert rows == [
+        ["Number", "State", "Value", "Param =1+1", "Param momentum", "UserAttribute -7", "UserAttribute @note"],
+        ["0", "COMPLETE", "-0.5", "'=cmd|' /C calc'!A0", "-0.25", "-7", r"'+1\x1b[2J"],
+    ]

@@ -1,0 +1,71 @@
+"""A study's trials as a table to download, in place of optuna-dashboard's own.
+
+There a study's name goes into a header as it is, so a line break or a Chinese name is an error 500, and a text that
+begins with = is a formula to the spreadsheet that opens the file.
+"""
+
+import csv
+import io
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+
+from hpo.terminal import plain_cell
+
+NAME_LENGTH = 100  # a file's name may have 255 bytes
+
+
+def answer_table(storage: BaseStorage, study_id: int, query: str, start_response: Any) -> Iterable[bytes]:
+    """Answer a request for a study's trials as CSV; ?trial_ids=0,3 asks for some of them, by their numbers."""
+    try:
+        name, trials = storage.get_study_name_from_id(study_id), storage.get_all_trials(study_id, deepcopy=False)
+        n_values = len(storage.get_study_directions(study_id))
+        numbers = {int(number) for number in parse_qs(query).get("trial_ids", [""])[0].split(",") if number.strip()}
+    except KeyError:
+        return _refuse(start_response, "404 Not Found", "There is no such study.")
+    except ValueError:
+        return _refuse(start_response, "400 Bad Request", "trial_ids are numbers with commas between them.")
+    chosen = [trial for trial in trials if not numbers or trial.number in numbers]
+    disposition = f'attachment; filename="{file_name(name, is_ascii=True)}"'
+    disposition += f"; filename*=UTF-8''{quote(file_name(name, is_ascii=False))}"  # RFC 6266: who knows it takes this
+    start_response("200 OK", [("Content-Type", "text/csv; charset=utf-8"), ("Content-Disposition", disposition)])
+    return [write_table(chosen, n_values).encode()]
+
+
+def write_table(trials: Iterable[FrozenTrial], n_values: int) -> str:
+    """Return trials as CSV, with the columns that optuna-dashboard gives them and no formula among the cells."""
+    trials = list(trials)
+    params = sorted({name for trial in trials for name in trial.params})
+    attrs = sorted({name for trial in trials for name in trial.user_attrs})
+    values = ["Value"] if n_values == 1 else [f"Objective {number}" for number in range(n_values)]
+    rows: list[list[Any]] = [
+        [
+            "Number",
+            "State",
+            *values,
+            *(f"Param {name}" for name in params),
+            *(f"UserAttribute {name}" for name in attrs),
+        ]
+    ]
+    for trial in trials:
+        rows.append([trial.number, trial.state.name, *(trial.values or [None] * n_values)])
+        rows[-1] += [trial.params.get(name) for name in params] + [trial.user_attrs.get(name) for name in attrs]
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([plain_cell(cell) for cell in row] for row in rows)
+    return text.getvalue()
+
+
+def file_name(study: str, *, is_ascii: bool) -> str:
+    """Return a file's name that every system and an HTTP header take."""
+    kept = [
+        one if one.isalnum() and (one.isascii() or not is_ascii) else one if one in "._-@" else "-" for one in study
+    ]
+    return f"{''.join(kept)[:NAME_LENGTH].strip('.-') or 'study'}.csv"
+
+
+def _refuse(start_response: Any, status: str, reason: str) -> list[bytes]:
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+    return [f"{reason}\n".encode()]
