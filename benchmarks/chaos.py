@@ -507,7 +507,7 @@ def retrain(trial: FrozenTrial) -> tuple[int, dict[int, float]]:
         seed=seed_of(stored.seed, trial.user_attrs[TICKET_ATTR], "training"),
         is_better=lambda new, old: new[stored.metric] < old[stored.metric],
         checkpoint_path=folder / f"retrained-{trial.number}.npz",
-        resumed=lambda history: None,
+        resumed=lambda history: True,
         after_epoch=lambda epoch, logs: epoch < n_epochs,
         should_stop=lambda: False,
         on_loss=sys.stderr.write,

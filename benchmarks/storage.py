@@ -442,7 +442,7 @@ def train(record: TrialRecord, rng: random.Random, trial_seconds: float) -> floa
             record.report(epoch, value)
         if epoch < N_EPOCHS:
             with METER("prune"):
-                record.should_prune(epoch)
+                record.decide(epoch, lambda: None)
     return slept
 
 

@@ -45,8 +45,11 @@ class StopOnRequest(keras.callbacks.Callback):  # type: ignore[misc]
         self.stopped = False
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Look whether to stop; a batch is one compiled call, two seconds at most."""
-        if self._should_stop():
+        """Look whether to stop; a batch is one compiled call, two seconds at most.
+
+        After an epoch's last one AfterEpoch's function looks: only what other callbacks say there ends the trial.
+        """
+        if "val_loss" not in (logs or {}) and self._should_stop():
             self.stopped = self.model.stop_training = True
 
 

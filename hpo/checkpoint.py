@@ -21,12 +21,14 @@ class Checkpoint:
         best_weights: The model's weights at the best epoch, in Keras's order; empty before there is one.
         history: The logs of each epoch so far.
         callbacks: What the study's own callbacks have counted; see hpo.callbacks.plain_state.
+        is_over: Whether training has ended by itself at this epoch: nothing is to be trained further.
     """
 
     state: Arrays = field(default_factory=list)
     best_weights: Arrays = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
     callbacks: list[dict[str, Any]] = field(default_factory=list)
+    is_over: bool = False
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
@@ -38,7 +40,14 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     arrays = {f"state_{i}": array for i, array in enumerate(checkpoint.state)}
     arrays |= {f"best_{i}": array for i, array in enumerate(checkpoint.best_weights)}
     counts = [len(checkpoint.state), len(checkpoint.best_weights)]
-    told = json.dumps({"counts": counts, "history": checkpoint.history, "callbacks": checkpoint.callbacks})
+    told = json.dumps(
+        {
+            "counts": counts,
+            "history": checkpoint.history,
+            "callbacks": checkpoint.callbacks,
+            "is_over": checkpoint.is_over,
+        }
+    )
 
     def write(file: BinaryIO) -> None:
         np.savez(file, told=np.array(told), **arrays)  # type: ignore[arg-type]
@@ -59,6 +68,7 @@ def load(path: Path) -> Checkpoint | None:
                 best_weights=[file[f"best_{i}"] for i in range(n_best)],
                 history=told["history"],
                 callbacks=told["callbacks"],
+                is_over=told.get("is_over", False),
             )
     except Exception:  # a damaged zip file raises nearly anything: NotImplementedError, RuntimeError, zlib.error ...
         return None

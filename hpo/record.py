@@ -5,11 +5,11 @@ lease writes nothing. A claim first brings the trial in line with its ticket; le
 ticket last. Reports that cannot be written now are queued and written in order later; until then nothing is pruned.
 """
 
-import contextlib
 import copy
 import math
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import optuna
@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import LeaseLostError
 from hpo.outage import TRANSIENT, insist
+from hpo.pruning import Answer, Verdict, ask
 from hpo.sampling import Mirror
 from hpo.storage import Connection, Store, guarded
 from hpo.stored import SPARED_ATTR, StoredStudy
@@ -55,10 +56,11 @@ class TrialRecord:
         self._ticket, self._token = ticket, str(ticket.token)
         self._should_stop, self._patience_seconds = should_stop, patience_seconds
         self._trial_id = -1
-        self._trial: FrozenTrial | None = None  # as it is stored; None while the pruner may have written to it
-        self._n_checks = 0
+        self._trial: FrozenTrial  # as it is stored: only this worker writes to it
         self._recorded: dict[int, float] = {}
-        self._queue: list[tuple[int, float]] = []
+        self._n_recorded = 0  # epochs that earlier holders recorded
+        self._decided, self._verdict = ticket.decided, None if ticket.verdict is None else Verdict(ticket.verdict)
+        self._queue: list[Callable[[], None]] = []  # what waits for the database, each to be written in its order
         self._try_again_seconds = 0.0
 
     def align(self, mirror: Mirror) -> FrozenTrial:
@@ -88,6 +90,9 @@ class TrialRecord:
         self._trial_id = known if known is not None else self._insist(find_or_store)
         trial = self._insist(run)
         self._recorded = dict(trial.intermediate_values)
+        self._n_recorded = max(self._recorded, default=0)
+        if SPARED_ATTR in trial.user_attrs:  # an older hpo noted it here only
+            self._verdict = Verdict.SPARE
         self._trial = copy.deepcopy(trial)
         return trial
 
@@ -98,51 +103,47 @@ class TrialRecord:
     def report(self, epoch: int, value: float) -> None:
         """Record an epoch's value, now or when the database is back; epochs recorded before are left as they are.
 
-        The ticket's progress, for people, is written with it.
+        The ticket's progress is written with it: for people, and what the pruner has decided on without a word.
         """
         if epoch not in self._recorded and math.isfinite(value):
             self._recorded[epoch] = value
-            self._queue.append((epoch, value))
-        begun_seconds = time.monotonic()
-        if begun_seconds < self._try_again_seconds:
-            return
+            self._queue.append(partial(self._write_report, epoch, value, self._decided))
+        self._try_to_flush()
+
+    def decide(self, epoch: int, judge: Callable[[], Verdict | None]) -> Verdict | None:
+        """Ask the study's pruner about an epoch that was just reported; returns None to go on.
+
+        Nothing is decided twice, by a successor neither. While reports wait for the database nothing is decided; the
+        next epoch is then asked about.
+
+        Args:
+            epoch: The last one that was trained.
+            judge: Says what follows where the pruner gives the trial up.
+        """
+        if epoch <= self._decided or self._verdict is not None:
+            return self._verdict if epoch >= self._decided else None
+        if self._queue or epoch < self._n_recorded or epoch not in self._recorded:
+            return None
         try:
-            self._flush()
+            answer = self._write(lambda: ask(self._study, self._trial))
+            verdict = judge() if answer.is_pruned else None
         except TRANSIENT:
-            tried_seconds = time.monotonic() - begun_seconds  # SQLite's busy timeout, or a network's
-            self._try_again_seconds = time.monotonic() + tried_seconds / HELD_UP_SHARE
-
-    def should_prune(self, epoch: int) -> bool:
-        """Ask the study's pruner about an epoch that was just reported; no while reports are queued."""
-        if self._queue or epoch not in self._recorded:
-            return False
-        with contextlib.suppress(*TRANSIENT):
-            return self._write(self._ask_pruner)
-        return False
-
-    def _ask_pruner(self) -> bool:
-        # Trial.should_prune would read the whole trial after each epoch, though only this worker writes to it.
-        trial, self._trial = self._trial or self._storage.get_trial(self._trial_id), None
-        self._n_checks = 0
-        is_pruned = self._study.pruner.prune(self._study, trial)
-        if self._n_checks == 0:  # it wrote nothing
-            self._trial = trial
-        return is_pruned
+            return None
+        self._decided, self._verdict = epoch, verdict
+        if verdict is not None or answer.system_attrs or answer.user_attrs:
+            self._queue.append(partial(self._write_decision, epoch, verdict, answer))
+            self._try_to_flush()
+        return verdict
 
     def count_trials(self) -> int:
         """Return the study's budget."""
-        return self._insist(self._tickets.count)
-
-    def spare(self, epoch: int) -> None:
-        """Write down that the pruner gave the trial up after an epoch, and that it goes on all the same."""
-        self._insist(lambda: self._write(lambda: self._storage.set_trial_user_attr(self._trial_id, SPARED_ATTR, epoch)))
+        return self._tickets.count()
 
     def hand_back(self, *, seconds: float) -> None:
         """Leave the trial for this or another worker to go on with, after seconds of training."""
         self._insist(self._flush)
-        self._insist(
-            lambda: self._write(lambda: self._storage.set_trial_state_values(self._trial_id, TrialState.WAITING))
-        )
+        wait = partial(self._storage.set_trial_state_values, self._trial_id, TrialState.WAITING)
+        self._insist(lambda: self._write(wait, self._note_decision))
         self._insist(lambda: self._tickets.hand_back(self._token, seconds=seconds))
 
     def end(self, state: TrialState, value: float | None, attrs: Mapping[str, Any], *, seconds: float) -> None:
@@ -167,21 +168,40 @@ class TrialRecord:
         """End the ticket of a trial that has ended like this."""
         self._insist(lambda: self._tickets.end(self._token, seconds=seconds, outcome=state.name))
 
+    def _try_to_flush(self) -> None:
+        begun_seconds = time.monotonic()
+        if begun_seconds < self._try_again_seconds:
+            return
+        try:
+            self._flush()
+        except TRANSIENT:
+            tried_seconds = time.monotonic() - begun_seconds  # SQLite's busy timeout, or a network's
+            self._try_again_seconds = time.monotonic() + tried_seconds / HELD_UP_SHARE
+
     def _flush(self) -> None:
         while self._queue:
-            self._write_report(*self._queue[0])
+            self._queue[0]()
             del self._queue[0]
 
-    def _write_report(self, epoch: int, value: float) -> None:
+    def _write_report(self, epoch: int, value: float, decided: int) -> None:
         best = self._stored.pick(v for e, v in self._recorded.items() if e <= epoch)
 
-        def check(connection: Connection) -> None:
+        def note(connection: Connection) -> None:
             # The ticket shows how far training is, within the transaction that has to look at it anyway.
-            self._tickets.note_progress(connection, self._token, epoch=epoch, value=best)
+            self._tickets.note_progress(connection, self._token, epoch=epoch, value=best, decided=decided)
 
-        self._write(lambda: self._storage.set_trial_intermediate_value(self._trial_id, epoch, value), check)
-        if self._trial is not None:
-            self._trial.intermediate_values[epoch] = value
+        self._write(lambda: self._storage.set_trial_intermediate_value(self._trial_id, epoch, value), note)
+        self._trial.intermediate_values[epoch] = value
+
+    def _write_decision(self, epoch: int, verdict: Verdict | None, answer: Answer) -> None:
+        user_attrs = {**answer.user_attrs, **({SPARED_ATTR: epoch} if verdict == Verdict.SPARE else {})}
+        attrs = {"system": answer.system_attrs, "user": user_attrs}
+        self._write(lambda: self._rdb.set_trial_attrs(self._trial_id, **attrs, note=self._note_decision))
+        self._trial.system_attrs.update(answer.system_attrs)
+        self._trial.user_attrs.update(user_attrs)
+
+    def _note_decision(self, connection: Connection) -> None:
+        self._tickets.note_decision(connection, self._token, decided=self._decided, verdict=self._verdict)
 
     def _write(self, call: Callable[[], T], check: Callable[[Connection], None] | None = None) -> T:
         try:
@@ -194,7 +214,6 @@ class TrialRecord:
             raise LeaseLostError from error
 
     def _check(self, connection: Connection) -> None:
-        self._n_checks += 1
         self._tickets.check(connection, self._token)
 
     def _insist(self, call: Callable[[], T]) -> T:

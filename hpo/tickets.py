@@ -201,9 +201,13 @@ class TicketTable:
         """Write down how many epochs a leased ticket's trial asks for."""
         self._hold(token, epochs=epochs)
 
-    def note_progress(self, connection: sa.Connection, token: str, *, epoch: int, value: float) -> None:
+    def note_progress(self, connection: sa.Connection, token: str, *, epoch: int, value: float, decided: int) -> None:
         """Write down how far a leased ticket's training is, in the connection's transaction; does what check does."""
-        self._update(connection, token, epoch=epoch, value=value, seen=time.time())
+        self._update(connection, token, epoch=epoch, value=value, decided=decided, seen=time.time())
+
+    def note_decision(self, connection: sa.Connection, token: str, *, decided: int, verdict: str | None) -> None:
+        """Write down what the pruner decided on last, in the connection's transaction; does what check does."""
+        self._update(connection, token, decided=decided, verdict=verdict)
 
     def beat(self, token: str) -> None:
         """Show that the holder lives."""

@@ -31,7 +31,8 @@ class Task:
         seed: Initial weights, random layers and the order of rows come from it.
         is_better: Whether the first logs are better than the second, by the study's metric.
         checkpoint_path: Where to go on from and save to; missing or damaged files are a start from epoch 1.
-        resumed: Called once before training with the history that the checkpoint brought; may be empty.
+        resumed: Called once before training with the history that the checkpoint brought, which may be empty; returns
+            whether to go on.
         after_epoch: Called after each epoch with the epochs trained and its logs; returns whether to go on.
         should_stop: Asked between compiled calls.
         on_loss: Told once, in a sentence, when checkpoints cannot be written.
@@ -42,7 +43,7 @@ class Task:
     seed: int
     is_better: Callable[[dict[str, float], dict[str, float]], bool]
     checkpoint_path: Path
-    resumed: Callable[[list[dict[str, float]]], None]
+    resumed: Callable[[list[dict[str, float]]], bool]
     after_epoch: Callable[[int, dict[str, float]], bool]
     should_stop: Callable[[], bool]
     on_loss: Callable[[str], None]
@@ -59,7 +60,7 @@ class TrainingResult:
         best_weights: At that epoch, in Keras's order.
         model: The study's own Keras model; its weights are the last epoch's.
         is_diverged: The loss became NaN or infinite.
-        is_stopped: should_stop ended it; a checkpoint holds the last whole epoch.
+        is_stopped: should_stop ended it before it was over; a checkpoint holds the last whole epoch.
         seconds: This call's.
     """
 
@@ -77,7 +78,7 @@ class _Progress:
 
     def __init__(self, task: Task, model: EpochModel, begun: Checkpoint) -> None:
         self.task, self.model = task, model
-        self.history, self.best_weights = list(begun.history), begun.best_weights
+        self.history, self.best_weights, self.is_over = list(begun.history), begun.best_weights, begun.is_over
         self._saved_at, self._save_seconds, self._can_save = time.monotonic(), 0.0, True
 
     @property
@@ -92,13 +93,15 @@ class _Progress:
         self.history.append(logs)
         if self.best_epoch == epoch:
             self.best_weights = self.model.validated_weights()
-        if not is_finite(logs):
-            self.task.after_epoch(epoch, logs)
-            return False
+        # Another callback, EarlyStopping say, may have ended training here.
+        self.is_over = self.model.stop_training or not is_finite(logs) or epoch >= self.task.parameters.training.epochs
+        is_stopped = self.task.should_stop()
         is_due = self._save_seconds < CHECKPOINT_SHARE * (time.monotonic() - self._saved_at)
-        if is_due or self.task.should_stop():
+        if is_finite(logs) and (is_due or is_stopped):
             self.save()
-        return self.task.after_epoch(epoch, logs)
+        goes_on = self.task.after_epoch(epoch, logs)
+        self.is_over = self.is_over or not goes_on
+        return not self.is_over and not is_stopped
 
     def save(self) -> None:
         begun = time.monotonic()
@@ -107,6 +110,7 @@ class _Progress:
             best_weights=self.best_weights,
             history=self.history,
             callbacks=[plain_state(callback) for callback in self.task.callbacks],
+            is_over=self.is_over,
         )
         try:
             checkpoints.save(self.task.checkpoint_path, whole)
@@ -135,10 +139,10 @@ def train(engine: Engine, task: Task) -> TrainingResult:
         model = engine.model(task.parameters, task.seed)
         begun = _restored(model, task.checkpoint_path)
         progress = _Progress(task, model, begun)
-        task.resumed(progress.history)
-        stop = StopOnRequest(task.should_stop)
         n_done, epochs = len(progress.history), task.parameters.training.epochs
-        if n_done < epochs and not task.should_stop():
+        progress.is_over = not task.resumed(progress.history) or progress.is_over or n_done >= epochs
+        stop = StopOnRequest(task.should_stop)
+        if not progress.is_over and not task.should_stop():
             model.fit(
                 model.row_chunks(task.seed, n_done, epochs),
                 steps_per_epoch=model.n_chunks,
@@ -153,7 +157,6 @@ def train(engine: Engine, task: Task) -> TrainingResult:
                 shuffle=False,
                 verbose=0,
             )
-        stop.stopped = stop.stopped or task.should_stop()
     except (HpoError, LeaseLostError, TrialError):
         raise
     except Exception as error:
@@ -164,7 +167,7 @@ def train(engine: Engine, task: Task) -> TrainingResult:
         best_weights=progress.best_weights,
         model=model.inner,
         is_diverged=bool(progress.history) and not is_finite(progress.history[-1]),
-        is_stopped=stop.stopped,
+        is_stopped=(stop.stopped or task.should_stop()) and not progress.is_over,
         seconds=time.monotonic() - begun_seconds,
     )
 

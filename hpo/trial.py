@@ -16,12 +16,13 @@ from hpo.errors import TrialError
 from hpo.events import Session, State, open_log, write_session
 from hpo.outage import TRANSIENT
 from hpo.parameters import Parameters
+from hpo.pruning import Verdict
 from hpo.record import TrialRecord
 from hpo.results import CHECKPOINT, MODEL, REASON_ATTR, RESULT_ATTR, drop_files, read_rows, trial_dir
 from hpo.sampling import Mirror
 from hpo.space import place
 from hpo.storage import Store
-from hpo.stored import SPARED_ATTR, StoredStudy
+from hpo.stored import StoredStudy
 from hpo.tickets import Ticket
 from hpo.tracebacks import told
 from hpo.training import Task, TrainingResult, is_finite, train
@@ -98,7 +99,7 @@ def run_trial(shop: Workshop, ticket: Ticket, should_stop: Callable[[], bool]) -
     except TrialError as error:
         run.fail(str(error), seconds=time.monotonic() - begun_seconds)
         return
-    if result.is_stopped and not run.is_over(result):
+    if result.is_stopped:
         record.hand_back(seconds=result.seconds)
     else:
         run.end(result)
@@ -114,10 +115,8 @@ class _Run:
         self._dir = trial_dir(shop.study_dir, trial.number)
         self._log = open_log(self._dir, first_epoch=1, on_loss=shop.warn)
         self._began = time.time()
-        self._n_recorded = max(trial.intermediate_values, default=0)
         self._best: float | None = None
         self._is_pruned = False
-        self._is_spared = SPARED_ATTR in trial.user_attrs
 
     def task(self, should_stop: Callable[[], bool]) -> Task:
         metric, sign = self._shop.stored.metric, self._shop.stored.sign
@@ -140,29 +139,31 @@ class _Run:
         except Exception as error:
             raise TrialError(f"callbacks raised {told(error)}") from error
 
-    def _resumed(self, history: list[dict[str, float]]) -> None:
-        # What a killed worker trained and saved, but never got into the log or the database.
+    def _resumed(self, history: list[dict[str, float]]) -> bool:
+        # What a killed worker trained and saved, but never got into the log or the database, or never decided on.
         for epoch, logs in enumerate(history, 1):
             self._show(epoch, logs)
+        return not history or self._goes_on(len(history), history[-1])
 
     def _after_epoch(self, epoch: int, logs: dict[str, float]) -> bool:
         self._show(epoch, logs)
+        return self._goes_on(epoch, logs)
+
+    def _goes_on(self, epoch: int, logs: dict[str, float]) -> bool:
         if not is_finite(logs):
             return False
-        # Without a checkpoint a trial starts over; what was decided after an epoch is not decided again.
-        if epoch >= self._parameters.training.epochs or epoch <= self._n_recorded:
-            return True
-        if self._is_spared or not self._record.should_prune(epoch):
-            return True
+        if epoch < self._parameters.training.epochs:
+            self._is_pruned = self._record.decide(epoch, self._judge) == Verdict.PRUNE
+        return not self._is_pruned
+
+    def _judge(self) -> Verdict | None:
+        """Say what follows where the pruner gives this trial up."""
         # The pruner is asked about the baseline too, to know its rungs; but what all is measured against ends whole.
         if self._shop.stored.is_baseline(self._ticket.number):
-            return True
+            return None
         n_trials, seed = self._record.count_trials(), self._shop.stored.seed
-        self._is_spared = is_audited(self._shop.definition, seed, self._ticket.number, n_trials)
-        if self._is_spared:
-            self._record.spare(epoch)
-        self._is_pruned = not self._is_spared
-        return self._is_spared
+        is_spared = is_audited(self._shop.definition, seed, self._ticket.number, n_trials)
+        return Verdict.SPARE if is_spared else Verdict.PRUNE
 
     def _show(self, epoch: int, logs: dict[str, float]) -> None:
         self._log.epoch(epoch, logs, logs["learning_rate"])
@@ -171,11 +172,6 @@ class _Run:
         value = logs[self._shop.stored.metric]
         self._best = value if self._best is None else self._shop.stored.pick(self._best, value)
         self._record.report(epoch, value)
-
-    def is_over(self, result: TrainingResult) -> bool:
-        """Whether the trial has ended by itself, also where it was told to stop at the same moment."""
-        n_epochs = len(result.history)
-        return self._is_pruned or result.is_diverged or n_epochs >= self._parameters.training.epochs
 
     def end(self, result: TrainingResult) -> None:
         """Record a trial that trained: its value is its best epoch's, of pruned and diverged ones too."""

@@ -51,6 +51,7 @@ FLOORS = [
         "download",
         "costs",
         "optimizers",
+        "pruning",
     ],
     ["samplers"],
     ["space"],

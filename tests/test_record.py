@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -19,10 +20,11 @@ from toy import ToyStudy, wait_for
 from hpo.errors import DatabaseAwayError, LeaseLostError
 from hpo.leases import expire_dead, kernel
 from hpo.outage import insist
+from hpo.pruning import Verdict
 from hpo.record import TrialRecord
 from hpo.storage import open_store
 from hpo.stored import TICKET_ATTR
-from hpo.tickets import TicketState
+from hpo.tickets import TicketState, TicketTable
 
 
 class PruneBelowHalf(optuna.pruners.BasePruner):
@@ -35,6 +37,22 @@ class PruneBelowHalf(optuna.pruners.BasePruner):
 
 def away(error: type[Exception] = sa.exc.OperationalError) -> Exception:
     return error("SELECT 1", {}, Exception("the server went away"))
+
+
+class KilledError(BaseException):
+    """Nothing catches it, as nothing catches SIGKILL."""
+
+
+def die(*_: object, **__: object) -> None:
+    raise KilledError
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise away()
+
+
+def prune() -> Verdict:
+    return Verdict.PRUNE
 
 
 def test_baseline_goes_from_waiting_to_running(toy: ToyStudy) -> None:
@@ -193,9 +211,9 @@ def test_birth_whose_commit_is_still_under_way_is_waited_for(postgres: Postgres)
         store.close()
 
 
-def successor_of(toy: ToyStudy) -> TrialRecord:
-    """Take the first ticket away from its holder."""
-    toy.tickets.expire(str(toy.tickets.read()[0].token))
+def successor_of(toy: ToyStudy, number: int = 0) -> TrialRecord:
+    """Take a ticket away from its holder."""
+    toy.tickets.expire(str(toy.tickets.read()[number].token))
     successor, _ = toy.begin()
     return successor
 
@@ -240,7 +258,7 @@ def test_zombie_is_not_asked_about_pruning(new_study: Callable[..., ToyStudy]) -
     zombie.report(1, 0.1)
     successor_of(toy)
     with pytest.raises(LeaseLostError):
-        zombie.should_prune(1)
+        zombie.decide(1, prune)
     assert "asked" not in toy.trials[0].system_attrs
 
 
@@ -257,11 +275,103 @@ def test_pruner_decides_on_what_was_reported(new_study: Callable[..., ToyStudy])
     toy = new_study(pruner=PruneBelowHalf())
     record, _ = toy.begin()
     record.report(1, 0.75)
-    assert not record.should_prune(1)
+    assert record.decide(1, prune) is None
+    assert record.decide(2, prune) is None, "an epoch that was never reported"
     record.report(2, 0.25)
-    assert record.should_prune(2)
+    assert record.decide(2, prune) == Verdict.PRUNE
     assert toy.trials[0].system_attrs["asked"] == 2
-    assert not record.should_prune(3), "an epoch that was never reported"
+    assert (toy.tickets.read()[0].decided, toy.tickets.read()[0].verdict) == (2, "prune")
+
+
+def test_epoch_that_a_killed_worker_reported_and_never_decided_on_is_decided_by_its_successor(
+    new_study: Callable[..., ToyStudy],
+) -> None:
+    toy = new_study(pruner=PruneBelowHalf())
+    toy.begin()[0].report(1, 0.25)
+    successor = successor_of(toy)
+    assert successor.decide(1, prune) == Verdict.PRUNE
+
+
+def test_what_was_decided_is_not_decided_again(new_study: Callable[..., ToyStudy]) -> None:
+    asked: list[int] = []
+
+    class Fickle(optuna.pruners.BasePruner):
+        def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+            asked.append(int(trial.last_step or 0))
+            return len(asked) == 3
+
+    toy = new_study(pruner=Fickle())
+    first, _ = toy.begin()
+    for epoch in (1, 2):
+        first.report(epoch, 0.5)
+        assert first.decide(epoch, prune) is None
+    first.hand_back(seconds=1.0)
+    second, _ = toy.begin()
+    assert [second.decide(epoch, prune) for epoch in (1, 2)] == [None, None]
+    second.report(3, 0.5)
+    assert second.decide(3, prune) == Verdict.PRUNE
+    third = successor_of(toy)
+    assert [third.decide(epoch, prune) for epoch in (1, 2, 3)] == [None, None, Verdict.PRUNE]
+    assert asked == [1, 2, 3]
+
+
+def test_rung_and_verdict_are_stored_together(
+    new_study: Callable[..., ToyStudy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Successive halving stores its rung before it answers; a kill in between silenced it for good."""
+    toy = new_study(pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2))
+    for value in (0.5, 0.75):
+        record, _ = toy.begin()
+        record.report(1, value)
+        record.decide(1, prune)
+        record.end(TrialState.COMPLETE, value, {}, seconds=1.0)
+    killed, _ = toy.begin()
+    killed.report(1, 0.25)
+    with monkeypatch.context() as patch:
+        patch.setattr(TicketTable, "note_decision", die)
+        with pytest.raises(KilledError):
+            killed.decide(1, prune)
+    assert toy.trials[2].system_attrs == {}
+    successor = successor_of(toy, number=2)
+    assert successor.decide(1, prune) == Verdict.PRUNE
+    assert toy.trials[2].system_attrs == {"completed_rung_0": 0.25}
+    assert (toy.tickets.read()[2].decided, toy.tickets.read()[2].verdict) == (1, "prune")
+
+
+@pytest.mark.parametrize("fault", [answer_lost, commit_refused])
+def test_verdict_whose_commit_fails_holds_all_the_same(new_study: Callable[..., ToyStudy], fault: Any) -> None:
+    toy = new_study(pruner=PruneBelowHalf())
+    record, _ = toy.begin(patience_seconds=5.0)
+    record.report(1, 0.25)
+    with fault(toy.store, "INSERT INTO trial_system_attributes") as happened:
+        assert record.decide(1, prune) == Verdict.PRUNE
+        record.end(TrialState.PRUNED, 0.25, {}, seconds=1.0)
+    assert len(happened) == 1
+    assert (toy.trials[0].state, toy.trials[0].system_attrs["asked"]) == (TrialState.PRUNED, 1)
+    assert (toy.tickets.read()[0].verdict, toy.tickets.read()[0].outcome) == ("prune", "PRUNED")
+
+
+def test_decision_skipped_in_an_outage_silences_no_later_epoch(
+    new_study: Callable[..., ToyStudy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = new_study(pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2))
+    for value in (0.5, 0.75):
+        record, _ = toy.begin()
+        record.report(1, value)
+        record.decide(1, prune)
+        record.end(TrialState.COMPLETE, value, {}, seconds=1.0)
+    record, _ = toy.begin()
+    with monkeypatch.context() as patch:
+        patch.setattr(toy.store.optuna, "set_trial_intermediate_value", refuse)
+        record.report(1, 0.1)
+        assert record.decide(1, prune) is None, "nothing is pruned on stale data"
+    with monkeypatch.context() as patch:
+        record._try_again_seconds = 0.0
+        record.report(2, 0.1)
+        patch.setattr(toy.store.optuna, "get_all_trials", refuse)
+        assert record.decide(2, prune) is None
+    record.report(3, 0.1)
+    assert record.decide(3, prune) == Verdict.PRUNE
 
 
 def test_pruner_is_shown_the_trial_as_it_is_stored(new_study: Callable[..., ToyStudy]) -> None:
@@ -279,7 +389,7 @@ def test_pruner_is_shown_the_trial_as_it_is_stored(new_study: Callable[..., ToyS
     for epoch in (1, 2, 3, 4):
         record.report(epoch, 0.1 * epoch)
         stored = toy.trials[0]
-        record.should_prune(epoch)
+        record.decide(epoch, prune)
         assert shown[-1] == stored
     assert shown[-1].system_attrs == {"rung": 2}
 
@@ -301,7 +411,7 @@ def test_reports_wait_for_the_database_and_arrive_in_order(
     monkeypatch.setattr(storage, "set_trial_intermediate_value", fail)
     for epoch in (1, 2, 3):
         record.report(epoch, 0.1 * epoch)
-        assert not record.should_prune(epoch)
+        assert record.decide(epoch, prune) is None
     assert sqlite_toy.trials[0].intermediate_values == {}
     monkeypatch.setattr(storage, "set_trial_intermediate_value", write)
     record.report(4, 0.4)
@@ -317,7 +427,7 @@ def test_trial_goes_on_while_postgresql_is_stopped(postgres: Postgres) -> None:
     try:
         for epoch in (2, 3):
             record.report(epoch, 0.25)
-            assert not record.should_prune(epoch), "nothing is pruned on stale data"
+            assert record.decide(epoch, prune) is None, "nothing is pruned on stale data"
         assert time.monotonic() - began < 5, "training is not held up"
         back = threading.Timer(1.0, postgres.start)
         back.start()

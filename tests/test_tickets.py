@@ -28,12 +28,17 @@ def table(store: Store) -> TicketTable:
 
 def note_progress(table: TicketTable, token: str) -> None:
     with table.engine.begin() as connection:
-        table.note_progress(connection, token, epoch=4, value=0.25)
+        table.note_progress(connection, token, epoch=4, value=0.25, decided=3)
 
 
 def note_birth(table: TicketTable, token: str, trial_id: int) -> None:
     with table.engine.begin() as connection:
         table.note_birth(connection, token, trial_id=trial_id)
+
+
+def note_decision(table: TicketTable, token: str) -> None:
+    with table.engine.begin() as connection:
+        table.note_decision(connection, token, decided=4, verdict="prune")
 
 
 def add(table: TicketTable, number: int, trial_id: int) -> None:
@@ -194,7 +199,7 @@ def test_a_ticket_s_whole_life(table: TicketTable) -> None:
     assert (waiting.state, waiting.token, waiting.trial_id, waiting.seconds) == (TicketState.HANDED_BACK, None, 12, 1.5)
     claimed = table.claim("x", "b")
     assert claimed is not None
-    assert (claimed.trial_id, claimed.beat, claimed.epoch, claimed.value) == (12, 0, 4, 0.25)
+    assert (claimed.trial_id, claimed.beat, claimed.epoch, claimed.value, claimed.decided) == (12, 0, 4, 0.25, 3)
     table.end("b", seconds=2.0)
     ended = table.read()[0]
     assert (ended.state, ended.token, ended.seconds, ended.takeovers) == (TicketState.ENDED, None, 3.5, 0)
@@ -252,6 +257,7 @@ def test_stale_token_changes_nothing(table: TicketTable) -> None:
         lambda: table.note_epochs("stale", epochs=1),
         lambda: note_birth(table, "stale", 1),
         lambda: note_progress(table, "stale"),
+        lambda: note_decision(table, "stale"),
         lambda: table.hand_back("stale", seconds=1.0),
         lambda: table.end("stale", seconds=1.0),
     ]

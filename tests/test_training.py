@@ -71,7 +71,7 @@ def run(
         seed=11,
         is_better=lambda new, old: new["val_accuracy"] > old["val_accuracy"],
         checkpoint_path=folder / "checkpoint.npz",
-        resumed=lambda history: None,
+        resumed=options.pop("resumed", lambda history: True),
         after_epoch=options.pop("after_epoch", lambda epoch, logs: bool(done.append(epoch)) or True),
         should_stop=lambda: stop_after is not None and len(done) >= stop_after - 1,
         on_loss=options.pop("on_loss", lambda text: None),
@@ -149,6 +149,44 @@ def test_early_stopping_goes_on_counting_after_a_takeover(data: Dataset, tmp_pat
     run(data, tmp_path / "a", parameters(epochs=9), callbacks=[callback()], stop_after=2)
     assert len(run(data, tmp_path / "a", parameters(epochs=9), callbacks=[callback()]).history) == 4
     assert plain_state(callback())["patience"] == 3
+
+
+def stops_after_four() -> keras.callbacks.EarlyStopping:
+    return keras.callbacks.EarlyStopping("val_accuracy", patience=3, min_delta=2.0, mode="max")
+
+
+def test_stop_in_the_epoch_in_which_early_stopping_fires_ends_the_trial_there(data: Dataset, tmp_path: Path) -> None:
+    stopped = run(data, tmp_path, parameters(epochs=9), callbacks=[stops_after_four()], stop_after=4)
+    assert (len(stopped.history), stopped.is_stopped) == (4, False)
+
+
+def test_stop_in_the_last_epoch_ends_the_trial_there(data: Dataset, tmp_path: Path) -> None:
+    stopped = run(data, tmp_path, parameters(epochs=4), stop_after=4)
+    assert (len(stopped.history), stopped.is_stopped) == (4, False)
+
+
+@pytest.mark.parametrize("ending", ["early stopping", "last epoch", "a decision"])
+def test_training_that_was_over_at_its_checkpoint_goes_no_further(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """A worker killed between its last checkpoint and the recorded end of the trial."""
+    monkeypatch.setattr("hpo.training.CHECKPOINT_SHARE", float("inf"))
+    chosen = parameters(epochs=4 if ending == "last epoch" else 9)
+
+    def go(**options: Any) -> TrainingResult:
+        callbacks = [stops_after_four()] if ending == "early stopping" else []
+        return run(data, tmp_path, chosen, callbacks=callbacks, **options)
+
+    if ending == "a decision":
+        whole = go(after_epoch=lambda epoch, logs: epoch < 4)
+        again = go(after_epoch=lambda epoch, logs: pytest.fail("trained on"), resumed=lambda history: len(history) < 4)
+    else:
+        whole, again = go(), go(after_epoch=lambda epoch, logs: pytest.fail("trained on"))
+    assert len(whole.history) == 4
+    assert again.history == whole.history
+    assert (again.best_epoch, again.is_stopped, again.is_diverged) == (whole.best_epoch, False, False)
+    for ours, theirs in zip(again.best_weights, whole.best_weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_learning_rate_schedule_is_followed_and_survives_a_takeover(data: Dataset, tmp_path: Path) -> None:

@@ -27,6 +27,10 @@ class KilledError(BaseException):
     """Nothing catches it, as nothing catches SIGKILL."""
 
 
+def die(*_: object, **__: object) -> None:
+    raise KilledError
+
+
 @pytest.fixture
 def toy(sqlite_store: Store) -> ToyStudy:
     return ToyStudy.create(sqlite_store, model=mlp, pruner=optuna.pruners.NopPruner())
@@ -60,9 +64,6 @@ def run(shop: Workshop, ticket: Ticket) -> None:
 def test_worker_killed_just_after_its_trial_s_end_leaves_the_model(
     toy: ToyStudy, shop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(*_: object, **__: object) -> None:
-        raise KilledError
-
     monkeypatch.setattr(TrialRecord, "end_ticket", die)
     ticket = toy.claim()
     with pytest.raises(KilledError):
@@ -145,6 +146,33 @@ def test_audited_trials_go_on_after_the_pruner_gave_them_up_and_are_counted(toy:
     assert found.n_audited == sum(SPARED_ATTR in trial.user_attrs for trial in others) > 0
     assert found.n_saved == sum(asked[t.number] - 1 for t in others if t.state == TrialState.PRUNED)
     assert 0 <= found.low <= found.n_wrong / found.n_audited <= found.high <= 1
+
+
+@pytest.mark.parametrize("has_checkpoint", [True, False])
+def test_worker_killed_between_a_verdict_and_the_recorded_end_leaves_a_pruned_trial(
+    toy: ToyStudy, shop: Workshop, monkeypatch: pytest.MonkeyPatch, *, has_checkpoint: bool
+) -> None:
+    monkeypatch.setattr("hpo.training.CHECKPOINT_SHARE", float("inf") if has_checkpoint else 0.0)
+    toy.tickets.grow(12)
+    shop = prune_at_once(toy, shop, 0.0)
+    run(shop, toy.claim())
+    with monkeypatch.context() as patch:
+        patch.setattr(TrialRecord, "end", die)
+        while True:
+            ticket = toy.claim()
+            with pytest.raises(KilledError):
+                run(shop, ticket)
+            killed = toy.trials[-1]
+            if killed.params["epochs"] > 1:
+                break
+            toy.tickets.end(str(ticket.token), seconds=0.0)
+    assert (killed.state, list(killed.intermediate_values)) == (TrialState.RUNNING, [1])
+    assert (trial_dir(shop.study_dir, killed.number) / CHECKPOINT).exists() == has_checkpoint
+    toy.tickets.expire(str(ticket.token))
+    run(replace(shop, study=optuna.load_study(study_name="toy", storage=toy.store.optuna)), toy.claim())
+    ended = toy.trials[-1]
+    assert (ended.number, ended.state, list(ended.intermediate_values)) == (killed.number, TrialState.PRUNED, [1])
+    assert ended.value == ended.intermediate_values[1]
 
 
 def test_an_audited_trial_that_is_handed_back_stays_spared(toy: ToyStudy, shop: Workshop) -> None:
