@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 
 from hpo import stored as studies
 from hpo.address import parse_url
+from hpo.agreement import check_same
 from hpo.catalog import fingerprint
 from hpo.definition import check_target
 from hpo.errors import TrialsFailingError
@@ -87,7 +88,7 @@ def find_finished(wish: Wish) -> Outcome | None:
         stored = studies.find(store, wish.file.name)
         if stored is None or wish.is_new_generation:
             return None
-        studies.check_same(stored, fingerprint(wish.file.path), None, wish.seed)
+        check_same(stored, fingerprint(wish.file.path), None, wish.seed)
         check_target(wish.target, stored.metric)
         tickets = stored.tickets(store).read()
         is_finished = count_ended(tickets) == len(tickets) >= (wish.n_trials or 0)

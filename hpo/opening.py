@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hpo import stored as studies
 from hpo.address import parse_url
+from hpo.agreement import check_same
 from hpo.catalog import fingerprint, load_definition
 from hpo.datasets import load
 from hpo.definition import check_target
@@ -48,7 +49,7 @@ def open_study(wish: Wish, report: Callable[[str], None]) -> StoredStudy:
         create_tables(store.engine)
         stored = studies.find(store, wish.file.name)
         if stored is not None and not wish.is_new_generation:
-            studies.check_same(stored, meaning, data, wish.seed)
+            check_same(stored, meaning, data, wish.seed)
             if wish.n_threads not in (None, stored.n_threads):
                 raise StudyMismatchError(
                     f'The study "{stored.name}" trains with {stored.n_threads} threads per worker, and its results '

@@ -86,3 +86,11 @@ def missing_columns(engine: sa.Engine) -> set[str]:
     if not missing:
         _up_to_date.add(engine)
     return missing
+
+
+def keys(engine: sa.Engine) -> set[str]:
+    """Return the keys of the studies that have tickets."""
+    if not sa.inspect(engine).has_table(tickets.name):
+        return set()
+    with engine.connect() as connection:
+        return set(connection.scalars(sa.select(tickets.c.study).distinct()))

@@ -9,24 +9,27 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
+from optuna.study._frozen import FrozenStudy
 from optuna.trial import TrialState, create_trial
 
 from hpo.definition import StudyDefinition
-from hpo.errors import StudyMismatchError
+from hpo.errors import HpoError, StudyMismatchError
+from hpo.facts import copied, libraries, odd, parse, stamp
+from hpo.names import file_of, generation, is_generation_of, is_plain_name
 from hpo.outage import TRANSIENT
-from hpo.schema import create_tables
+from hpo.schema import create_tables, keys
 from hpo.space import Draw, place_baseline
 from hpo.storage import Connection, Store
+from hpo.terminal import warn_once
 from hpo.tickets import TicketTable
 
 KEY_ATTR, STUDY_ATTR, TICKET_ATTR, PAUSED_ATTR = "hpo:key", "hpo:study", "hpo:ticket", "hpo:paused"
+MAX_THREADS = 1024
 SPARED_ATTR = "hpo:spared"  # of a trial: after which epoch the pruner gave it up, where it went on
-LIBRARIES = {"tensorflow": 2, "keras": 2, "optuna": 1, "hpo": 2}  # how many parts of the version must agree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,71 +99,73 @@ class StoredStudy:
         return TicketTable(engine=store.engine, study=self.key)
 
 
-def libraries() -> dict[str, str]:
-    """Return the installed versions, as far as they must agree between the workers of a study."""
-    versions = {name: _version(name).split(".") for name in LIBRARIES}
-    return {name: ".".join(versions[name][:n_parts]) for name, n_parts in LIBRARIES.items()}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return version(f"{name}-cpu")  # TensorFlow without CUDA's kernels comes as a package of another name
-
-
 def find(store: Store, name: str) -> StoredStudy | None:
-    """Return the latest generation of a study; None where there is none, or its creation never finished."""
-    found = [study for study in read_all(store) if re.fullmatch(re.escape(name) + r"(@\d+)?", study.name)]
-    return max(found, key=lambda study: generation(study.name), default=None)
+    """Return the latest generation of a study, or NAME@2; None where there is none, or its creation never finished.
+
+    Raises:
+        HpoError: What is stored under the latest one's name cannot be used.
+    """
+    found = {key: study for key, study in read_studies(store).items() if is_generation_of(key, name)}
+    if not found:
+        return None
+    latest = found[max(found, key=generation)]
+    if isinstance(latest, HpoError):
+        raise latest
+    return latest
 
 
 def read_all(store: Store) -> list[StoredStudy]:
-    """Return all studies that hpo made."""
-    return [
-        StoredStudy(name=study.study_name, study_id=study._study_id, **study.user_attrs[STUDY_ATTR])
-        for study in store.optuna.get_all_studies()
-        if STUDY_ATTR in study.user_attrs
-    ]
+    """Return all studies that hpo made; what else looks like one is named."""
+    found = read_studies(store).values()
+    for study in found:
+        if isinstance(study, HpoError):
+            warn_once(f"{study.message} It is left out.")
+    return [study for study in found if isinstance(study, StoredStudy)]
 
 
-def generation(name: str) -> int:
-    """Return 1 for NAME, k for NAME@k."""
-    return int(name.rpartition("@")[2]) if "@" in name else 1
-
-
-def differences(stored: StoredStudy, meaning: Mapping[str, str], data: str | None) -> list[str]:
-    """Name what differs between a stored study and what a worker would run; data None leaves the data out."""
-    fields = dict.fromkeys([*stored.meaning, *meaning])  # one that only one side has differs, too
-    found = [f"its {field}" for field in fields if meaning.get(field) != stored.meaning.get(field)]
-    installed = libraries()
-    found += [
-        f"{name} ({installed[name]} here, {kept} there)"
-        for name, kept in stored.libraries.items()
-        if installed.get(name) != kept
-    ]
-    if data is not None and data != stored.data:
-        found.append(f"the data ({data[:12]} here, {stored.data[:12]} there)")
+def read_studies(store: Store) -> dict[str, StoredStudy | HpoError]:
+    """Return each study that hpo made, or what looks like one, by name: as it is, or why it cannot be used."""
+    found: dict[str, StoredStudy | HpoError] = {}
+    owners: dict[str, str] = {}  # of tickets; the older study is the one that they were made for
+    with_tickets = keys(store.engine)
+    for study in store.optuna.get_all_studies():
+        if STUDY_ATTR not in study.user_attrs:
+            continue
+        try:
+            stored = _parse(study)
+            if owners.setdefault(stored.key, stored.name) != stored.name:
+                raise copied(stored.name, owners[stored.key])
+            found[stored.name] = stored
+            if stored.key not in with_tickets:
+                raise TicketlessError(stored)
+        except HpoError as error:
+            found[str(study.study_name)] = error
     return found
 
 
-def check_same(stored: StoredStudy, meaning: Mapping[str, str], data: str | None, seed: int | None) -> None:
-    """Refuse to mix trials of different meaning.
+class TicketlessError(StudyMismatchError):
+    """A study without tickets: copied from another database, or its deletion was cut short."""
 
-    Raises:
-        StudyMismatchError: Definition, libraries, data or an asked-for seed differ; the message names what.
-    """
-    found = differences(stored, meaning, data)
-    if found:
-        raise StudyMismatchError(
-            f'The study "{stored.name}" in the database was made with another version of {", ".join(found)}.',
-            "Undo the change, or open a new generation of the study beside the old one: --new-generation.",
+    def __init__(self, stored: StoredStudy) -> None:
+        super().__init__(
+            f'The study "{stored.name}" has no tickets: it was copied by another program, or half deleted.',
+            f"Delete what is left of it: hpo study delete --study {stored.name}",
         )
-    if seed is not None and seed != stored.seed:
-        raise StudyMismatchError(
-            f'The study "{stored.name}" has the seed {stored.seed}; {seed} was asked for.',
-            "Leave --seed out to go on with it, or open a new generation: --new-generation.",
-        )
+        self.stored = stored
+
+
+def _parse(study: FrozenStudy) -> StoredStudy:
+    name = study.study_name
+    if not is_plain_name(name):
+        raise odd(str(name), "its name cannot be a folder's")
+    stored = StoredStudy(**parse(StoredStudy, name, study._study_id, study.user_attrs[STUDY_ATTR]))
+    if not re.fullmatch(r"[0-9a-f]{32}", stored.key):
+        raise odd(name, "its key is none")
+    if stored.direction not in ("maximize", "minimize") or study.directions != [stored.optuna_direction]:
+        raise odd(name, f"its direction is {stored.direction}, Optuna's is another")
+    if not 1 <= stored.n_threads <= MAX_THREADS:
+        raise odd(name, f"it trains with {stored.n_threads} threads")
+    return stored
 
 
 def create(
@@ -207,9 +212,7 @@ def create(
     if baseline is not None:
         add_trial(store, stored, baseline)
     tickets.grow(n_trials)
-    values = asdict(stored)
-    del values["name"], values["study_id"]
-    storage.set_study_user_attr(study_id, STUDY_ATTR, values)
+    storage.set_study_user_attr(study_id, STUDY_ATTR, stamp(asdict(stored)))
     return stored
 
 
@@ -259,4 +262,4 @@ def _sweep(storage: BaseStorage, name: str) -> None:
 
 def next_name(stored: StoredStudy) -> str:
     """Return the name of the generation after this one."""
-    return f"{stored.name.partition('@')[0]}@{generation(stored.name) + 1}"
+    return f"{file_of(stored.name)}@{generation(stored.name) + 1}"

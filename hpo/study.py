@@ -55,12 +55,13 @@ def add(
 ) -> None:
     """Add one trial with parameters of your own; it is run next and extends the budget by one."""
     from hpo.address import parse_url
+    from hpo.agreement import check_same
     from hpo.catalog import find_study, fingerprint, load_definition
     from hpo.parameters import ParameterError
     from hpo.schema import create_tables
     from hpo.space import check_names, place
     from hpo.storage import setup_lock
-    from hpo.stored import add_trial, check_same
+    from hpo.stored import add_trial
 
     store, stored = find(study, storage, runs_dir)
     file = find_study(stored.name.partition("@")[0], studies_dir)
@@ -155,8 +156,7 @@ def find(name: str, storage: str | None, runs_dir: Path) -> "tuple[Store, Stored
     store = open_store(url, create=False)
     with explained(parse_url(url)):
         check_schema(store.engine)
-        exact = next((stored for stored in read_all(store) if stored.name == name and "@" in name), None)
-        stored = exact or find_stored(store, name)
+        stored = find_stored(store, name)
         if stored is None:
             names = ", ".join(one.name for one in read_all(store)) or "none"
             raise StudyFileError(f'There is no study "{name}" in {store.url} (found: {names}).', "Run it first.")

@@ -25,6 +25,7 @@ import tensorflow as tf
 
 from hpo import stored as studies
 from hpo.address import parse_url
+from hpo.agreement import check_same
 from hpo.catalog import fingerprint, load_definition
 from hpo.datasets import load
 from hpo.engine import Engine
@@ -139,7 +140,7 @@ def open_workshop(settings: WorkerSettings, warn: Callable[[str], None]) -> Work
         fingerprint=stored.data,
         report=_say,
     )
-    studies.check_same(stored, fingerprint(settings.file.path), data.fingerprint, None)
+    check_same(stored, fingerprint(settings.file.path), data.fingerprint, None)
     study = optuna.load_study(
         study_name=stored.name,
         storage=store.optuna,

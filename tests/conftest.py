@@ -187,3 +187,9 @@ def studies_dir(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "tiny.py").write_text(TINY)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _said_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said once in a process is said once in a test."""
+    monkeypatch.setattr("hpo.terminal._said", set())

@@ -26,6 +26,7 @@ FLOORS = [
     [
         "command",
         "schema",
+        "facts",
         "reading",
     ],
     [
@@ -69,6 +70,9 @@ FLOORS = [
         "datasets",
         "table",
         "web",
+    ],
+    [
+        "agreement",
     ],
     [
         "engine",

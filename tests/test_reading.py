@@ -7,13 +7,7 @@ import pytest
 import sqlalchemy as sa
 from toy import ToyStudy
 
-from hpo import terminal
 from hpo.storage import Store, open_store
-
-
-@pytest.fixture(autouse=True)
-def _said_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(terminal, "_said", set())
 
 
 def change(store: Store, *statements: str) -> None:

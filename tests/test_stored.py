@@ -1,7 +1,10 @@
 """A study is created once, joined by those who mean the same, and refused to everyone else."""
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -9,15 +12,16 @@ from cuts import answer_lost, commit_refused
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from processes import begin_creation, hear, open_study, start, together
-from toy import BASELINE, FACTS, ToyStudy
+from toy import BASELINE, DEFINITION, FACTS, ToyStudy
 
 from hpo import stored as studies
-from hpo.errors import StudyFileError, StudyMismatchError
+from hpo.agreement import check_same
+from hpo.errors import StorageError, StudyFileError, StudyMismatchError
 from hpo.outage import TRANSIENT
 from hpo.parameters import TrainingParameters
 from hpo.space import place
-from hpo.storage import Store
-from hpo.stored import KEY_ATTR, TICKET_ATTR
+from hpo.storage import Store, open_store
+from hpo.stored import KEY_ATTR, STUDY_ATTR, TICKET_ATTR
 from hpo.tickets import TicketState
 
 
@@ -163,8 +167,8 @@ def test_names_that_only_begin_alike_are_other_studies(store: Store, new_study: 
 
 
 def test_same_meaning_is_admitted(sqlite_toy: ToyStudy) -> None:
-    studies.check_same(sqlite_toy.stored, FACTS["meaning"], FACTS["data"], 7)  # type: ignore[arg-type]
-    studies.check_same(sqlite_toy.stored, FACTS["meaning"], None, None)  # type: ignore[arg-type]
+    check_same(sqlite_toy.stored, FACTS["meaning"], FACTS["data"], 7)  # type: ignore[arg-type]
+    check_same(sqlite_toy.stored, FACTS["meaning"], None, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +186,7 @@ def test_every_difference_is_named(
     sqlite_toy: ToyStudy, meaning: dict[str, str], data: str, seed: int, named: list[str]
 ) -> None:
     with pytest.raises(StudyMismatchError) as caught:
-        studies.check_same(sqlite_toy.stored, meaning, data, seed)
+        check_same(sqlite_toy.stored, meaning, data, seed)
     assert all(part in caught.value.message for part in named)
     assert "--new-generation" in caught.value.hint
 
@@ -190,4 +194,141 @@ def test_every_difference_is_named(
 def test_other_library_versions_are_named(sqlite_toy: ToyStudy) -> None:
     stored = replace(sqlite_toy.stored, libraries={**sqlite_toy.stored.libraries, "optuna": "4"})
     with pytest.raises(StudyMismatchError, match=r"optuna \(5 here, 4 there\)"):
-        studies.check_same(stored, FACTS["meaning"], None, None)  # type: ignore[arg-type]
+        check_same(stored, FACTS["meaning"], None, None)  # type: ignore[arg-type]
+
+
+def change_facts(toy: ToyStudy, facts: Any) -> None:
+    toy.store.optuna.set_study_user_attr(toy.stored.study_id, STUDY_ATTR, facts)
+
+
+def facts_of(toy: ToyStudy) -> dict[str, Any]:
+    return dict(toy.store.optuna.get_study_user_attrs(toy.stored.study_id)[STUDY_ATTR])
+
+
+def test_study_of_hpo_0_1_is_read_and_goes_on_with_this_one(sqlite_toy: ToyStudy) -> None:
+    facts = facts_of(sqlite_toy)
+    older = {key: facts[key] for key in facts if key not in ("name", "study_id", "version", "hpo")}
+    del older["libraries"]["hpo's engine"]
+    older["libraries"]["hpo"] = "0.1"
+    change_facts(sqlite_toy, older)
+    stored = studies.find(sqlite_toy.store, "toy")
+    assert stored is not None
+    assert replace(stored, libraries={}) == replace(sqlite_toy.stored, libraries={})
+    check_same(stored, FACTS["meaning"], FACTS["data"], 7)  # type: ignore[arg-type]
+
+
+def test_another_engine_is_another_study(sqlite_toy: ToyStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpo.facts.ENGINE_VERSION", 2)
+    with pytest.raises(StudyMismatchError, match=r"hpo's engine \(2 here, 1 there\)"):
+        check_same(sqlite_toy.stored, FACTS["meaning"], None, None)  # type: ignore[arg-type]
+    stored = replace(sqlite_toy.stored, libraries={})
+    with pytest.raises(StudyMismatchError, match=r"keras \(.* here, none there\)"):
+        check_same(stored, FACTS["meaning"], None, None)  # type: ignore[arg-type]
+
+
+def test_newer_hpo_s_study_is_said_to_be_that(
+    new_study: Callable[..., ToyStudy], caplog: pytest.LogCaptureFixture
+) -> None:
+    other, toy = new_study(name="other"), new_study()
+    for newer in ({"version": 3, "hpo": "0.9.1"}, {"hpo": "0.9.1", "moon_phase": "full"}):
+        change_facts(toy, {**facts_of(other), **newer})
+        with pytest.raises(StorageError, match=r'"toy" was made by a newer hpo \(0\.9\.1'):
+            studies.find(toy.store, "toy")
+        with pytest.raises(StudyMismatchError, match="already"):
+            studies.create(toy.store, "toy", DEFINITION, facts=FACTS, n_trials=4)
+        assert studies.read_all(toy.store) == [other.stored]
+        assert "newer hpo" in caplog.text
+
+
+ODD_FACTS: dict[str, Any] = {
+    "number": 3,
+    "text": "\x1b[2J",
+    "list": [1],
+    "null": None,
+    "empty": {},
+    "seed": {"seed": "7"},
+    "truth": {"seed": True},
+    "threads": {"n_threads": 0},
+    "many_threads": {"n_threads": 10**9},
+    "direction": {"direction": "sideways"},
+    "other_direction": {"direction": "minimize"},
+    "key": {"key": "../../etc"},
+    "meaning": {"meaning": {"model": 1}},
+    "baseline": {"baseline": []},
+    "version": {"version": "2"},
+    "maker": {"hpo": 1},
+}
+
+
+@pytest.mark.parametrize("oddity", ODD_FACTS)
+def test_odd_facts_are_named_and_hide_no_other_study(
+    sqlite_store: Store, oddity: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    toy, other = (ToyStudy.create(sqlite_store, name=name) for name in ("toy", "other"))
+    odd = ODD_FACTS[oddity]
+    change_facts(toy, {**facts_of(toy), **odd} if isinstance(odd, dict) and odd else odd)
+    assert studies.read_all(sqlite_store) == [other.stored]
+    assert studies.find(sqlite_store, "other") == other.stored
+    with pytest.raises(StudyMismatchError, match='"toy" is not as hpo writes'):
+        studies.find(sqlite_store, "toy")
+    assert '"toy" is not as hpo writes studies' in caplog.text
+    assert "\x1b" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name", ["..", ".", "", "../../x", "/abs", "a/b", "a\\b", ".hidden", "a\nb", "a\x1b[2J", " a", "\u202ea", "é" * 200]
+)
+def test_name_that_is_no_plain_part_of_a_path_is_odd(
+    sqlite_store: Store, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    toy, other = (ToyStudy.create(sqlite_store, name=name) for name in ("toy", "other"))
+    with sqlite_store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE studies SET study_name = ? WHERE study_id = ?", (name, toy.stored.study_id))
+    assert studies.read_all(sqlite_store) == [other.stored]
+    assert "its name cannot be a folder's" in caplog.text
+    with pytest.raises(StudyMismatchError, match="its name cannot be"):
+        studies.find(sqlite_store, name)
+
+
+def test_copy_is_a_foreign_study_and_shares_nothing(
+    toy: ToyStudy, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    toy.run(0.5)
+    optuna.copy_study(
+        from_study_name="toy", from_storage=toy.store.optuna, to_storage=toy.store.optuna, to_study_name="copy"
+    )
+    assert studies.read_all(toy.store) == [toy.stored]
+    assert 'The study "copy" is a copy of "toy"' in caplog.text
+    with pytest.raises(StudyMismatchError, match='is a copy of "toy"') as caught:
+        studies.find(toy.store, "copy")
+    assert "delete-study" in caught.value.hint
+    assert toy.tickets.count() == 4
+
+
+def test_copy_of_an_older_hpo_s_study_is_known_by_the_shared_key(sqlite_toy: ToyStudy) -> None:
+    facts = facts_of(sqlite_toy)
+    change_facts(sqlite_toy, {key: facts[key] for key in facts if key not in ("name", "study_id", "version", "hpo")})
+    storage = sqlite_toy.store.optuna
+    optuna.copy_study(from_study_name="toy", from_storage=storage, to_storage=storage, to_study_name="a copy")
+    assert studies.read_all(sqlite_toy.store) == [sqlite_toy.stored]
+    with pytest.raises(StudyMismatchError, match='is a copy of "toy"'):
+        studies.find(sqlite_toy.store, "a copy")
+
+
+def test_copy_in_another_database_has_no_tickets(sqlite_toy: ToyStudy, tmp_path: Path) -> None:
+    other = open_store(f"sqlite:///{tmp_path / 'other.db'}", create=True)
+    optuna.copy_study(from_study_name="toy", from_storage=sqlite_toy.store.optuna, to_storage=other.optuna)
+    assert studies.read_all(other) == []
+    with pytest.raises(studies.TicketlessError, match="has no tickets"):
+        studies.find(other, "toy")
+    other.close()
+
+
+def test_database_copied_whole_goes_on(sqlite_toy: ToyStudy, tmp_path: Path) -> None:
+    sqlite_toy.run(0.5)
+    with sqlite3.connect(tmp_path / "hpo.db") as source, sqlite3.connect(tmp_path / "moved.db") as target:
+        source.backup(target)
+    moved = open_store(f"sqlite:///{tmp_path / 'moved.db'}", create=False)
+    assert studies.read_all(moved) == [sqlite_toy.stored]
+    assert replace(sqlite_toy, store=moved).run(0.75) == 1
+    moved.close()

@@ -1,0 +1,114 @@
+"""What a stored study's facts look like, and the one door through which whatever is stored in their place comes in.
+
+The facts are a study's attribute "hpo:study". Any client of the database can write it; another version of hpo may have.
+"""
+
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+from typing import Any, get_args, get_origin, get_type_hints
+
+from hpo import __version__
+from hpo.errors import HpoError, StorageError, StudyMismatchError
+from hpo.parameters import is_number
+
+FACTS_VERSION = 2  # 1, without a number: did not say which study they are of
+MAKER = "hpo"  # the facts' own word of the version that wrote them
+
+LIBRARIES = {"tensorflow": 2, "keras": 2, "optuna": 1}  # how many parts of the version must agree
+# What hpo itself makes of the same parameters, seed and data. Raised when that changes a trial's meaning or its bits; a
+# new version of hpo alone does not, and goes on with an older one's studies.
+ENGINE, ENGINE_VERSION = "hpo's engine", 1
+
+
+def parse(kind: type[Any], name: str, study_id: int, facts: object) -> dict[str, Any]:
+    """Return the values of a dataclass's fields, name and study_id among them, from a study's facts.
+
+    A field that facts of an older hpo lack is left to its default.
+
+    Raises:
+        StorageError: A newer hpo wrote them.
+        StudyMismatchError: They are of another study, which this one is a copy of, or not what hpo writes.
+    """
+    if not isinstance(facts, dict):
+        raise odd(name, f"its facts are a {type(facts).__name__}")
+    known: dict[str, Field[Any]] = {field.name: field for field in fields(kind)}
+    version, maker = facts.get("version", 1), facts.get(MAKER, "0.1.0")
+    unknown = sorted(map(str, set(facts) - set(known) - {"version", MAKER}))
+    if type(version) is not int or not isinstance(maker, str):
+        raise odd(name, "its facts have no version")
+    if version > FACTS_VERSION:
+        raise StorageError(
+            f'The study "{name}" was made by a newer hpo ({maker}); this is {__version__}.',
+            "Install that hpo, or name another database with --storage.",
+        )
+    if unknown:
+        raise StorageError(
+            f'The study "{name}" was made by a newer hpo ({maker}; this is {__version__}) or changed by another '
+            f"program: it holds {', '.join(unknown)}.",
+            "Install that hpo, or name another database with --storage.",
+        )
+    of = {"name": name, "study_id": study_id}  # what older facts did not say
+    values = {**of, **{key: value for key, value in facts.items() if key in known}}
+    missing = [key for key, field in known.items() if key not in values and _is_required(field)]
+    if missing:
+        raise odd(name, f"it lacks {', '.join(missing)}")
+    hints = get_type_hints(kind)
+    wrong = [f"{key} is {values[key]!r}"[:80] for key in values if not _is_of(values[key], hints[key])]
+    if wrong:
+        raise odd(name, ", ".join(wrong))
+    if (values["name"], values["study_id"]) != (name, study_id):
+        raise copied(name, values["name"])
+    return values
+
+
+def stamp(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts to be stored: the values, with the version of their form and of hpo."""
+    return {**values, "version": FACTS_VERSION, MAKER: __version__}
+
+
+def libraries() -> dict[str, str]:
+    """Return the installed versions, as far as they must agree between the workers of a study."""
+    versions = {name: _version(name).split(".") for name in LIBRARIES}
+    found = {name: ".".join(versions[name][:n_parts]) for name, n_parts in LIBRARIES.items()}
+    return {**found, ENGINE: str(ENGINE_VERSION)}
+
+
+def _version(name: str) -> str:
+    try:
+        return version_of(name)
+    except PackageNotFoundError:
+        return version_of(f"{name}-cpu")  # TensorFlow without CUDA's kernels comes as a package of another name
+
+
+def odd(name: str, reason: str) -> HpoError:
+    """Return the error that a study is not as hpo writes it."""
+    return StudyMismatchError(
+        f'The study "{name}" is not as hpo writes studies: {reason}.', "Another program may have changed it."
+    )
+
+
+def copied(name: str, original: str) -> HpoError:
+    """Return the error that a study is another one's copy."""
+    return StudyMismatchError(
+        f'The study "{name}" is a copy of "{original}" that another program made, or gave another name.',
+        f'hpo neither runs nor deletes it. Optuna does: optuna delete-study --study-name "{name}" --storage URL',
+    )
+
+
+def _is_required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+def _is_of(value: object, hint: Any) -> bool:
+    """Whether a value out of JSON is of a field's type."""
+    if isinstance(hint, types.UnionType):
+        return any(_is_of(value, one) for one in get_args(hint))
+    if get_origin(hint) is dict:
+        keys, contents = get_args(hint)
+        return isinstance(value, dict) and all(_is_of(k, keys) and _is_of(v, contents) for k, v in value.items())
+    if hint is float:
+        return is_number(value)
+    return hint is Any or type(value) is hint  # True is no int
