@@ -15,6 +15,8 @@ from pathlib import Path
 
 from hpo.definition import StudyDefinition
 from hpo.errors import HpoError, StudyFileError
+from hpo.names import is_file_name
+from hpo.terminal import warn_once
 
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -32,7 +34,7 @@ class StudyFile:
 
 
 def list_studies(studies_dir: Path) -> list[StudyFile]:
-    """Read names and first docstring lines of all study files, by name; files whose name begins with _ are left out.
+    """Read names and first docstring lines of all study files, by name; those named _... or .... are left out.
 
     Raises:
         StudyFileError: The folder does not exist.
@@ -41,7 +43,11 @@ def list_studies(studies_dir: Path) -> list[StudyFile]:
         raise StudyFileError(
             f"There is no folder {studies_dir}.", "Name the folder of your study files with --studies-dir."
         )
-    files = sorted(path for path in studies_dir.glob("*.py") if not path.name.startswith("_"))
+    paths = sorted(path for path in studies_dir.glob("*.py") if not path.name.startswith(("_", ".")))
+    files = [path for path in paths if is_file_name(path.stem)]
+    for path in paths:
+        if path not in files:
+            warn_once(f"{path} is left out: its name cannot be a study's.")
     return [StudyFile(name=path.stem, path=path, title=_title(path)) for path in files if _declares_study(path)]
 
 
@@ -55,6 +61,8 @@ def find_study(name: str, studies_dir: Path) -> StudyFile:
         raise StudyFileError(
             f'"{name}" names a generation of a stored study; a run works on the latest.', "Leave @ out."
         )
+    if not is_file_name(name):
+        raise StudyFileError(f'"{name}" cannot be a study\'s name.', "Name a file of the studies folder, without .py.")
     found = {study.name: study for study in list_studies(studies_dir)}
     if name in found:
         return found[name]

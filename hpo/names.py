@@ -16,6 +16,11 @@ def is_plain_name(name: object) -> bool:
     )
 
 
+def is_file_name(name: str) -> bool:
+    """Whether a study's file may be called so, without .py: its stored generations add @2, @3 ..."""
+    return is_plain_name(name) and "@" not in name
+
+
 def file_of(name: str) -> str:
     """Return the name of a stored study's file: without its generation."""
     return name.partition("@")[0]

@@ -3,9 +3,7 @@
 Runs in a process of its own, because it imports Keras and the study's own code.
 """
 
-import contextlib
 from collections.abc import Callable
-from pathlib import Path
 
 from hpo import stored as studies
 from hpo.address import parse_url
@@ -15,7 +13,7 @@ from hpo.datasets import load
 from hpo.definition import check_target
 from hpo.errors import StudyMismatchError
 from hpo.events import write_experiment
-from hpo.files import replace, sweep
+from hpo.folder import check_folder, mark_folder
 from hpo.schema import create_tables
 from hpo.settings import Wish
 from hpo.space import rehearse
@@ -23,7 +21,6 @@ from hpo.storage import open_store, setup_lock
 from hpo.stored import StoredStudy
 
 DEFAULT_THREADS = 1  # two of them train 1.05 to 1.9 times the epochs of one with two: benchmarks/scaling.py
-OWNER = ".study"  # in a study's runs folder: its key
 
 
 def open_study(wish: Wish, report: Callable[[str], None]) -> StoredStudy:
@@ -70,31 +67,3 @@ def open_study(wish: Wish, report: Callable[[str], None]) -> StoredStudy:
     write_experiment(wish.runs_dir / stored.name, space=space, metric=stored.metric, on_loss=report)
     store.close()
     return stored
-
-
-def check_folder(study_dir: Path, key: str | None) -> None:
-    """Refuse a runs folder that another database's study of the same name fills; key None is a study to be created.
-
-    Raises:
-        StudyMismatchError: It belongs to another study.
-    """
-    if owner_of(study_dir) not in (None, key):
-        raise StudyMismatchError(
-            f"The folder {study_dir} holds the files of another study of this name.",
-            "Name another --runs-dir for this database, or move that folder away.",
-        )
-
-
-def owner_of(study_dir: Path) -> str | None:
-    """Return the key of the study whose files a runs folder holds; None where nothing tells."""
-    with contextlib.suppress(OSError):
-        return (study_dir / OWNER).read_text()
-    return None
-
-
-def mark_folder(study_dir: Path, key: str) -> None:
-    """Note whose files a runs folder holds."""
-    with contextlib.suppress(OSError):
-        study_dir.mkdir(parents=True, exist_ok=True)
-        replace(study_dir / OWNER, lambda file: file.write(key.encode()), mode=0o666)
-        sweep(study_dir)

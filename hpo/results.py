@@ -8,6 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.folder import trial_dirs
 from hpo.storage import Store
 from hpo.stored import SPARED_ATTR, StoredStudy
 from hpo.tickets import Ticket
@@ -156,12 +157,8 @@ def drop_files(study_dir: Path, rows: Sequence[TrialRow], stored: StoredStudy, n
     ended = [row for row in rows if row.state.is_finished()]
     numbers = {row.number for row in ended}
     kept = {row.number for row in rank(ended, stored)[:n_kept_models]}
-    for name, dropped in ((CHECKPOINT, numbers), (MODEL, numbers - kept)):
-        for path in study_dir.glob(f"trial-*/{name}"):
-            if int(path.parent.name.partition("-")[2]) in dropped:
-                path.unlink(missing_ok=True)
-
-
-def trial_dir(study_dir: Path, number: int) -> Path:
-    """Return a trial's folder."""
-    return study_dir / f"trial-{number:05d}"
+    for number, folder in trial_dirs(study_dir).items():
+        if number in numbers:
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+        if number in numbers - kept:
+            (folder / MODEL).unlink(missing_ok=True)

@@ -219,7 +219,8 @@ def show(outcome: "Outcome", plan: "Plan", console: Console) -> None:
 def where_to_look(outcome: "Outcome", wish: "Wish") -> list[str]:
     """Return lines that name the files and the commands to look further."""
     from hpo.address import default_url
-    from hpo.results import MODEL, rank, trial_dir
+    from hpo.folder import trial_dir
+    from hpo.results import MODEL, rank
 
     study_dir = wish.runs_dir / outcome.stored.name
     ranked = rank(outcome.rows, outcome.stored)

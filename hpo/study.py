@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -118,18 +117,17 @@ def delete(
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Delete the study, its trials and its runs folder."""
-    from hpo.opening import owner_of
+    from hpo.folder import delete_folder
 
-    store, stored = find(study, storage, runs_dir)
+    store, stored = find(study, storage, runs_dir, half_deleted=True)
     tickets, study_dir = stored.tickets(store), runs_dir / stored.name
     if not yes:
         typer.confirm(f"Delete {stored.name} with {tickets.count()} trials, and {study_dir}?", abort=True)
     # First the tickets: from then on a live worker's token is worth nothing, and it writes nothing more.
     tickets.delete()
     store.optuna.delete_study(stored.study_id)
-    if owner_of(study_dir) in (None, stored.key):
-        shutil.rmtree(study_dir, ignore_errors=True)
-    print(f"{stored.name} is deleted.")
+    left = delete_folder(study_dir, stored.key)
+    print(f"{stored.name} is deleted. {left}".rstrip())
 
 
 def url_of(storage: str | None, runs_dir: Path) -> str:
@@ -139,8 +137,8 @@ def url_of(storage: str | None, runs_dir: Path) -> str:
     return storage or default_url(runs_dir)
 
 
-def find(name: str, storage: str | None, runs_dir: Path) -> "tuple[Store, StoredStudy]":
-    """Open the database and find the study.
+def find(name: str, storage: str | None, runs_dir: Path, *, half_deleted: bool = False) -> "tuple[Store, StoredStudy]":
+    """Open the database and find the study; one that is half deleted only where that is asked for.
 
     Raises:
         HpoError: There is no such database, or no such study.
@@ -149,14 +147,19 @@ def find(name: str, storage: str | None, runs_dir: Path) -> "tuple[Store, Stored
     from hpo.outage import explained
     from hpo.schema import check_schema
     from hpo.storage import open_store
+    from hpo.stored import TicketlessError, read_all
     from hpo.stored import find as find_stored
-    from hpo.stored import read_all
 
     url = url_of(storage, runs_dir)
     store = open_store(url, create=False)
     with explained(parse_url(url)):
         check_schema(store.engine)
-        stored = find_stored(store, name)
+        try:
+            stored = find_stored(store, name)
+        except TicketlessError as error:
+            if not half_deleted:
+                raise
+            stored = error.stored
         if stored is None:
             names = ", ".join(one.name for one in read_all(store)) or "none"
             raise StudyFileError(f'There is no study "{name}" in {store.url} (found: {names}).', "Run it first.")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from hpo.command import AllowedHost, PasswordFile, plain_app, run_command
+from hpo.names import is_plain_name
 
 app = plain_app()
 
@@ -32,6 +33,8 @@ def tensorboard(
     from hpo.web import Rules, choose_password, protect, serve
 
     password = choose_password(password_file, host)
+    if study is not None and not is_plain_name(study):
+        raise typer.BadParameter("this cannot be a study's name", param_hint="--study")
     logs_dir = runs_dir if study is None else runs_dir / study
     if not logs_dir.is_dir():
         print(f"There is nothing in {logs_dir} yet.", flush=True)

@@ -14,11 +14,12 @@ from hpo.definition import StudyDefinition, is_audited, seed_of
 from hpo.engine import Engine
 from hpo.errors import TrialError
 from hpo.events import Session, State, open_log, write_session
+from hpo.folder import trial_dir
 from hpo.outage import TRANSIENT
 from hpo.parameters import Parameters
 from hpo.pruning import Verdict
 from hpo.record import TrialRecord
-from hpo.results import CHECKPOINT, MODEL, REASON_ATTR, RESULT_ATTR, drop_files, read_rows, trial_dir
+from hpo.results import CHECKPOINT, MODEL, REASON_ATTR, RESULT_ATTR, drop_files, read_rows
 from hpo.sampling import Mirror
 from hpo.space import place
 from hpo.storage import Store

@@ -27,6 +27,7 @@ FLOORS = [
         "command",
         "schema",
         "facts",
+        "folder",
         "reading",
     ],
     [

@@ -8,6 +8,7 @@ import pytest
 from optuna.trial import TrialState
 from toy import ToyStudy
 
+from hpo.folder import trial_dir
 from hpo.results import (
     REASON_ATTR,
     RESULT_ATTR,
@@ -18,7 +19,6 @@ from hpo.results import (
     group_parameter,
     rank,
     read_rows,
-    trial_dir,
 )
 
 

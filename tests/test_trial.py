@@ -13,10 +13,11 @@ from toy import BASELINE, ToyStudy
 from hpo.definition import is_audited
 from hpo.engine import Engine
 from hpo.errors import StudyFileError
+from hpo.folder import trial_dir
 from hpo.models import mlp
 from hpo.parameters import MLPParameters
 from hpo.record import TrialRecord
-from hpo.results import CHECKPOINT, MODEL, audit, read_rows, trial_dir, wilson
+from hpo.results import CHECKPOINT, MODEL, audit, read_rows, wilson
 from hpo.storage import Store
 from hpo.stored import SPARED_ATTR
 from hpo.tickets import Ticket

@@ -1,0 +1,102 @@
+"""A study's folder under the runs folder: whose it is, and what in it may be deleted.
+
+Nothing is taken, resumed from or deleted that hpo cannot prove to be this study's: names come from a database that
+others write, and a folder may be anybody's.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+from pathlib import Path
+
+from hpo.errors import StudyMismatchError
+from hpo.files import replace, sweep
+
+OWNER = ".study"  # in a study's folder: its key
+WRITTEN_BEFORE = {"workers.log", "leases"}  # what commands may write into it before it is marked
+KEY = re.compile(r"[0-9a-f]{32}")
+TRIAL = re.compile(r"trial-([0-9]{5,})")
+
+
+def trial_dir(study_dir: Path, number: int) -> Path:
+    """Return a trial's folder."""
+    return study_dir / f"trial-{number:05d}"
+
+
+def trial_dirs(study_dir: Path) -> dict[int, Path]:
+    """Return the folders of trials by number: those that are exactly named so, and no links."""
+    found = {}
+    with contextlib.suppress(OSError):  # there is no folder
+        for entry in os.scandir(study_dir):
+            match = TRIAL.fullmatch(entry.name)
+            path = Path(entry.path)
+            if match and path == trial_dir(study_dir, int(match[1])) and entry.is_dir(follow_symlinks=False):
+                found[int(match[1])] = path
+    return found
+
+
+def check_folder(study_dir: Path, key: str | None) -> None:
+    """Refuse a folder that is another study's, or whose files nobody can tell whose they are.
+
+    Args:
+        study_dir: The folder, which need not exist.
+        key: The study's; None for one that is to be created.
+
+    Raises:
+        StudyMismatchError: It belongs to another study.
+    """
+    owner = owner_of(study_dir)
+    if owner is None and not _is_free(study_dir):
+        raise StudyMismatchError(
+            f"The folder {study_dir} holds files, and no {OWNER} file says that they are this study's.",
+            "Move them away, or name another --runs-dir."
+            + (f" If they are, mend it: echo {key} > {study_dir / OWNER}" if key else ""),
+        )
+    if owner not in (None, key):
+        raise StudyMismatchError(
+            f"The folder {study_dir} holds the files of another study of this name.",
+            "Name another --runs-dir for this database, or move that folder away.",
+        )
+
+
+def owner_of(study_dir: Path) -> str | None:
+    """Return the key of the study whose files a folder holds; None where nothing tells."""
+    with contextlib.suppress(OSError, ValueError):
+        file = os.open(study_dir / OWNER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a FIFO would block
+        try:
+            text = os.read(file, 64).decode("ascii").strip()
+        finally:
+            os.close(file)
+        return text if KEY.fullmatch(text) else None
+    return None
+
+
+def mark_folder(study_dir: Path, key: str) -> None:
+    """Note whose files a folder holds."""
+    with contextlib.suppress(OSError):
+        study_dir.mkdir(parents=True, exist_ok=True)
+        replace(study_dir / OWNER, lambda file: file.write(key.encode()), mode=0o666)
+        sweep(study_dir)
+
+
+def delete_folder(study_dir: Path, key: str) -> str:
+    """Delete a study's folder; returns what people should know, empty where it is gone."""
+    if not os.path.lexists(study_dir):
+        return ""
+    if study_dir.is_symlink():
+        return f"{study_dir} is a link, and what it points to was left."
+    if owner_of(study_dir) != key:
+        return f"{study_dir} was left: no {OWNER} file in it says that it is this study's."
+    try:
+        shutil.rmtree(study_dir)
+    except OSError as error:
+        return f"{study_dir} was not deleted whole: {error.strerror}."
+    return ""
+
+
+def _is_free(study_dir: Path) -> bool:
+    try:
+        return all(name in WRITTEN_BEFORE or name.startswith(".") for name in os.listdir(study_dir))
+    except OSError:
+        return True  # there is none; or whoever writes there says why that cannot be
