@@ -104,7 +104,15 @@ class AddressError(HpoError):
 
 
 class OvertakenError(Exception):
-    """Another trial was born since this one was drawn; nothing was stored."""
+    """Another trial was born since this one was drawn; nothing was stored.
+
+    Attributes:
+        n_trials: How many there are now.
+    """
+
+    def __init__(self, n_trials: int) -> None:
+        super().__init__(n_trials)
+        self.n_trials = n_trials
 
 
 class TrialError(Exception):

@@ -12,6 +12,10 @@ from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial
 from sqlalchemy import orm
 
+from hpo.errors import OvertakenError
+
+NO_NUMBER = -1  # of Optuna's create_trial
+
 
 class Storage(RDBStorage):
     """Optuna's storage, which reads around odd rows; its births lock the study's row for 9 round trips, not for 34."""
@@ -22,12 +26,18 @@ class Storage(RDBStorage):
         Optuna's create_new_trial tries up to five times by itself: where only the answer to the COMMIT was lost, it
         stores the trial twice. Here note, given the new trial's id, writes in the same transaction whatever tells the
         caller afterwards that the trial is there; what it raises undoes the birth.
+
+        Raises:
+            OvertakenError: There are more trials now than the template's number, if it has one, says.
         """
         with _create_scoped_session(self.scoped_session) as session:
             models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
             trial = self._get_prepared_new_trial(study_id, template, session)
             session.flush()
-            trial_id = int(trial.trial_id)
+            # The study's row, or SQLite's one writer, is locked by now: no other birth comes before the COMMIT.
+            n_trials, trial_id = int(trial.number), int(trial.trial_id)
+            if template.number not in (NO_NUMBER, n_trials):
+                raise OvertakenError(n_trials)
             note(session.connection(), trial_id)
             return trial_id
 

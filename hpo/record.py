@@ -16,7 +16,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.errors import LeaseLostError
+from hpo.errors import LeaseLostError, OvertakenError
 from hpo.outage import TRANSIENT, insist
 from hpo.pruning import Answer, Verdict, ask
 from hpo.sampling import Mirror
@@ -69,16 +69,6 @@ class TrialRecord:
         A free ticket's trial is drawn and stored whole, and noted on the ticket in the same transaction.
         """
 
-        def find_or_store() -> int:
-            born = self._tickets.trial_of(self._token)  # where the answer to the birth's COMMIT was lost
-            if born is not None:
-                return born
-            template = mirror.draw(self._ticket.number, self._storage.get_all_trials(study_id, deepcopy=False))
-            return self._rdb.bear(study_id, template, note)
-
-        def note(connection: Connection, trial_id: int) -> None:
-            self._tickets.note_birth(connection, self._token, trial_id=trial_id)
-
         def run() -> FrozenTrial:
             trial = self._storage.get_trial(self._trial_id)
             if trial.state == TrialState.WAITING:
@@ -86,8 +76,8 @@ class TrialRecord:
                 trial = self._storage.get_trial(self._trial_id)
             return trial
 
-        known, study_id = self._ticket.trial_id, self._stored.study_id
-        self._trial_id = known if known is not None else self._insist(find_or_store)
+        known = self._ticket.trial_id
+        self._trial_id = known if known is not None else self._insist(lambda: self._find_or_store(mirror))
         trial = self._insist(run)
         self._recorded = dict(trial.intermediate_values)
         self._n_recorded = max(self._recorded, default=0)
@@ -95,6 +85,24 @@ class TrialRecord:
             self._verdict = Verdict.SPARE
         self._trial = copy.deepcopy(trial)
         return trial
+
+    def _find_or_store(self, mirror: Mirror) -> int:
+        born = self._tickets.trial_of(self._token)  # where the answer to the birth's COMMIT was lost
+        if born is not None:
+            return born
+
+        def read() -> list[FrozenTrial]:
+            return self._storage.get_all_trials(self._stored.study_id, deepcopy=False)
+
+        def note(connection: Connection, trial_id: int) -> None:
+            self._tickets.note_birth(connection, self._token, trial_id=trial_id)
+
+        template = mirror.draw(self._ticket.number, read())
+        while True:
+            try:
+                return self._rdb.bear(self._stored.study_id, template, note)
+            except OvertakenError as error:
+                template = mirror.redraw(template, read(), n_trials=error.n_trials)
 
     def note(self, *, epochs: int) -> None:
         """Write down on the ticket how many epochs its trial asks for."""

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterator
 
 import optuna
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, GridSampler
 
 from hpo.definition import StudyDefinition
 from hpo.errors import SamplerError
@@ -29,6 +29,21 @@ def sampler_of(definition: StudyDefinition, seed: int) -> BaseSampler:
             "STUDY.sampler is, or asks, a CmaEsSampler. hpo refuses it: it unpickles attributes of trials, and so runs "
             "whatever somebody who can write to the database has put there.",
             "Take another sampler: TPESampler, GPSampler or NSGAIISampler.",
+        )
+    return sampler
+
+
+def steady_sampler_of(definition: StudyDefinition) -> BaseSampler:
+    """Build the study's sampler as its first trial has it.
+
+    Raises:
+        SamplerError: See sampler_of, or it is a grid whose order changes with the trial.
+    """
+    sampler, other = sampler_of(definition, 0), sampler_of(definition, 1)
+    if isinstance(sampler, GridSampler) and sampler._all_grids != getattr(other, "_all_grids", None):
+        raise SamplerError(
+            "STUDY.sampler numbers the points of its grid anew for each trial, so that some would be left out.",
+            "Give it one seed for all: sampler=lambda seed: GridSampler(grid, seed=0).",
         )
     return sampler
 

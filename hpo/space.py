@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from hpo.definition import StudyDefinition
 from hpo.errors import StudyFileError
 from hpo.parameters import ParameterError, Parameters, is_count, is_number
-from hpo.samplers import sampler_error, sampler_of
+from hpo.samplers import sampler_error, steady_sampler_of
 from hpo.tracebacks import told
 
 STORABLE = (bool, int, float, str)  # the choices, beside None, that a database gives back as they were
@@ -225,7 +225,7 @@ def rehearse(definition: StudyDefinition) -> dict[str, tuple[object, ...]]:
             break
     if n_drawn == 0:
         raise refused_all()
-    study.sampler = sampler_of(definition, 0)
+    study.sampler = steady_sampler_of(definition)
     with contextlib.suppress(optuna.TrialPruned):
         draw(definition, ask(study))
     return seen

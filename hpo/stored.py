@@ -20,6 +20,7 @@ from hpo.definition import StudyDefinition
 from hpo.errors import HpoError, StudyMismatchError
 from hpo.facts import copied, libraries, odd, parse, stamp
 from hpo.names import file_of, generation, is_generation_of, is_plain_name
+from hpo.origin import origin
 from hpo.outage import TRANSIENT
 from hpo.schema import create_tables, keys
 from hpo.space import Draw, place_baseline
@@ -29,6 +30,7 @@ from hpo.tickets import TicketTable
 
 KEY_ATTR, STUDY_ATTR, TICKET_ATTR, PAUSED_ATTR = "hpo:key", "hpo:study", "hpo:ticket", "hpo:paused"
 MAX_THREADS = 1024
+ORIGIN_ATTR = "hpo:origin"  # of a trial: see hpo.origin
 SPARED_ATTR = "hpo:spared"  # of a trial: after which epoch the pruner gave it up, where it went on
 
 
@@ -227,7 +229,7 @@ def add_trial(store: Store, stored: StoredStudy, draw: Draw) -> tuple[int, int]:
         state=TrialState.WAITING,
         params=draw.params,
         distributions=draw.distributions,
-        user_attrs={TICKET_ATTR: number},
+        user_attrs={TICKET_ATTR: number, ORIGIN_ATTR: origin()},
     )
 
     def note(connection: Connection, trial_id: int) -> None:

@@ -22,6 +22,8 @@ FLOORS = [
         "terminal",
         "names",
         "tracebacks",
+        "origin",
+        "snapshot",
     ],
     [
         "command",

@@ -66,7 +66,7 @@ def test_free_ticket_s_trial_is_born_whole_and_noted(toy: ToyStudy) -> None:
     toy.begin()
     _, trial = toy.begin()
     ticket = toy.tickets.read()[1]
-    assert (trial.number, trial.state, trial.user_attrs) == (1, TrialState.RUNNING, {TICKET_ATTR: 1})
+    assert (trial.number, trial.state, trial.user_attrs[TICKET_ATTR]) == (1, TrialState.RUNNING, 1)
     assert (ticket.trial_id, ticket.epochs) == (trial._trial_id, trial.params["epochs"])
 
 

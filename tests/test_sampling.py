@@ -1,11 +1,19 @@
 """Trials are drawn whole, from the stored history and the ticket's own seed, by any sampler."""
 
-import importlib.util
+import itertools
 import json
+import pickle
+import platform
+import threading
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import BaseDistribution
@@ -13,11 +21,13 @@ from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from toy import BASELINE, DEFINITION, ToyStudy
 
-from hpo.errors import SpaceExhaustedError, StudyFileError
+from hpo.errors import SamplerError, SpaceExhaustedError, StudyFileError
+from hpo.origin import origin
 from hpo.parameters import MLPParameters, ParameterError, Parameters, TrainingParameters
 from hpo.sampling import Mirror
+from hpo.space import place, rehearse
 from hpo.storage import Store
-from hpo.stored import TICKET_ATTR
+from hpo.stored import TICKET_ATTR, add_trial
 from hpo.tickets import count_unused
 
 RATES = [1e-3, 1e-2, 2e-2, 3e-2]
@@ -26,7 +36,6 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "default": DEFINITION.sampler,
     "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=False, n_startup_trials=2),
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
-    "cmaes": lambda seed: optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=2),
     "qmc": lambda seed: optuna.samplers.QMCSampler(seed=seed, warn_independent_sampling=False),
     "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed, population_size=4),
     "grid": lambda seed: optuna.samplers.GridSampler(GRID, seed=0),
@@ -73,15 +82,19 @@ def test_drawn_trial_is_whole_and_nothing_is_stored(toy: ToyStudy) -> None:
     before = toy.trials
     template = toy.mirror().draw(1, toy.trials)
     assert toy.trials == before
-    assert (template.state, template.user_attrs) == (TrialState.RUNNING, {TICKET_ATTR: 1})
+    assert (template.state, template.user_attrs[TICKET_ATTR]) == (TrialState.RUNNING, 1)
+    assert template.user_attrs["hpo:origin"] == {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "cpu": origin()["cpu"],
+    }
+    assert origin()["cpu"]
     assert set(template.params) == set(template.distributions) >= {"optimizer", "learning_rate", "epochs", "width"}
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_sampler_works_through_a_whole_study(sqlite_toy: ToyStudy, name: str) -> None:
-    if name == "cmaes" and importlib.util.find_spec("cmaes") is None:
-        pytest.skip("the package cmaes is not installed")
     toy = sqlite_toy
     toy.tickets.grow(13)
     mirror = worker_of(toy, SAMPLERS[name])
@@ -259,7 +272,7 @@ def test_no_configuration_is_drawn_twice_and_an_exhausted_space_ends_the_study(
 def test_a_point_that_was_searched_for_carries_no_notes_of_the_one_that_was_drawn(
     sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpo.sampling.N_DRAWS", 1)
+    monkeypatch.setattr("hpo.sampling.N_TAKEN", 1)
 
     def sampler(seed: int) -> BaseSampler:
         return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=2)
@@ -287,3 +300,199 @@ def test_a_space_that_cannot_be_counted_is_never_exhausted(new_study: Callable[.
     same = {"optimizer": "adam", "learning_rate": 0.01, "batch_size": 8, "epochs": 1, "width": 4}
     toy = new_study(n_trials=2, baseline=None, sampler=lambda seed: PartialFixedSampler(same, RandomSampler(seed=0)))
     assert run_all(toy) == [same, same]
+
+
+def rate_space(trial: optuna.Trial) -> Parameters:
+    """One continuous parameter, so that nothing can be counted."""
+    rate = trial.suggest_float("learning_rate", 0.0, 1.0)
+    return replace(BASELINE, training=replace(BASELINE.training, learning_rate=rate or 1.0))
+
+
+def width_space(trial: optuna.Trial) -> Parameters:
+    """Four points."""
+    return replace(BASELINE, model=MLPParameters(width=trial.suggest_int("width", 1, 4), n_layers=1))
+
+
+def grid_of_four(seed: int) -> BaseSampler:
+    return optuna.samplers.GridSampler({"width": [1, 2, 3, 4]}, seed=0)
+
+
+def bear(toy: ToyStudy, mirror: Mirror, *, before_birth: Callable[[], object] = lambda: None) -> FrozenTrial | None:
+    """Claim a ticket and bear its trial as a worker does; None where there is nothing left to try."""
+    ticket = toy.tickets.claim("a worker", uuid.uuid4().hex)
+    if ticket is None:
+        return None
+    record = toy.record(ticket)
+    bear_once, waiting = record._rdb.bear, [before_birth]
+
+    def overtaken(*arguments: Any) -> int:
+        if waiting:
+            waiting.pop()()
+        return bear_once(*arguments)
+
+    record._rdb = SimpleNamespace(bear=overtaken)  # type: ignore[assignment]
+    try:
+        return record.align(mirror)
+    except SpaceExhaustedError:
+        toy.tickets.exhaust(str(ticket.token))
+        return None
+
+
+def test_grid_on_two_workers_whose_births_cross_has_each_point_once(new_study: Callable[..., ToyStudy]) -> None:
+    toy = new_study(n_trials=7, baseline=None, search_space=width_space, sampler=grid_of_four)
+    one, other = toy.mirror(), toy.mirror()
+    while bear(toy, one, before_birth=lambda: bear(toy, other)) is not None:
+        pass
+    assert sorted(trial.params["width"] for trial in toy.trials) == [1, 2, 3, 4]
+    assert count_unused(toy.tickets.read()) >= 2
+
+
+def test_two_births_at_one_moment_have_two_points(new_study: Callable[..., ToyStudy]) -> None:
+    toy = new_study(n_trials=4, baseline=None, search_space=width_space, sampler=grid_of_four)
+    both_drawn = threading.Barrier(2, timeout=20)
+    with ThreadPoolExecutor(2) as pool:
+        births = [pool.submit(bear, toy, toy.mirror(), before_birth=both_drawn.wait) for _ in range(2)]
+        born = [birth.result() for birth in births]
+    assert len({trial.params["width"] for trial in born if trial}) == 2
+    assert sorted(trial.number for trial in toy.trials) == [0, 1]
+
+
+def test_slow_sampler_does_not_draw_again_for_every_birth_of_others(new_study: Callable[..., ToyStudy]) -> None:
+    seeds: list[int] = []
+
+    def recipe(seed: int) -> BaseSampler:
+        seeds.append(seed)
+        return RandomSampler(seed=seed)
+
+    toy = new_study(n_trials=3, baseline=None, search_space=rate_space, sampler=recipe)
+    slow, fast = toy.mirror(), toy.mirror()
+    assert bear(toy, slow, before_birth=lambda: (bear(toy, fast), bear(toy, fast))) is not None
+    assert len(seeds) == 3
+    assert [trial.user_attrs[TICKET_ATTR] for trial in toy.trials] == [1, 2, 0]
+
+
+def test_draw_that_was_never_stored_takes_no_point_of_the_grid(sqlite_store: Store) -> None:
+    toy = ToyStudy.create(sqlite_store, n_trials=4, baseline=None, search_space=width_space, sampler=grid_of_four)
+    mirror = toy.mirror()
+    mirror.draw(0, toy.trials)
+    while bear(toy, mirror) is not None:
+        mirror.draw(0, toy.trials[:1])
+    assert sorted(trial.params["width"] for trial in toy.trials) == [1, 2, 3, 4]
+
+
+def test_grid_whose_points_were_mostly_added_by_hand_is_finished(sqlite_store: Store) -> None:
+    toy = ToyStudy.create(sqlite_store, n_trials=0, baseline=None, sampler=SAMPLERS["grid"])
+    points = [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
+    for point in points[:13]:
+        add_trial(toy.store, toy.stored, place(toy.definition, point))
+    toy.tickets.grow(20)
+    chosen = [tuple(params.values()) for params in run_all(toy)]
+    assert len(chosen) == len(set(chosen)) == 16
+
+
+def test_grid_in_an_order_of_each_trial_s_own_is_refused() -> None:
+    with pytest.raises(SamplerError, match="some would be left out") as caught:
+        rehearse(replace(DEFINITION, sampler=lambda seed: optuna.samplers.GridSampler(GRID, seed=seed)))
+    assert "seed=0" in caught.value.hint
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_quasi_random_points_go_on_after_a_restart(new_study: Callable[..., ToyStudy]) -> None:
+    kept = new_study(name="kept", n_trials=9, baseline=None, search_space=rate_space, sampler=SAMPLERS["qmc"])
+    restarted = new_study(name="restarted", n_trials=9, baseline=None, search_space=rate_space, sampler=SAMPLERS["qmc"])
+    mirror = kept.mirror()
+    for _ in range(9):
+        assert bear(kept, mirror) is not None
+        assert bear(restarted, restarted.mirror()) is not None
+    rates = [[trial.params["learning_rate"] for trial in toy.trials] for toy in (kept, restarted)]
+    assert rates[0] == rates[1]
+    assert sorted(rates[0][1:]) == [i / 8 for i in range(8)]  # the first is drawn at random
+
+
+def odd_widths(trial: optuna.Trial) -> Parameters:
+    """Two points of six, at depth two."""
+    width = trial.suggest_int("width", 1, 3)
+    if width % 2 == 0:
+        raise optuna.TrialPruned
+    if trial.suggest_int("epochs", 1, 2) == 1:
+        raise optuna.TrialPruned
+    return replace(BASELINE, model=MLPParameters(width=width, n_layers=1))
+
+
+@pytest.mark.parametrize("name", ["default", "random", "nsga2"])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_refused_points_are_drawn_anew_and_never_stored(new_study: Callable[..., ToyStudy], name: str) -> None:
+    toy = new_study(n_trials=5, baseline=None, search_space=odd_widths, sampler=SAMPLERS[name])
+    assert sorted(params["width"] for params in run_all(toy)) == [1, 3]
+    assert toy.tickets.is_finished()
+
+
+def test_point_is_found_though_nearly_all_are_refused(sqlite_store: Store) -> None:
+    def narrow(trial: optuna.Trial) -> Parameters:
+        if rate_space(trial).training.learning_rate > 0.01:
+            raise optuna.TrialPruned
+        return BASELINE
+
+    toy = ToyStudy.create(sqlite_store, n_trials=2, baseline=None, search_space=narrow)
+    mirror = toy.mirror()
+    for _ in range(2):
+        drawn = bear(toy, mirror)
+        assert drawn is not None
+        assert drawn.params["learning_rate"] <= 0.01
+
+
+@pytest.mark.filterwarnings("ignore:Choices for a categorical")
+def test_foreign_trial_with_a_list_for_a_choice_stops_no_draw(toy: ToyStudy) -> None:
+    odd = optuna.trial.create_trial(
+        value=1.0,
+        params={"shape": [1, 2]},
+        distributions={"shape": optuna.distributions.CategoricalDistribution([[1, 2]])},
+    )
+    toy.store.optuna.create_new_trial(toy.stored.study_id, odd)
+    toy.tickets.grow(8)
+    for _ in range(3):
+        assert bear(toy, toy.mirror()) is not None
+
+
+def test_what_the_search_space_notes_about_a_trial_is_stored(sqlite_store: Store) -> None:
+    def noting(trial: optuna.Trial) -> Parameters:
+        trial.set_user_attr("rows", 3)
+        return width_space(trial)
+
+    toy = ToyStudy.create(sqlite_store, baseline=None, search_space=noting)
+    bear(toy, toy.mirror())
+    assert toy.trials[0].user_attrs["rows"] == 3
+
+
+class Payload:
+    """Runs code of its own when it is unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (self._path, "w")
+
+
+@pytest.mark.parametrize("is_nested", [False, True])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_no_sampler_unpickles_what_stands_in_the_database(sqlite_store: Store, tmp_path: Path, is_nested: bool) -> None:  # noqa: FBT001
+    def recipe(seed: int) -> BaseSampler:
+        sampler = optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=1)
+        return PartialFixedSampler({"width": 4}, sampler) if is_nested else sampler
+
+    toy = ToyStudy.create(sqlite_store, baseline=None, sampler=recipe)
+    hostile = pickle.dumps(Payload(str(tmp_path / "ran"))).hex()
+    trial = optuna.trial.create_trial(value=1.0, system_attrs={"cma:optimizer:0": hostile, "cma:n_restarts": 0})
+    toy.store.optuna.create_new_trial(toy.stored.study_id, trial)
+    for attempt in (lambda: bear(toy, toy.mirror()), lambda: rehearse(toy.definition)):
+        with pytest.raises(SamplerError, match=r"CmaEsSampler\. hpo refuses it"):
+            attempt()
+    assert not (tmp_path / "ran").exists()
+    # The danger is real: this is what the sampler does with it.
+    optuna.samplers.CmaEsSampler()._restore_optimizer(toy.trials)
+    assert (tmp_path / "ran").exists()
+
+
+def test_origin_is_recorded_of_trials_that_wait_too(sqlite_toy: ToyStudy) -> None:
+    assert sqlite_toy.trials[0].user_attrs["hpo:origin"] == origin()
