@@ -51,7 +51,7 @@ from hpo.leases import LeaseKeeper
 from hpo.outage import insist
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.record import TrialRecord
-from hpo.results import RESULT_ATTR
+from hpo.results import RESULT_ATTR, kept, read_rows
 from hpo.sampling import Mirror
 from hpo.space import draw
 from hpo.storage import Store, open_store
@@ -425,7 +425,7 @@ def run_trial(index: int, keeper: LeaseKeeper, trial_seconds: float) -> float:
     with METER("end"):
         record.end(TrialState.COMPLETE, 0.4, attrs, seconds=10.0)
     with METER("best few"):
-        tickets.best(N_KEPT, is_maximized=stored.is_maximized)
+        kept(read_rows(store, stored), stored, N_KEPT)
     keeper.release()
     return time.perf_counter() - begun - slept
 

@@ -80,6 +80,11 @@ def rank(rows: Sequence[TrialRow], stored: StoredStudy) -> list[TrialRow]:
     return sorted(valued, key=lambda row: (-stored.sign * (row.value or 0.0), row.number))
 
 
+def kept(rows: Sequence[TrialRow], stored: StoredStudy, n_kept_models: int) -> set[int]:
+    """Return the numbers of the best few ended trials: those whose models are saved, and not deleted."""
+    return {row.number for row in rank([row for row in rows if row.state.is_finished()], stored)[:n_kept_models]}
+
+
 def find_baseline(rows: Sequence[TrialRow], stored: StoredStudy) -> TrialRow | None:
     """Return the baseline's row: trial 0 of a study that has one."""
     return next((row for row in rows if stored.is_baseline(row.number)), None)
@@ -154,11 +159,10 @@ def drop_files(study_dir: Path, rows: Sequence[TrialRow], stored: StoredStudy, n
     Raises:
         OSError: A file cannot be deleted.
     """
-    ended = [row for row in rows if row.state.is_finished()]
-    numbers = {row.number for row in ended}
-    kept = {row.number for row in rank(ended, stored)[:n_kept_models]}
+    numbers = {row.number for row in rows if row.state.is_finished()}
+    without_model = numbers - kept(rows, stored, n_kept_models)
     for number, folder in trial_dirs(study_dir).items():
         if number in numbers:
             (folder / CHECKPOINT).unlink(missing_ok=True)
-        if number in numbers - kept:
+        if number in without_model:
             (folder / MODEL).unlink(missing_ok=True)

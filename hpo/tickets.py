@@ -128,14 +128,6 @@ class TicketTable:
             read = {row.number: _ticket(row) for row in connection.execute(query.order_by(_columns.number))}
         return [read.pop(ticket.number, ticket) for ticket in known] + list(read.values())
 
-    def best(self, n_best: int, *, is_maximized: bool) -> list[float]:
-        """Return the best values of complete and pruned tickets, best first."""
-        value = _columns.value.desc() if is_maximized else _columns.value
-        query = sa.select(_columns.value).where(_columns.study == self.study, _columns.value.is_not(None))
-        query = query.where(_columns.outcome.in_(("COMPLETE", "PRUNED"))).order_by(value)
-        with self.engine.connect() as connection:
-            return list(connection.scalars(query.limit(n_best)))
-
     def is_finished(self) -> bool:
         """Whether all tickets have ended."""
         query = sa.select(_columns.number).where(_columns.study == self.study).limit(1)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from hpo.outage import TRANSIENT
 from hpo.parameters import Parameters
 from hpo.pruning import Verdict
 from hpo.record import TrialRecord
-from hpo.results import CHECKPOINT, MODEL, REASON_ATTR, RESULT_ATTR, drop_files, read_rows
+from hpo.results import CHECKPOINT, MODEL, REASON_ATTR, RESULT_ATTR, drop_files, kept, read_rows
 from hpo.sampling import Mirror
 from hpo.space import place
 from hpo.storage import Store
@@ -230,12 +230,13 @@ class _Run:
             self._shop.warn(f"trial {self._trial.number}: its model was not kept: {error}.")
 
     def _is_among_best(self, value: float) -> bool:
-        stored, n_kept = self._shop.stored, self._shop.n_kept_models
+        stored, n_kept, number = self._shop.stored, self._shop.n_kept_models, self._trial.number
         try:
-            best = stored.tickets(self._shop.store).best(n_kept, is_maximized=stored.is_maximized)
+            rows = read_rows(self._shop.store, stored)
         except TRANSIENT:
             return n_kept > 0  # later it can still be dropped, but not be saved
-        return sum(stored.sign * other >= stored.sign * value for other in best) < n_kept
+        ended = [replace(row, value=value, state=TrialState.COMPLETE) if row.number == number else row for row in rows]
+        return number in kept(ended, stored, n_kept)
 
     def _clean_up(self) -> None:
         try:

@@ -148,21 +148,6 @@ def test_claim_whose_answer_was_lost_is_not_made_twice(table: TicketTable) -> No
     assert [ticket.state for ticket in table.read()] == [TicketState.LEASED, TicketState.FREE, TicketState.FREE]
 
 
-def test_best_few_are_of_ended_trials_with_a_value(new_study: Callable[..., ToyStudy]) -> None:
-    toy = new_study(n_trials=7)
-    toy.run(0.5, 0.25)
-    toy.run(0.75)
-    toy.run(0.75, state=TrialState.PRUNED)
-    toy.run(0.875, state=TrialState.FAIL)
-    diverged, _ = toy.begin()
-    diverged.end(TrialState.COMPLETE, 0.0, {}, seconds=1.0)  # at once
-    running, _ = toy.begin()
-    running.report(1, 1.0)
-    assert toy.tickets.best(9, is_maximized=True) == [0.75, 0.75, 0.5]
-    assert toy.tickets.best(1, is_maximized=True) == [0.75]
-    assert toy.tickets.best(2, is_maximized=False) == [0.5, 0.75]
-
-
 def test_reading_on_gives_what_reading_all_gives(table: TicketTable) -> None:
     known: list[Ticket] = []
     acts: list[Callable[[], object]] = [

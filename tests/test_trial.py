@@ -1,6 +1,7 @@
 """A trial with real training on a real database: what it leaves under the runs folder, also when its worker dies."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -9,6 +10,7 @@ import pytest
 from optuna.trial import TrialState
 from small_training import make_dataset
 from toy import BASELINE, ToyStudy
+from toy_training import ToyEngine, train_toys
 
 from hpo.definition import is_audited
 from hpo.engine import Engine
@@ -17,7 +19,7 @@ from hpo.folder import trial_dir
 from hpo.models import mlp
 from hpo.parameters import MLPParameters
 from hpo.record import TrialRecord
-from hpo.results import CHECKPOINT, MODEL, audit, read_rows, wilson
+from hpo.results import CHECKPOINT, MODEL, audit, rank, read_rows, wilson
 from hpo.storage import Store
 from hpo.stored import SPARED_ATTR
 from hpo.tickets import Ticket
@@ -56,6 +58,11 @@ def workshop(toy: ToyStudy, study_dir: Path, n_kept_models: int = 1) -> Workshop
         say=print,
         warn=print,
     )
+
+
+def constant(value: float, *_: object) -> dict[str, float]:
+    """The logs of every epoch of a toy trial."""
+    return {"loss": 0.5, "accuracy": 0.5, "val_loss": value, "val_accuracy": value}
 
 
 def run(shop: Workshop, ticket: Ticket) -> None:
@@ -118,6 +125,45 @@ def test_model_that_cannot_be_saved_costs_nothing_else(
     monkeypatch.setattr("hpo.trial.save_model", refuse)
     run(shop, toy.claim())
     assert toy.tickets.read()[0].outcome == "COMPLETE"
+
+
+@pytest.mark.parametrize(("metric", "best"), [("val_accuracy", 0.75), ("val_loss", 0.25)])
+def test_older_of_equally_good_trials_that_ends_later_has_its_model_saved(
+    sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str, best: float
+) -> None:
+    train_toys(monkeypatch)
+    direction = "maximize" if metric == "val_accuracy" else "minimize"
+    toy = ToyStudy.create(
+        sqlite_store, pruner=optuna.pruners.NopPruner(), metric=metric, direction=direction, baseline=None
+    )
+    shop = replace(workshop(toy, tmp_path / "runs" / "toy"), engine=ToyEngine(partial(constant, best)))
+    older, younger = toy.claim(), toy.claim()
+    toy.begin(older)
+    run(shop, younger)
+    assert (trial_dir(shop.study_dir, 1) / MODEL).is_file()
+    toy.tickets.expire(str(older.token))
+    run(shop, toy.claim())
+    assert [trial.value for trial in toy.trials] == [best, best]
+    assert rank(read_rows(toy.store, toy.stored), toy.stored)[0].number == 0
+    assert [path.parent.name for path in shop.study_dir.glob(f"*/{MODEL}")] == ["trial-00000"]
+
+
+@pytest.mark.parametrize("metric", ["val_accuracy", "val_loss"])
+def test_models_of_the_best_few_are_kept_in_both_directions(
+    sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str
+) -> None:
+    train_toys(monkeypatch)
+    direction = "maximize" if metric == "val_accuracy" else "minimize"
+    toy = ToyStudy.create(
+        sqlite_store, pruner=optuna.pruners.NopPruner(), metric=metric, direction=direction, baseline=None
+    )
+    shop = workshop(toy, tmp_path / "runs" / "toy", n_kept_models=2)
+    kept: list[list[int]] = []
+    for value in (0.2, 0.4, 0.6, 0.3):
+        shop = replace(shop, engine=ToyEngine(partial(constant, value)))
+        run(shop, toy.claim())
+        kept.append(sorted(int(path.parent.name[-1]) for path in shop.study_dir.glob(f"*/{MODEL}")))
+    assert kept == ([[0], [0, 1], [1, 2], [1, 2]] if metric == "val_accuracy" else [[0], [0, 1], [0, 1], [0, 3]])
 
 
 def prune_at_once(toy: ToyStudy, shop: Workshop, share: float) -> Workshop:

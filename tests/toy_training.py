@@ -1,0 +1,87 @@
+"""Training without TensorFlow: hpo's own train drives it, its numbers follow from the seed and what it trained."""
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpo.parameters import Parameters
+
+Curve = Callable[[Parameters, int, int], dict[str, float]]  # parameters, seed, epochs trained so far -> logs
+
+
+def noise(parameters: Parameters, seed: int, epoch: int) -> dict[str, float]:
+    """Numbers that no two trials or epochs share."""
+    accuracy = random.Random(f"{seed}/{epoch}").random()
+    return {"loss": 1 - accuracy / 2, "accuracy": accuracy / 2, "val_loss": 1 - accuracy, "val_accuracy": accuracy}
+
+
+class ToyModel:
+    """What train asks of an EpochModel. Its whole state is how many epochs it was trained."""
+
+    n_chunks = 1
+
+    def __init__(self, parameters: Parameters, seed: int, curve: Curve) -> None:
+        self.parameters, self.seed, self.curve = parameters, seed, curve
+        self.inner, self.optimizer, self.stop_training = self, SimpleNamespace(learning_rate=0.5), False
+        self.n_trained, self.weights = 0, 0
+
+    def row_chunks(self, *_: int) -> None:
+        """Return no rows."""
+
+    def fit(self, _: object, *, initial_epoch: int, epochs: int, callbacks: Sequence[Any], **__: object) -> None:
+        """Call the callbacks as Keras's fit does."""
+        self.stop_training = False
+        for callback in callbacks:
+            callback.set_model(self)
+            callback.on_train_begin()
+        for epoch in range(initial_epoch, epochs):
+            self._train_epoch(epoch, callbacks)
+            if self.stop_training:
+                break
+        for callback in callbacks:
+            callback.on_train_end()
+
+    def _train_epoch(self, epoch: int, callbacks: Sequence[Any]) -> None:
+        for callback in callbacks:
+            callback.on_epoch_begin(epoch)
+        self.n_trained += 1
+        logs = self.curve(self.parameters, self.seed, self.n_trained)
+        for callback in callbacks:
+            callback.on_train_batch_end(0, dict(logs))
+        for callback in callbacks:
+            callback.on_epoch_end(epoch, dict(logs))
+
+    def validated_weights(self) -> list[np.ndarray]:
+        return [np.array([self.seed, self.n_trained])]
+
+    def set_weights(self, weights: list[np.ndarray]) -> None:
+        self.weights = int(weights[0][1])
+
+    def save(self, path: Path) -> None:
+        path.write_text(f"epoch {self.weights}")
+
+
+class ToyEngine:
+    """Hands out toy models."""
+
+    def __init__(self, curve: Curve = noise) -> None:
+        self._curve = curve
+
+    def model(self, parameters: Parameters, seed: int) -> ToyModel:
+        return ToyModel(parameters, seed, self._curve)
+
+
+def restore(model: ToyModel, arrays: list[np.ndarray]) -> None:
+    model.n_trained = int(arrays[0][0])
+
+
+def train_toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let hpo.training save and restore toy models, with a checkpoint after each epoch."""
+    monkeypatch.setattr("hpo.training.state", lambda model: [np.array([model.n_trained])])
+    monkeypatch.setattr("hpo.training.restore_state", restore)
+    monkeypatch.setattr("hpo.training.CHECKPOINT_SHARE", float("inf"))
