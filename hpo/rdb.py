@@ -1,7 +1,7 @@
 """Optuna's RDBStorage, with what hpo writes in one transaction where Optuna takes several, or none of its own."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,9 +9,11 @@ from optuna.distributions import distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
-from optuna.trial import FrozenTrial
+from optuna.study._frozen import FrozenStudy
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import orm
 
+from hpo import reading
 from hpo.errors import OvertakenError
 
 NO_NUMBER = -1  # of Optuna's create_trial
@@ -58,6 +60,53 @@ class Storage(RDBStorage):
                 for key, attr in attrs.items():
                     self._set_trial_attr_without_commit(session, model, trial_id, key, attr)
             note(session.connection())
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        """Return the studies that can be read."""
+        try:
+            return super().get_all_studies()
+        except reading.ODD:
+            return reading.read_studies(self)
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        """Return those that can be read."""
+        try:
+            return super().get_study_user_attrs(study_id)
+        except KeyError:
+            raise  # there is no such study
+        except reading.ODD:
+            return reading.read_attrs(self, models.StudyUserAttributeModel, study_id)
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        """Return those that can be read."""
+        try:
+            return super().get_study_system_attrs(study_id)
+        except KeyError:
+            raise
+        except reading.ODD:
+            return reading.read_attrs(self, models.StudySystemAttributeModel, study_id)
+
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        read = super()._get_trials
+        try:
+            return read(study_id, states, included_trial_ids, trial_id_greater_than)
+        except reading.ODD:
+            self.get_study_name_from_id(study_id)  # a KeyError where the study is gone
+            ids = reading.trial_ids(self, study_id, included_trial_ids, trial_id_greater_than)
+            return reading.read_around(
+                ids,
+                lambda some: read(study_id, states, set(some), reading.MAX_ID),
+                f"trial of study {study_id} with id",
+            )
+
+    def _build_frozen_trial_from_trial_model(self, trial: models.TrialModel) -> FrozenTrial:
+        return reading.check_types(super()._build_frozen_trial_from_trial_model(trial))
 
     def _get_prepared_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None, session: orm.Session
