@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cifar_files import assert_whole, obtain, python2_files, python_files, refused, stay_small, unpack
 
-from hpo import batches
+from hpo import batches, pickles
 from hpo.errors import DatasetError
 
 
@@ -56,6 +56,9 @@ HOSTILE = {
     "array larger than its bytes": b"cnumpy.core.multiarray\n_reconstruct\n(tR(I1\n(I999999999999\nt"
     b"cnumpy\ndtype\n(S'u1'\ntRI00\nS'x'\ntb.",
     "not a dictionary": b"(lp0\n.",
+    "bytes longer than the file": b"\x80\x04}U\x04data\x8e\xff\xff\xff\xff\xff\x00\x00\x00xs.",
+    "a mark out of place": b"\x80\x02}((u.",
+    "nothing to remember": b"\x80\x02q\x00.",
     "dictionary under lists without end": b"(" * 5000 + b"l" * 5000 + b".",
 }
 
@@ -64,6 +67,32 @@ HOSTILE = {
 def test_each_hostile_trick_is_refused(name: str) -> None:
     with pytest.raises(DatasetError, match="test_batch"):
         batches.readable("test_batch", batches.read_python_batch, HOSTILE[name])
+
+
+BOMBS = {
+    "a key of tuples doubled thirty times": b"\x80\x02}N"
+    + b"".join(b"q%ch%c\x86" % (n, n) for n in range(30))
+    + b"Ns.",
+    "lists doubled thirty times": b"\x80\x02}U\x06labels(]q\x00"
+    + b"".join(b"]q%c(h%ch%ce" % (n + 1, n, n) for n in range(30))
+    + b"ls.",
+    "a list within itself": b"\x80\x02}U\x06labels]q\x00h\x00as.",
+    "an object at two places": b"\x80\x02}U\x06labels]2\x86s.",
+    "a key of tuples without end": b"\x80\x02}N" + b"\x85" * 100_000 + b"Ns.",
+    "lists without end": b"\x80\x02}U\x06labels" + b"]" * 100_000 + b"a" * 99_999 + b"s.",
+    "sets of 200 bytes for one": b"\x80\x04}U\x06labels](" + b"\x8f" * 100_000 + b"es.",
+    "more objects than there is memory for": b"\x80\x02}U\x06labels](" + b"}" * 300_000 + b"es.",
+    "a number longer than numbers are": b"\x80\x02}U\x06labels\x8b\x00\x00\x01\x00" + b"\xff" * 65536 + b"s.",
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_takes_all_memory_or_crashes_is_refused_before_it_is_built(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pickles, "RestrictedUnpickler", None)
+    with pytest.raises(pickles.RefusedPickleError):
+        pickles.unpickle(BOMBS[name])
 
 
 def test_stand_ins_keep_nothing_from_one_pickle_to_the_next(tmp_path: Path) -> None:
