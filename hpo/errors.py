@@ -11,6 +11,7 @@
     |- WorkersFailingError   8    worker processes die before they get anything done
     |- PasswordError         9    a password is missing where there must be one, or its file cannot be read
     |- AddressError         10    the address to serve a page at cannot be had
+    |- DatabaseAwayError    11    a StorageError: the database is away, locked or starting, and stayed so
 
     TrialError                    ends one trial as FAIL; the worker takes the next
     LeaseLostError                the trial belongs to another worker now; nothing more is written to it
@@ -71,6 +72,8 @@ class StorageError(HpoError):
 
 class DatabaseAwayError(StorageError):
     """The database stayed away for too long, or the command was told to stop meanwhile."""
+
+    exit_code = 11
 
 
 class StudyMismatchError(HpoError):

@@ -16,7 +16,7 @@ from hpo.command import stderr_to
 from hpo.display import View
 from hpo.ending import Signals
 from hpo.errors import WorkersFailingError
-from hpo.settings import Wish, WorkerSettings
+from hpo.settings import Plan, Wish, WorkerSettings
 from hpo.stored import StoredStudy
 
 LOOK_SECONDS = 0.5
@@ -54,7 +54,7 @@ def start_process(context: Any, target: Callable[..., None], *arguments: Any) ->
     )
 
 
-def open_in_child(context: Any, wish: Wish, view: View, signals: Signals) -> StoredStudy:
+def open_in_child(context: Any, plan: Plan, view: View, signals: Signals) -> StoredStudy:
     """Open the study in a process that may import its code.
 
     Raises:
@@ -62,7 +62,7 @@ def open_in_child(context: Any, wish: Wish, view: View, signals: Signals) -> Sto
         KeyboardInterrupt: A signal came first.
     """
     ours, theirs = context.Pipe()
-    process = start_process(context, _open, wish, theirs)
+    process = start_process(context, _open, plan.wish, plan.patience_seconds, theirs)
     theirs.close()
     while signals.ending is None:
         if not ours.poll(LOOK_SECONDS):
@@ -83,7 +83,7 @@ def open_in_child(context: Any, wish: Wish, view: View, signals: Signals) -> Sto
     process.join()
     raise WorkersFailingError(
         f"The process that opens the study died (exit code {process.exitcode}).",
-        f"See {wish.runs_dir / wish.file.name / 'workers.log'}.",
+        f"See {plan.wish.runs_dir / plan.wish.file.name / 'workers.log'}.",
     )
 
 
@@ -92,10 +92,10 @@ def _nothing() -> None:
     return None
 
 
-def _open(wish: Wish, pipe: Connection) -> None:
+def _open(wish: Wish, patience_seconds: float, pipe: Connection) -> None:
     from hpo.worker import open_in_process
 
-    open_in_process(wish, pipe)
+    open_in_process(wish, patience_seconds, pipe)
 
 
 def work_in_child(settings: WorkerSettings, pipe: Connection) -> None:

@@ -4,16 +4,17 @@ Imports no TensorFlow.
 """
 
 import contextlib
+import math
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from optuna.trial import TrialState
 
 from hpo.crew import Crew, default_workers
 from hpo.display import Snapshot, View
 from hpo.ending import MEND, Ending, Outcome, Signals, check_some_trained, find_finished
-from hpo.errors import HpoError, TrialsFailingError
+from hpo.errors import DatabaseAwayError, HpoError, TrialsFailingError
 from hpo.forkserver import LOOK_SECONDS, open_in_child, start_forkserver
 from hpo.leases import expire_dead
 from hpo.outage import TRANSIENT, insist
@@ -25,6 +26,8 @@ from hpo.tickets import Ticket, TicketState, count_ended
 
 N_FAILING_TRIALS = 3
 
+T = TypeVar("T")
+
 
 def run_study(plan: Plan, view: View, signals: Signals) -> Outcome:
     """Open the study, then keep workers at it until it is finished or something says stop.
@@ -32,14 +35,28 @@ def run_study(plan: Plan, view: View, signals: Signals) -> Outcome:
     Raises:
         HpoError: See hpo.errors; running trials have been handed back.
     """
-    finished = find_finished(plan.wish)
+    finished = _wait(lambda: find_finished(plan.wish), plan, view, signals)
     if finished is not None:
         return finished
     view.say("starting: TensorFlow and the data are being loaded")
     context = start_forkserver(plan.wish.runs_dir / plan.wish.file.name)
-    stored = open_in_child(context, plan.wish, view, signals)
-    store = open_store(plan.wish.url, create=False)
+    stored = open_in_child(context, plan, view, signals)
+    store = _wait(lambda: open_store(plan.wish.url, create=False), plan, view, signals)
     return Launcher(plan, view, signals, context=context, stored=stored, store=store).run()
+
+
+def _wait(call: Callable[[], T], plan: Plan, view: View, signals: Signals) -> T:
+    """Make a call to the database while a command starts; one that is away is waited for, and that is shown."""
+
+    def should_stop() -> bool:
+        return signals.ending is not None or (plan.deadline_seconds or math.inf) <= time.monotonic()
+
+    try:
+        return insist(call, should_stop=should_stop, patience_seconds=plan.patience_seconds, say=view.say)
+    except DatabaseAwayError as error:
+        if signals.ending is not None:
+            raise KeyboardInterrupt from error
+        raise
 
 
 class Launcher:

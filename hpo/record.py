@@ -16,11 +16,12 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.connections import Connection, guarded
 from hpo.errors import LeaseLostError, OvertakenError
 from hpo.outage import TRANSIENT, insist
 from hpo.pruning import Answer, Verdict, ask
 from hpo.sampling import Mirror
-from hpo.storage import Connection, Store, guarded
+from hpo.storage import Store
 from hpo.stored import SPARED_ATTR, StoredStudy
 from hpo.tickets import Ticket, TicketTable
 

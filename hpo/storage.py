@@ -1,35 +1,36 @@
-"""The only home of database engines.
-
-SQLite and PostgreSQL. A Store holds one engine that Optuna and hpo's own tables share.
-"""
+"""An open database: one engine that Optuna and hpo's own tables share, and the lock under which tables are made."""
 
 import contextlib
 import fcntl
-import threading
-from collections.abc import Callable, Iterator
+import os
+import socket
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import optuna
 import sqlalchemy as sa
 from optuna.storages import BaseStorage
 
 from hpo.address import parse_url, public_url
-from hpo.errors import StorageError
+from hpo.connections import IDLE_SECONDS, engine_arguments, guarded, single_connection
+from hpo.errors import DatabaseAwayError, StorageError
 from hpo.outage import explained
 from hpo.rdb import Storage
+from hpo.terminal import plain
 
-Connection = sa.Connection
+HOLDER = """SELECT l.pid, coalesce(host(a.client_addr), 'a client on its own machine') FROM pg_locks l
+JOIN pg_stat_activity a ON a.pid = l.pid JOIN pg_database d ON d.oid = l.database
+WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()"""
 
-SQLITE_BUSY_SECONDS = 5.0  # callers try again; a worker told to stop must not wait longer
-CONNECT_SECONDS = 5
-# A network that swallows packets is noticed within half a minute instead of after many.
-ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
-WRITES = "hpo:writes"  # marks a connection whose transaction has written
 SETUP_LOCK = 0x68706F  # "hpo": the key of PostgreSQL's advisory lock
-
-_guard = threading.local()
+SETUP_SECONDS = 5.0  # of waiting for the set-up lock; callers say who has it, and try again
+SETUP_POLL_SECONDS = 0.1
+# Longer than a transaction may stand still: a holder that is frozen before it commits loses what it was about to commit
+# before it loses the lock.
+SETUP_IDLE_SECONDS = 3 * IDLE_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,102 +67,100 @@ def open_store(text: str, *, create: bool) -> Store:
         _make_folder(Path(str(url.database)).parent)
     elif sqlite and not Path(str(url.database)).is_file():
         raise StorageError(f"There is no database {url.database}.", "Run a study first, or name another --storage.")
-    arguments: dict[str, Any] = (
-        {"connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
-        if sqlite
-        # Optuna sets pool_pre_ping for MySQL only; without it a restarted server fails the next statement. A second
-        # connection, for the lease's thread, is closed after use: 64 workers would keep all 100 that a server grants.
-        else {"connect_args": {"connect_timeout": CONNECT_SECONDS, **ALIVE}, "pool_pre_ping": True, "pool_size": 1}
-    )
     if not create:
-        _check_set_up(url, arguments["connect_args"])
+        _check_set_up(url)
     with explained(url), setup_lock(url) if create else contextlib.nullcontext():
         rdb = Storage(
             url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
-            engine_kwargs=arguments,
+            engine_kwargs=engine_arguments(url),
             skip_table_creation=not create,
         )
-        if sqlite:
-            sa.event.listen(rdb.engine, "connect", _set_pragmas)
-            rdb.engine.dispose()  # the connections so far were made without the pragmas
-            rdb.engine.connect().close()
-        sa.event.listen(rdb.engine, "begin", _forget_writes)
-        sa.event.listen(rdb.engine, "before_cursor_execute", _note_write)
-        sa.event.listen(rdb.engine, "commit", _check_guard)
+        rdb.engine.connect().close()
     return Store(url=public_url(url), optuna=optuna.storages.get_storage(rdb), rdb=rdb, engine=rdb.engine)
 
 
-def _check_set_up(url: sa.URL, connect_args: dict[str, Any]) -> None:
+def _check_set_up(url: sa.URL) -> None:
     """Refuse a database that another process is still making.
 
     Optuna writes down its version wherever it finds none, when told to make no tables too; the maker then crashes.
     """
-    engine = sa.create_engine(url, connect_args=connect_args, poolclass=sa.NullPool)
-    with explained(url), engine.connect() as connection:
+    with explained(url), single_connection(url) as connection:
         version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
     if version is None:
-        raise StorageError(f"The database {public_url(url)} is still being set up.", "Try again in a moment.")
+        raise DatabaseAwayError(f"The database {public_url(url)} is still being set up.", "Try again in a moment.")
 
 
 @contextlib.contextmanager
 def setup_lock(url: sa.URL) -> Iterator[None]:
-    """Let one process at a time create tables and studies; others wait. Ends with its holder, however that dies.
+    """Let one process at a time create tables and studies. Ends with its holder, however that dies.
 
-    Optuna's table creation crashes when several processes meet in it: three of four did on an empty PostgreSQL.
+    Optuna's table creation crashes when several processes meet in it: three of four did on an empty PostgreSQL. A
+    frozen holder keeps a SQLite database's lock; on PostgreSQL the server ends its transaction, and with it the lock,
+    and what it writes once it goes on is rolled back.
 
     Raises:
-        StorageError: The database cannot be reached.
+        DatabaseAwayError: Another process holds it; the message says who.
+        StorageError: The database cannot be used.
     """
-    with contextlib.ExitStack() as stack:
-        with explained(url):
-            if url.get_backend_name() == "sqlite":
-                file = stack.enter_context(open(f"{url.database}.lock", "a"))
-                fcntl.flock(file, fcntl.LOCK_EX)
-            else:
-                engine = sa.create_engine(url, connect_args={"connect_timeout": CONNECT_SECONDS}, poolclass=sa.NullPool)
-                connection = stack.enter_context(engine.connect())
-                connection.execution_options(isolation_level="AUTOCOMMIT")
-                connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": SETUP_LOCK})
+    with _file_lock(url) if url.get_backend_name() == "sqlite" else _advisory_lock(url):
         yield
 
 
 @contextlib.contextmanager
-def guarded(check: Callable[[sa.Connection], None]) -> Iterator[None]:
-    """Run check inside every writing transaction that this thread commits meanwhile, just before the commit.
-
-    An exception from check rolls the transaction back and passes through. Checking before writing would not do: a
-    process frozen between the two would still write over its successor.
-    """
-    _guard.check = check
-    try:
+def _file_lock(url: sa.URL) -> Iterator[None]:
+    path = Path(f"{url.database}.lock")
+    with contextlib.ExitStack() as stack:
+        with explained(url):
+            file = stack.enter_context(open(path, "a+b", buffering=0))
+            until_seconds = time.monotonic() + SETUP_SECONDS
+            while not _try_to_lock(file):
+                if time.monotonic() >= until_seconds:
+                    raise _being_set_up(url, f"{path} is locked by {_named(file)}")
+                time.sleep(SETUP_POLL_SECONDS)
+        with contextlib.suppress(OSError):  # for people who wait: a full disk is no reason not to go on
+            file.truncate(0)
+            file.write(f"{os.getpid()} on {socket.gethostname()}".encode())
         yield
-    finally:
-        _guard.check = None
 
 
-def _forget_writes(connection: sa.Connection) -> None:
-    connection.info.pop(WRITES, None)
+def _try_to_lock(file: IO[bytes]) -> bool:
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
 
 
-def _note_write(connection: sa.Connection, cursor: object, statement: str, *_: object) -> None:
-    # A check locks a row, and that makes even a reading transaction wait for the server's disk.
-    if not statement.startswith("SELECT"):
-        connection.info[WRITES] = True
+def _named(file: IO[bytes]) -> str:
+    file.seek(0)
+    return f"process {plain(file.read(300).decode(errors='replace')) or 'unknown'}"
 
 
-def _check_guard(connection: sa.Connection) -> None:
-    check = getattr(_guard, "check", None)
-    if check is not None and WRITES in connection.info:
-        check(connection)
+@contextlib.contextmanager
+def _advisory_lock(url: sa.URL) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        with explained(url):
+            connection = stack.enter_context(single_connection(url))
+            try:
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {SETUP_SECONDS * 1000:.0f}")
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({SETUP_LOCK})")
+            except sa.exc.OperationalError as error:
+                connection.rollback()
+                holder = connection.exec_driver_sql(f"{HOLDER} AND l.objid = {SETUP_LOCK}").one_or_none()
+                if holder is None:
+                    raise
+                raise _being_set_up(url, f"the server's process {holder[0]} has the lock, for {holder[1]}") from error
+            idle = f"{SETUP_IDLE_SECONDS * 1000:.0f}"
+            connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {idle}")
+        # Whoever was frozen long enough to lose the lock must not commit what another may have done meanwhile.
+        with guarded(lambda _: connection.exec_driver_sql("SELECT 1").close()):
+            yield
 
 
-def _set_pragmas(connection: Any, record: object) -> None:
-    # What is no UTF-8 is one odd text; by itself it is an error of the database, and looks as if that were away.
-    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")  # readers (dashboard, status) and the writer don't block each other
-    cursor.execute("PRAGMA synchronous=NORMAL")  # safe against any process dying; see sqlite.org/wal.html
-    cursor.close()
+def _being_set_up(url: sa.URL, holder: str) -> DatabaseAwayError:
+    return DatabaseAwayError(
+        f"The database {public_url(url)} is being set up by another command: {holder}.",
+        "If that one is stopped (Ctrl-Z) or hangs, let it go on, or end it.",
+    )
 
 
 def _make_folder(folder: Path) -> None:

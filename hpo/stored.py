@@ -16,6 +16,7 @@ from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import TrialState, create_trial
 
+from hpo.connections import Connection
 from hpo.definition import StudyDefinition
 from hpo.errors import HpoError, StudyMismatchError
 from hpo.facts import copied, libraries, odd, parse, stamp
@@ -24,7 +25,7 @@ from hpo.origin import origin
 from hpo.outage import TRANSIENT
 from hpo.schema import create_tables, keys
 from hpo.space import Draw, place_baseline
-from hpo.storage import Connection, Store
+from hpo.storage import Store
 from hpo.terminal import warn_once
 from hpo.tickets import TicketTable
 

@@ -24,7 +24,6 @@ import optuna
 import tensorflow as tf
 
 from hpo import stored as studies
-from hpo.address import parse_url
 from hpo.agreement import check_same
 from hpo.catalog import fingerprint, load_definition
 from hpo.datasets import load
@@ -32,7 +31,7 @@ from hpo.engine import Engine
 from hpo.errors import DatabaseAwayError, HpoError, LeaseLostError, SpaceExhaustedError, StorageError
 from hpo.leases import LeaseKeeper
 from hpo.opening import open_study
-from hpo.outage import TRANSIENT, explained, insist
+from hpo.outage import insist
 from hpo.sampling import Mirror
 from hpo.settings import REPLACE_ME, Wish, WorkerSettings
 from hpo.storage import open_store
@@ -42,18 +41,14 @@ from hpo.trial import Workshop, run_trial
 IDLE_SECONDS = 0.5
 
 
-def open_in_process(wish: Wish, pipe: Connection) -> None:
+def open_in_process(wish: Wish, patience_seconds: float, pipe: Connection) -> None:
     """Process target: run open_study; sends ("say", text) lines, then ("study", StoredStudy) or ("error", HpoError)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def open_() -> None:
-        try:
-            stored = open_study(wish, lambda text: pipe.send(("say", text)))
-        except TRANSIENT:
-            with explained(parse_url(wish.url)):
-                raise
+        stored = open_study(wish, lambda text: pipe.send(("say", text)), patience_seconds=patience_seconds)
         pipe.send(("study", stored))
 
     _telling(pipe, open_)

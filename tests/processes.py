@@ -3,6 +3,7 @@
 import fcntl
 import multiprocessing
 import os
+import signal
 import sqlite3
 import time
 import traceback
@@ -15,6 +16,7 @@ import sqlalchemy
 from optuna.storages._rdb.models import BaseModel
 from toy import DEFINITION, FACTS, ToyStudy
 
+from hpo import connections, storage
 from hpo import stored as studies
 from hpo.address import parse_url
 from hpo.leases import LeaseKeeper, kernel
@@ -178,3 +180,47 @@ def lock_file(pipe: Any, path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         pipe.send("locked")
         time.sleep(LIMIT_SECONDS)
+
+
+def stop_at_commit(engine: sqlalchemy.Engine) -> None:
+    """Freeze this process (SIGSTOP) before its next COMMIT, after all that hpo does before one."""
+    listen = sqlalchemy.event.listens_for(engine, "commit", once=True)
+    listen(lambda connection: os.kill(os.getpid(), signal.SIGSTOP))
+
+
+def freeze_in_a_claim(pipe: Any, url: str, key: str, idle_seconds: float) -> None:
+    """Claim a ticket, frozen before the COMMIT; thawed, say what came of it."""
+    connections.IDLE_SECONDS = idle_seconds
+    store = open_store(url, create=False)
+    pipe.send(os.getpid())
+    stop_at_commit(store.engine)
+    pipe.send(_outcome(lambda: TicketTable(engine=store.engine, study=key).claim("frozen", uuid.uuid4().hex)))
+
+
+def freeze_in_a_creation(pipe: Any, url: str, idle_seconds: float) -> None:
+    """Create a study, frozen before the first COMMIT; thawed, say what came of it."""
+    connections.IDLE_SECONDS, storage.SETUP_IDLE_SECONDS = idle_seconds, 2 * idle_seconds
+    store = open_store(url, create=True)
+    pipe.send(os.getpid())
+
+    def create() -> None:
+        with setup_lock(parse_url(url)):
+            stop_at_commit(store.engine)
+            studies.create(store, "toy", DEFINITION, facts=FACTS, n_trials=4)
+
+    pipe.send(_outcome(create))
+
+
+def hold_setup_lock(pipe: Any, url: str) -> None:
+    """Hold the set-up lock until killed."""
+    with setup_lock(parse_url(url)):
+        pipe.send(os.getpid())
+        time.sleep(LIMIT_SECONDS)
+
+
+def _outcome(call: Callable[[], object]) -> str:
+    try:
+        call()
+    except Exception as error:
+        return type(error).__name__
+    return "committed"

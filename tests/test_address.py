@@ -6,7 +6,8 @@ from conftest import Postgres
 
 from hpo.address import parse_url, public_url
 from hpo.errors import HpoError, PasswordError, StorageError
-from hpo.storage import explained, open_store
+from hpo.outage import explained
+from hpo.storage import open_store
 
 
 def said(text: str, kind: type[HpoError] = StorageError) -> str:

@@ -41,6 +41,7 @@ FLOORS = [
     ],
     [
         "outage",
+        "connections",
     ],
     [
         "definition",
@@ -113,7 +114,7 @@ FLOORS = [
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOMES = {
-    "sqlalchemy": {"address", "outage", "rdb", "storage", "schema", "tickets", "reading"},
+    "sqlalchemy": {"address", "outage", "connections", "rdb", "storage", "schema", "tickets", "reading"},
     "tensorboard": {"events", "tensorboard"},
     "optuna_dashboard": {"dashboard"},
     "waitress": {"web"},

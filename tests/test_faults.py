@@ -528,7 +528,7 @@ def test_postgresql_away_for_longer_than_patience_stops_the_run_and_the_next_sta
     site.wait_for_training(2)
     site.order()
     with stopped(postgres):
-        _, err = finish(command, code=5)
+        _, err = finish(command, code=11)
     assert "The database is away." in err
     assert "run the same command when it is back" in err
     finish(site.begin("--workers", "2"))
@@ -536,13 +536,32 @@ def test_postgresql_away_for_longer_than_patience_stops_the_run_and_the_next_sta
     assert [ticket.state for ticket in site.tickets()] == [TicketState.ENDED] * 3
 
 
-def test_database_away_while_the_command_starts_is_said(sqlite_site: Site) -> None:
-    command = sqlite_site.begin()
-    assert command.stderr is not None
-    assert "starting" in command.stderr.readline()
-    with locked(sqlite_site.folder / "hpo.db"):
-        _, err = finish(command, code=5)
-    assert "database is locked" in err
+def test_command_started_in_the_middle_of_an_outage_joins_when_it_ends(
+    postgres_site: Site, postgres: Postgres, reference: Numbers
+) -> None:
+    site = postgres_site
+    site.order(0.5)
+    first = site.begin("--workers", "1", "--trials", "4")
+    site.wait_for_training(1)
+    with stopped(postgres):
+        second = site.begin("--workers", "1")
+        assert second.stderr is not None
+        assert "waiting for the database: Cannot use the database" in second.stderr.readline()
+    site.wait_for_training(2)
+    assert {str(ticket.worker).split("-")[-2] for ticket in site.leased()} == {str(first.pid), str(second.pid)}
+    site.order()
+    for command in (first, second):
+        finish(command)
+    ends_like(site, reference, n_trials=4, n_takeovers=0)
+
+
+def test_interrupt_ends_a_command_that_waits_for_the_database(postgres_site: Site, postgres: Postgres) -> None:
+    with stopped(postgres):
+        command = postgres_site.begin()
+        assert command.stderr is not None
+        assert "waiting for the database" in command.stderr.readline()
+        command.send_signal(signal.SIGINT)
+        finish(command, code=130)
 
 
 def test_database_away_at_the_launcher_s_first_look_is_no_finished_study(

@@ -443,7 +443,7 @@ def test_trial_goes_on_while_postgresql_is_stopped(postgres: Postgres) -> None:
 def test_sqlite_locked_for_longer_than_its_busy_timeout(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpo.storage.SQLITE_BUSY_SECONDS", 0.3)
+    monkeypatch.setattr("hpo.connections.SQLITE_BUSY_SECONDS", 0.3)
     toy = ToyStudy.create(open_store(sqlite_url, create=True))
     record, _ = toy.begin(patience_seconds=20.0)
     locker, said = start(lock_sqlite, tmp_path / "hpo.db", 1.5)

@@ -18,10 +18,11 @@ from optuna.trial import TrialState
 from processes import hear, lock_file, open_and_close, start, together
 from toy import wait_for
 
-from hpo import storage
+from hpo import connections
 from hpo.address import default_url, parse_url, public_url
+from hpo.connections import guarded
 from hpo.errors import LeaseLostError, StorageError
-from hpo.storage import Store, guarded, open_store, setup_lock
+from hpo.storage import Store, open_store, setup_lock
 
 PASSWORDS = ["p@ss", "a/b", "100%", "{x}", "@:/#%{}? &=+", "ünïcödé"]
 
@@ -108,7 +109,7 @@ def test_server_that_is_not_there_is_an_error_within_seconds() -> None:
 
 
 def test_server_that_never_answers_is_an_error_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "CONNECT_SECONDS", 2)
+    monkeypatch.setattr(connections, "CONNECT_SECONDS", 2)
     began = time.monotonic()
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

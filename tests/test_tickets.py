@@ -12,9 +12,10 @@ from optuna.trial import TrialState
 from processes import claim_all, together
 from toy import ToyStudy
 
+from hpo.connections import guarded
 from hpo.errors import LeaseLostError, StorageError
 from hpo.schema import check_schema, create_tables
-from hpo.storage import Store, guarded
+from hpo.storage import Store
 from hpo.tickets import Ticket, TicketState, TicketTable
 
 
