@@ -83,6 +83,29 @@ def public_url(url: sa.URL) -> str:
     return bare.render_as_string()
 
 
+def has_password(text: str) -> bool:
+    """Whether a URL, as it was typed, holds a password itself."""
+    return re.match(r"\w+(\+\w+)?://[^:@/]*:.*@", text, re.DOTALL) is not None or "password" in _options(text)
+
+
+def typable_url(public: str, typed: str) -> str:
+    """Return a URL to type in another command: as it is shown in public, with its password file.
+
+    In place of a password stands PASSWORD.
+    """
+    url = sa.make_url(public)
+    path = _options(typed).get(PASSWORD_FILE)
+    if path is not None:
+        return url.update_query_dict({PASSWORD_FILE: str(Path(path).absolute())}).render_as_string()
+    if has_password(typed):
+        return url.set(password="PASSWORD").render_as_string(hide_password=False)
+    return public
+
+
+def _options(text: str) -> dict[str, str]:
+    return dict(parse_qsl(text.rpartition("@")[2].partition("?")[2]))
+
+
 def without_secrets(text: str, url: sa.URL) -> str:
     """Strike out of a driver's or server's message, in one line, what of a URL may be secret."""
     secrets = [url.password, *(str(value) for name, value in url.query.items() if _is_secret(name, value))]

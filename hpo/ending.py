@@ -1,6 +1,10 @@
 """Why a run ends, what asks for it, and what the study holds then."""
 
+import contextlib
+import os
 import signal
+import stat
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -34,8 +38,16 @@ class Ending(Enum):
     INTERRUPTED = "interrupted"
     TERMINATED = "asked to stop"
     PAUSED = "the study is paused"
-    LEFT = "its workers have left"
-    OPENED = "The study is open; no worker was asked for"
+    LEFT = "its worker processes were told to leave"
+    OPENED = "the study is ready, and no worker was asked for"
+
+
+class NotOpenedError(Exception):
+    """A command was stopped before there was a study."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.value)
+        self.ending = ending
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,25 +67,45 @@ class Outcome:
 
 
 class Signals:
-    """SIGINT and SIGTERM, counted from the moment this is made."""
+    """What asks a command to stop, from the moment this is made: Ctrl-C, SIGTERM, a closed terminal, the deadline.
 
-    def __init__(self) -> None:
+    Args:
+        deadline_seconds: On time.monotonic's clock; None for no limit.
+    """
+
+    def __init__(self, deadline_seconds: float | None = None) -> None:
+        self._deadline_seconds = deadline_seconds
         self.n_interrupts = self.n_terminations = 0
         signal.signal(signal.SIGINT, self._count)
         signal.signal(signal.SIGTERM, self._count)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # it is under nohup
+            signal.signal(signal.SIGHUP, self._count)
 
     def _count(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT:
             self.n_interrupts += 1
         else:
             self.n_terminations += 1
+        if number == signal.SIGHUP:
+            leave_terminal()
 
     @property
     def ending(self) -> Ending | None:
         """What they ask for."""
         if self.n_interrupts:
             return Ending.INTERRUPTED
-        return Ending.TERMINATED if self.n_terminations else None
+        if self.n_terminations:
+            return Ending.TERMINATED
+        is_late = self._deadline_seconds is not None and time.monotonic() >= self._deadline_seconds
+        return Ending.TIMEOUT if is_late else None
+
+
+def leave_terminal() -> None:
+    """Send output nowhere if its terminal is closed: each print would raise, and trials would not be handed back."""
+    with contextlib.suppress(OSError), open(os.devnull, "w") as nowhere:
+        for stream in (1, 2):
+            if stat.S_ISCHR(os.fstat(stream).st_mode) and not os.isatty(stream):
+                os.dup2(nowhere.fileno(), stream)
 
 
 def find_finished(wish: Wish) -> Outcome | None:
@@ -98,6 +130,21 @@ def find_finished(wish: Wish) -> Outcome | None:
         if is_finished:
             check_some_trained(rows)
         return Outcome(ending=ending, stored=stored, store=store, tickets=tickets, rows=rows)
+
+
+def find_cut(wish: Wish, ending: Ending) -> Outcome | None:
+    """Return the outcome of a command that was stopped before its study was open; None where nothing is stored of it.
+
+    Raises:
+        HpoError: The database cannot be used.
+    """
+    store = open_store(wish.url, create=True)
+    with explained(parse_url(wish.url)):
+        stored = studies.find(store, wish.file.name)
+        if stored is None or wish.is_new_generation:
+            return None
+        tickets, rows = stored.tickets(store).read(), read_rows(store, stored)
+    return Outcome(ending=ending, stored=stored, store=store, tickets=tickets, rows=rows)
 
 
 def check_some_trained(rows: Sequence[TrialRow]) -> None:

@@ -6,8 +6,9 @@ Imports no TensorFlow itself.
 import contextlib
 import multiprocessing
 import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def start_process(context: Any, target: Callable[..., None], *arguments: Any) ->
     """
     for _ in range(N_FORKSERVERS):
         process = context.Process(target=target, args=arguments, daemon=True)
-        with contextlib.suppress(EOFError, OSError):
+        with contextlib.suppress(EOFError, OSError), held_back(signal.SIGHUP):
             process.start()
             return process
         time.sleep(FORKSERVER_SECONDS)  # a dead one is replaced once the kernel has buried it
@@ -54,12 +55,27 @@ def start_process(context: Any, target: Callable[..., None], *arguments: Any) ->
     )
 
 
-def open_in_child(context: Any, plan: Plan, view: View, signals: Signals) -> StoredStudy:
-    """Open the study in a process that may import its code.
+@contextlib.contextmanager
+def held_back(number: signal.Signals) -> Iterator[None]:
+    """Hold a signal back for a moment, and for ever in what is started meanwhile.
+
+    A terminal that closes sends SIGHUP to every process of the group. The command hears it and stops its workers; a
+    forkserver that died of it would take their exit codes along.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+
+
+def open_in_child(context: Any, plan: Plan, view: View, signals: Signals) -> StoredStudy | None:
+    """Open the study in a process that may import its code; None if something asked for a stop first.
+
+    That process is killed then: what it had not finished is begun anew by the next command.
 
     Raises:
         HpoError: As open_study does.
-        KeyboardInterrupt: A signal came first.
     """
     ours, theirs = context.Pipe()
     process = start_process(context, _open, plan.wish, plan.patience_seconds, theirs)
@@ -79,7 +95,7 @@ def open_in_child(context: Any, plan: Plan, view: View, signals: Signals) -> Sto
             return content  # type: ignore[no-any-return]
     if signals.ending is not None:
         process.kill()
-        raise KeyboardInterrupt
+        return None
     process.join()
     raise WorkersFailingError(
         f"The process that opens the study died (exit code {process.exitcode}).",

@@ -4,7 +4,6 @@ Imports no TensorFlow.
 """
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -13,13 +12,13 @@ from optuna.trial import TrialState
 
 from hpo.crew import Crew, default_workers
 from hpo.display import Snapshot, View
-from hpo.ending import MEND, Ending, Outcome, Signals, check_some_trained, find_finished
-from hpo.errors import DatabaseAwayError, HpoError, TrialsFailingError
+from hpo.ending import MEND, Ending, NotOpenedError, Outcome, Signals, check_some_trained, find_cut, find_finished
+from hpo.errors import DatabaseAwayError, HpoError, StorageError, TrialsFailingError
 from hpo.forkserver import LOOK_SECONDS, open_in_child, start_forkserver
 from hpo.leases import expire_dead
 from hpo.outage import TRANSIENT, insist
 from hpo.results import TrialRow, drop_files, rank, read_rows
-from hpo.settings import Plan
+from hpo.settings import Plan, Wish
 from hpo.storage import Store, open_store
 from hpo.stored import StoredStudy
 from hpo.tickets import Ticket, TicketState, count_ended
@@ -34,6 +33,7 @@ def run_study(plan: Plan, view: View, signals: Signals) -> Outcome:
 
     Raises:
         HpoError: See hpo.errors; running trials have been handed back.
+        NotOpenedError: It was asked to stop before there was a study.
     """
     finished = _wait(lambda: find_finished(plan.wish), plan, view, signals)
     if finished is not None:
@@ -41,22 +41,36 @@ def run_study(plan: Plan, view: View, signals: Signals) -> Outcome:
     view.say("starting: TensorFlow and the data are being loaded")
     context = start_forkserver(plan.wish.runs_dir / plan.wish.file.name)
     stored = open_in_child(context, plan, view, signals)
+    if stored is None:
+        return _cut(plan.wish, signals.ending or Ending.TERMINATED)
     store = _wait(lambda: open_store(plan.wish.url, create=False), plan, view, signals)
     return Launcher(plan, view, signals, context=context, stored=stored, store=store).run()
 
 
 def _wait(call: Callable[[], T], plan: Plan, view: View, signals: Signals) -> T:
     """Make a call to the database while a command starts; one that is away is waited for, and that is shown."""
-
-    def should_stop() -> bool:
-        return signals.ending is not None or (plan.deadline_seconds or math.inf) <= time.monotonic()
-
+    patience_seconds = plan.patience_seconds
     try:
-        return insist(call, should_stop=should_stop, patience_seconds=plan.patience_seconds, say=view.say)
+        return insist(
+            call, should_stop=lambda: signals.ending is not None, patience_seconds=patience_seconds, say=view.say
+        )
     except DatabaseAwayError as error:
-        if signals.ending is not None:
-            raise KeyboardInterrupt from error
-        raise
+        if signals.ending is None or signals.ending == Ending.TIMEOUT:
+            raise
+        raise NotOpenedError(signals.ending) from error
+
+
+def _cut(wish: Wish, ending: Ending) -> Outcome:
+    """Return the outcome of a command that was stopped before its study was open.
+
+    Raises:
+        NotOpenedError: There is no such study yet.
+    """
+    with contextlib.suppress(StorageError):
+        outcome = find_cut(wish, ending)
+        if outcome is not None:
+            return outcome
+    raise NotOpenedError(ending)
 
 
 class Launcher:
@@ -119,8 +133,6 @@ class Launcher:
             return Ending.PAUSED
         if self._is_target_reached(rows):
             return Ending.TARGET
-        if self._plan.deadline_seconds is not None and time.monotonic() >= self._plan.deadline_seconds:
-            return Ending.TIMEOUT
         self._check_failures(rows)
         return Ending.LEFT if self._error is not None or self._crew.error is not None or not self._crew else None
 

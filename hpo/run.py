@@ -1,11 +1,7 @@
 """The main command: python -m hpo.run --study NAME."""
 
 import json
-import os
-import shutil
-import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,8 +21,7 @@ from hpo.options import (
 )
 
 if TYPE_CHECKING:
-    from hpo.ending import Outcome
-    from hpo.settings import Plan, Wish
+    from hpo.settings import Plan
 
 STARTED_SECONDS = time.monotonic()
 
@@ -163,12 +158,13 @@ def carry_out(plan: "Plan", *, as_json: bool) -> int:
     """Run a plan, show it, and return the exit code."""
     import optuna
 
-    from hpo.display import LinesView, LiveView
-    from hpo.ending import Signals
+    from hpo.display import LinesView, LiveView, say
+    from hpo.ending import NotOpenedError, Signals
     from hpo.launcher import run_study
+    from hpo.report import describe, describe_not_opened, not_opened, show
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    signals = Signals()
+    signals = Signals(plan.deadline_seconds)
     console = Console(stderr=as_json)
     if not console.is_terminal:
         console = Console(stderr=as_json, width=160)  # a log has no width to keep to
@@ -176,85 +172,15 @@ def carry_out(plan: "Plan", *, as_json: bool) -> int:
     try:
         with view:
             outcome = run_study(plan, view, signals)
-    except KeyboardInterrupt:
-        return 130 if signals.n_interrupts else 0
-    show(outcome, plan, console)
+    except NotOpenedError as cut:
+        say(console, not_opened(cut, plan.wish))
+        described = describe_not_opened(cut, plan.wish, seconds=time.monotonic() - STARTED_SECONDS)
+    else:
+        show(outcome, plan.wish, console)
+        described = describe(outcome, plan.wish, seconds=time.monotonic() - STARTED_SECONDS)
     if as_json:
-        print(json.dumps(describe(outcome)))
+        print(json.dumps(described))
     return 130 if signals.n_interrupts else 0
-
-
-def show(outcome: "Outcome", plan: "Plan", console: Console) -> None:
-    """Print the result and what to do next."""
-    from hpo.display import describe_audit, say, summary
-    from hpo.ending import Ending
-    from hpo.results import audit
-    from hpo.tickets import count_unused
-
-    n_trials, wish = len(outcome.tickets), plan.wish
-    ended, stopped = f"{outcome.stored.name}: {outcome.n_ended} of {n_trials} trials have ended.", outcome.ending.value
-    lines = {
-        Ending.FINISHED: [f"{outcome.stored.name} is finished: all of its {n_trials} trials have ended."],
-        Ending.PAUSED: [f"{ended} Stopped: {stopped}. Let it go on with hpo study resume."],
-        Ending.OPENED: [f"{ended} {stopped}."],
-    }.get(outcome.ending, [f"{ended} Stopped: {stopped}. The same command goes on."])
-    n_unused = count_unused(outcome.tickets)
-    if n_unused:
-        lines = [
-            f"{outcome.stored.name} is finished: its space holds no more than {n_trials - n_unused} configurations."
-        ]
-        lines.append(f"{n_unused} of {n_trials} trials were not needed (allow_duplicates would try some again).")
-    if wish.n_trials is not None and wish.n_trials < n_trials:
-        lines.append(f"--trials {wish.n_trials} changes nothing: the study already has {n_trials}.")
-    for line in lines:
-        say(console, line)
-    console.print(summary(outcome.rows, outcome.stored))
-    pruning = describe_audit(audit(outcome.tickets, outcome.rows, outcome.stored))
-    if pruning:
-        say(console, pruning)
-    for line in where_to_look(outcome, wish):
-        say(console, line)
-
-
-def where_to_look(outcome: "Outcome", wish: "Wish") -> list[str]:
-    """Return lines that name the files and the commands to look further."""
-    from hpo.address import default_url
-    from hpo.folder import trial_dir
-    from hpo.results import MODEL, rank
-
-    study_dir = wish.runs_dir / outcome.stored.name
-    ranked = rank(outcome.rows, outcome.stored)
-    model = trial_dir(study_dir, ranked[0].number) / MODEL if ranked else study_dir
-    lines = [f"files:        {study_dir}"]
-    lines += [f"best model:   {model}"] if model.is_file() else []
-    folder = "" if wish.runs_dir == Path("runs") else f" --runs-dir {wish.runs_dir}"
-    database = folder if wish.url == default_url(wish.runs_dir) else f" --storage {outcome.store.url}"
-    # Where the environment is not active, Python is named with its folder.
-    python = "python" if shutil.which("python") == sys.executable else os.path.relpath(sys.executable)
-    lines.append(f"look further: {python} -m hpo.dashboard{database}")
-    lines.append(f"look further: {python} -m hpo.tensorboard --study {outcome.stored.name}{folder}")
-    return lines
-
-
-def describe(outcome: "Outcome") -> dict[str, object]:
-    """Return what --json prints."""
-    from hpo.results import as_json, audit, count_states, find_baseline, rank
-    from hpo.tickets import count_unused
-
-    ranked = rank(outcome.rows, outcome.stored)
-    return {
-        "study": outcome.stored.name,
-        "storage": outcome.store.url,
-        "ending": outcome.ending.name.lower(),
-        "n_trials": len(outcome.tickets),
-        "n_unused": count_unused(outcome.tickets),
-        "states": count_states(outcome.rows),
-        "metric": outcome.stored.metric,
-        "pruning": asdict(audit(outcome.tickets, outcome.rows, outcome.stored)),
-        "best": as_json(ranked[0] if ranked else None),
-        "baseline": as_json(find_baseline(outcome.rows, outcome.stored)),
-        "seconds": round(time.monotonic() - STARTED_SECONDS, 3),
-    }
 
 
 if __name__ == "__main__":

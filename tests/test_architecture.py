@@ -96,6 +96,7 @@ FLOORS = [
         "worker",
     ],
     ["ending"],
+    ["report"],
     ["forkserver"],
     ["crew"],
     [

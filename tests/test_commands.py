@@ -102,7 +102,7 @@ def test_paused_study_is_handed_back_and_goes_on_when_resumed(tmp_path: Path) ->
     assert "the study is paused" in out
     assert status(project)["state"] == "paused"
     begun = time.monotonic()
-    assert "hpo study resume" in project.run("--study", "blobs").stdout
+    assert "-m hpo.study resume --study blobs" in project.run("--study", "blobs").stdout
     assert time.monotonic() - begun < 30
     assert status(project)["trials"]["running"] == 0
 

@@ -243,7 +243,8 @@ def test_second_interrupt_kills_at_once_and_nothing_stays_running(project: Proje
 
 def test_timeout_hands_back_what_runs_and_exits_with_0(project: Project) -> None:
     project.write(SLOW_MODEL)
-    result = project.tune("--timeout", "11s", "--trials", "50")
+    project.tune("--trials", "50", "--workers", "0")
+    result = project.tune("--timeout", "8s")
     assert result["ending"] == "timeout"
     assert result["states"]["RUNNING"] == 0
     assert result["n_trials"] == 50

@@ -1,0 +1,155 @@
+"""What a command says at its end: how it ended, the result, how to go on, where to look; the same as JSON."""
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from hpo.address import default_url, has_password, typable_url
+from hpo.display import describe_audit, describe_best, say, summary
+from hpo.ending import Ending, NotOpenedError, Outcome
+from hpo.folder import trial_dir
+from hpo.results import MODEL, as_json, audit, count_states, find_baseline, rank
+from hpo.settings import Wish
+from hpo.tickets import count_unused
+
+
+def show(outcome: Outcome, wish: Wish, console: Console) -> None:
+    """Print the result and what to do next."""
+    for line in headlines(outcome, wish):
+        say(console, line)
+    if outcome.ending == Ending.PAUSED:
+        say(console, f"resume it:    {resume_command(outcome, wish)}")
+    console.print(summary(outcome.rows, outcome.stored))
+    pruning = describe_audit(audit(outcome.tickets, outcome.rows, outcome.stored))
+    if pruning:
+        say(console, pruning)
+    model = best_model(outcome, wish)
+    say(console, f"files:        {study_dir(outcome, wish)}")
+    if model is not None:
+        say(console, f"best model:   {model}")
+    for command in commands(outcome, wish):
+        say(console, f"look further: {command}")
+    if "PASSWORD@" in storage_option(outcome, wish):
+        say(console, "              (with the database's password in place of PASSWORD)")
+
+
+def headlines(outcome: Outcome, wish: Wish) -> list[str]:
+    """Say how the command ended, and how to go on."""
+    name, n_trials = outcome.stored.name, len(outcome.tickets)
+    n_unused = count_unused(outcome.tickets)
+    if n_unused:
+        lines = [
+            f"{name} is finished: its space holds no more than {n_trials - n_unused} configurations.",
+            f"{n_unused} of {n_trials} trials were not needed (allow_duplicates would try some again).",
+        ]
+    elif outcome.ending == Ending.FINISHED:
+        lines = [f"{name} is finished: all of its {n_trials} trials have ended."]
+    else:
+        ended = f"{name}: {outcome.n_ended} of {n_trials} trials have ended."
+        lines = [f"{ended} Stopped: {outcome.ending.value}. {go_on(outcome, wish)}"]
+    if wish.n_trials is not None and wish.n_trials < n_trials:
+        lines.append(f"--trials {wish.n_trials} changes nothing: the study already has {n_trials}.")
+    elif wish.n_trials is not None and wish.n_trials > n_trials:  # a study that was paused, or not reached
+        lines.append(f"--trials {wish.n_trials} has not been stored: the study keeps its {n_trials} until it goes on.")
+    return lines
+
+
+def go_on(outcome: Outcome, wish: Wish) -> str:
+    """Say which command goes on with the study."""
+    without = ["--new-generation"] if wish.is_new_generation else []  # it would begin yet another
+    without += {Ending.TARGET: ["--target"], Ending.OPENED: ["--workers 0"]}.get(outcome.ending, [])
+    command = f"same command{' without ' + ' and '.join(without) if without else ''}"
+    if outcome.ending == Ending.PAUSED:
+        return f"Resume it, and the {command} goes on."
+    return f"The {command} goes on."
+
+
+def not_opened(cut: NotOpenedError, wish: Wish) -> str:
+    """Say what became of a command that was stopped before there was a study."""
+    return (
+        f"{wish.file.name}: stopped while its data and the study were being prepared: {cut.ending.value}. "
+        "Nothing is lost. The same command begins again."
+    )
+
+
+def study_dir(outcome: Outcome, wish: Wish) -> Path:
+    """Return the study's folder."""
+    return wish.runs_dir / outcome.stored.name
+
+
+def best_model(outcome: Outcome, wish: Wish) -> Path | None:
+    """Return the best trial's model, if it was kept."""
+    ranked = rank(outcome.rows, outcome.stored)
+    model = trial_dir(study_dir(outcome, wish), ranked[0].number) / MODEL if ranked else None
+    return model if model is not None and model.is_file() else None
+
+
+def commands(outcome: Outcome, wish: Wish) -> Sequence[str]:
+    """Return the commands that show more, to be pasted."""
+    return [
+        f"{python()} -m hpo.dashboard{storage_option(outcome, wish)}",
+        f"{python()} -m hpo.tensorboard --study {outcome.stored.name}{runs_option(wish)}",
+    ]
+
+
+def resume_command(outcome: Outcome, wish: Wish) -> str:
+    """Return the command that lets a paused study go on."""
+    return f"{python()} -m hpo.study resume --study {outcome.stored.name}{storage_option(outcome, wish)}"
+
+
+def python() -> str:
+    """Return what to type for Python: with its folder where the environment is not active."""
+    return "python" if shutil.which("python") == sys.executable else shlex.quote(os.path.relpath(sys.executable))
+
+
+def runs_option(wish: Wish) -> str:
+    """Return --runs-dir as a command needs it, with a space before."""
+    return "" if wish.runs_dir == Path("runs") else f" --runs-dir {shlex.quote(str(wish.runs_dir))}"
+
+
+def storage_option(outcome: Outcome, wish: Wish) -> str:
+    """Return the option by which another command finds the database, with a space before; never a password."""
+    if wish.url == default_url(wish.runs_dir):
+        return runs_option(wish)
+    if has_password(wish.url) and os.environ.get("HPO_STORAGE") == wish.url:
+        return ""  # the next command reads it there too
+    return f" --storage {shlex.quote(typable_url(outcome.store.url, wish.url))}"
+
+
+def describe(outcome: Outcome, wish: Wish, *, seconds: float) -> dict[str, object]:
+    """Return what --json prints: all that people are told, and more of it."""
+    ranked, model = rank(outcome.rows, outcome.stored), best_model(outcome, wish)
+    return {
+        "study": outcome.stored.name,
+        "storage": outcome.store.url,
+        "ending": outcome.ending.name.lower(),
+        "message": " ".join([*headlines(outcome, wish), describe_best(outcome.rows, outcome.stored)]),
+        "n_trials": len(outcome.tickets),
+        "n_unused": count_unused(outcome.tickets),
+        "states": count_states(outcome.rows),
+        "metric": outcome.stored.metric,
+        "pruning": asdict(audit(outcome.tickets, outcome.rows, outcome.stored)),
+        "best": as_json(ranked[0] if ranked else None),
+        "baseline": as_json(find_baseline(outcome.rows, outcome.stored)),
+        "files": str(study_dir(outcome, wish).absolute()),
+        "best_model": None if model is None else str(model.absolute()),
+        "look_further": commands(outcome, wish),
+        "seconds": round(seconds, 3),
+    }
+
+
+def describe_not_opened(cut: NotOpenedError, wish: Wish, *, seconds: float) -> dict[str, object]:
+    """Return what --json prints where there is no study yet."""
+    return {
+        "study": wish.file.name,
+        "ending": cut.ending.name.lower(),
+        "message": not_opened(cut, wish),
+        "best": None,
+        "seconds": round(seconds, 3),
+    }

@@ -1,0 +1,69 @@
+"""Processes of a command: what a terminal that closes, and a deadline, do to them."""
+
+import multiprocessing
+import os
+import pty
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from test_run import SLOW_MODEL, Project
+
+from hpo.ending import Ending
+from hpo.forkserver import held_back, open_in_child
+
+
+def test_opening_ends_at_the_deadline_and_its_process_is_killed() -> None:
+    deeds: list[str] = []
+    process = SimpleNamespace(start=lambda: deeds.append("started"), kill=lambda: deeds.append("killed"))
+    context: Any = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=lambda **_: process)
+    plan: Any = SimpleNamespace(wish=None, patience_seconds=0.0)
+    view: Any = None
+    signals: Any = SimpleNamespace(ending=Ending.TIMEOUT)
+    assert open_in_child(context, plan, view, signals) is None
+    assert deeds == ["started", "killed"]
+
+
+def test_what_is_started_while_hangups_are_held_back_never_gets_one() -> None:
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGHUP); print('alive')"
+    with held_back(signal.SIGHUP):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "alive\n"
+    assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+SIGNALS = "import os, signal; from hpo.ending import Signals; s = Signals(); os.kill(os.getpid(), signal.SIGHUP)"
+
+
+@pytest.mark.parametrize(("before", "ending"), [("", Ending.TERMINATED), ("nohup", None)])
+def test_hangup_asks_for_a_stop_but_not_under_nohup(before: str, ending: Ending | None) -> None:
+    command = [before] * bool(before) + [sys.executable, "-c", f"{SIGNALS}; print(s.ending)"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == str(ending)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before", [[], ["nohup"]])
+def test_closed_terminal_hands_the_trials_back(tmp_path: Path, before: list[str]) -> None:
+    project = Project(tmp_path)
+    project.write(SLOW_MODEL)
+    ours, theirs = pty.openpty()
+    command = [*before, sys.executable, "-m", "hpo.run", "--study", "blobs", "--workers", "2", "--trials", "8"]
+    process = subprocess.Popen(
+        ["setsid", "--ctty", "--wait", *command], cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    project.wait_for_epoch(1)
+    os.close(ours)
+    process.wait(timeout=100)
+    states = (
+        sqlite3.connect(tmp_path / "runs" / "hpo.db").execute("select state, takeovers from hpo_tickets").fetchall()
+    )
+    assert {takeovers for _, takeovers in states} == {0}
+    assert "leased" not in {state for state, _ in states}
+    assert ({state for state, _ in states} == {"ended"}) == bool(before)
