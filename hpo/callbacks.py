@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
+
+from hpo.callback_state import attributes, carried, changed, give_back, prepare
+from hpo.tracebacks import told
 
 
 class AfterEpoch(keras.callbacks.Callback):  # type: ignore[misc] # Keras has no types
@@ -24,7 +26,7 @@ class AfterEpoch(keras.callbacks.Callback):  # type: ignore[misc] # Keras has no
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Call the function, unless the epoch was broken off: then it has no validation yet."""
-        if logs is None or "val_loss" not in logs:
+        if logs is None or not is_whole(logs):
             return
         values = {"learning_rate": float(self.model.optimizer.learning_rate)}
         values |= {name: float(value) for name, value in logs.items()}
@@ -49,31 +51,96 @@ class StopOnRequest(keras.callbacks.Callback):  # type: ignore[misc]
 
         After an epoch's last one AfterEpoch's function looks: only what other callbacks say there ends the trial.
         """
-        if "val_loss" not in (logs or {}) and self._should_stop():
+        if not is_whole(logs) and self._should_stop():
             self.stopped = self.model.stop_training = True
 
 
-class GoOn(keras.callbacks.Callback):  # type: ignore[misc]
-    """Give callbacks back what they had counted when a checkpoint was taken. Put it after them.
+class StudyCallbacks(keras.callbacks.Callback):  # type: ignore[misc]
+    """The study's own callbacks, which see whole epochs only.
 
-    Keras's own EarlyStopping and ReduceLROnPlateau forget everything in on_train_begin.
+    An epoch that was broken off has no end and no validation: it is trained again from the last checkpoint. Hooks of
+    batches are not passed on, since a batch is a compiled call of many steps; refusals.py refuses those that need them.
 
     Args:
-        callbacks: The same as when the states were taken, in the same order.
-        states: What plain_state returned for each; none for a start from the beginning.
+        callbacks: The study's.
+        states: What callback_state.carried returned for each; none for a start from the beginning.
+        last_logs: Of the last whole epoch before this start; empty where there is none.
+        is_over: Whether training has ended by itself, not because it was told to stop.
+        on_loss: Told of an exception in on_train_end where it has not: the trial goes on elsewhere.
     """
 
-    def __init__(self, callbacks: Sequence[keras.callbacks.Callback], states: Sequence[dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        callbacks: Sequence[keras.callbacks.Callback],
+        states: Sequence[dict[str, Any]],
+        *,
+        last_logs: dict[str, float],
+        is_over: Callable[[], bool],
+        on_loss: Callable[[str], None],
+    ) -> None:
         super().__init__()
-        self._pairs = list(zip(callbacks, states, strict=False))
+        self._callbacks, self._states, self._logs = callbacks, states, last_logs
+        self._is_over, self._on_loss = is_over, on_loss
+        self._before: list[dict[str, Any]] = []
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Say how many steps an epoch has: Keras counts compiled calls."""
+        for callback in self._callbacks:
+            callback.set_params({**params, "steps": self.model.n_steps})
+
+    def set_model(self, model: Any) -> None:
+        """Pass the model on."""
+        super().set_model(model)
+        for callback in self._callbacks:
+            callback.set_model(model)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Set the attributes."""
-        for callback, state in self._pairs:
-            vars(callback).update(state)
+        """Begin, then give back what was counted: Keras's own forget it when they begin."""
+        for callback, state in zip(self._callbacks, self._states, strict=False):
+            prepare(callback, state)
+        for callback in self._callbacks:
+            callback.on_train_begin(logs)
+        self._before = [attributes(callback) for callback in self._callbacks]
+        for callback, state in zip(self._callbacks, self._states, strict=False):
+            give_back(callback, state)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Pass it on."""
+        for callback in self._callbacks:
+            callback.on_epoch_begin(epoch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Pass it on where the epoch is whole."""
+        if not is_whole(logs):
+            return
+        for callback in self._callbacks:
+            callback.on_epoch_end(epoch, logs)
+        self._logs = logs or {}
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Pass it on, with the last whole epoch's logs."""
+        for callback in self._callbacks:
+            try:
+                callback.on_train_end(self._logs)
+            except Exception as error:
+                if self._is_over():
+                    raise
+                self._on_loss(f"A callback's on_train_end raised {told(error)}")
+
+    def states(self) -> list[dict[str, Any]]:
+        """Return what each has counted, for a checkpoint.
+
+        Raises:
+            TrialError: A callback's state() returned what cannot be carried.
+        """
+        return [carried(callback) for callback in self._callbacks]
+
+    def forgotten(self) -> list[str]:
+        """Return, in words, what callbacks count that states does not hold."""
+        pairs = zip(self._callbacks, self._before, strict=False)
+        return [f"{type(one).__name__}.{name}" for one, before in pairs for name in changed(one, before)]
 
 
-def plain_state(callback: keras.callbacks.Callback) -> dict[str, Any]:
-    """Return a callback's attributes that are numbers, words, booleans or None: its counters and best values."""
-    values = {name: v.item() if isinstance(v, np.generic) else v for name, v in vars(callback).items()}
-    return {name: value for name, value in values.items() if isinstance(value, bool | int | float | str | None)}
+def is_whole(logs: dict[str, Any] | None) -> bool:
+    """Whether an epoch with these logs was trained to its end: only then has it been validated."""
+    return logs is not None and "val_loss" in logs

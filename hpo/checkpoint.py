@@ -1,6 +1,7 @@
 """A trial's training at an epoch's end, in one file: state, best weights and the history of metrics."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,7 +21,7 @@ class Checkpoint:
         state: What hpo.engine.state returned.
         best_weights: The model's weights at the best epoch, in Keras's order; empty before there is one.
         history: The logs of each epoch so far.
-        callbacks: What the study's own callbacks have counted; see hpo.callbacks.plain_state.
+        callbacks: What the study's own callbacks have counted; see hpo.callback_state.carried.
         is_over: Whether training has ended by itself at this epoch: nothing is to be trained further.
     """
 
@@ -40,11 +41,12 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     arrays = {f"state_{i}": array for i, array in enumerate(checkpoint.state)}
     arrays |= {f"best_{i}": array for i, array in enumerate(checkpoint.best_weights)}
     counts = [len(checkpoint.state), len(checkpoint.best_weights)]
+    callbacks = [_packed(state, arrays) for state in checkpoint.callbacks]
     told = json.dumps(
         {
             "counts": counts,
             "history": checkpoint.history,
-            "callbacks": checkpoint.callbacks,
+            "callbacks": callbacks,
             "is_over": checkpoint.is_over,
         }
     )
@@ -67,8 +69,30 @@ def load(path: Path) -> Checkpoint | None:
                 state=[file[f"state_{i}"] for i in range(n_states)],
                 best_weights=[file[f"best_{i}"] for i in range(n_best)],
                 history=told["history"],
-                callbacks=told["callbacks"],
+                callbacks=[_unpacked(state, file) for state in told["callbacks"]],
                 is_over=told.get("is_over", False),
             )
     except Exception:  # a damaged zip file raises nearly anything: NotImplementedError, RuntimeError, zlib.error ...
         return None
+
+
+def _packed(value: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
+    """Return the value with its arrays moved to `arrays`, and dictionaries marked to tell them from an array's name."""
+    if isinstance(value, np.ndarray):
+        name = f"callback_{len(arrays)}"
+        arrays[name] = value
+        return {"array": name}
+    if isinstance(value, list):
+        return [_packed(part, arrays) for part in value]
+    if isinstance(value, dict):
+        return {"dict": {key: _packed(part, arrays) for key, part in value.items()}}
+    return value
+
+
+def _unpacked(value: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any:
+    if isinstance(value, list):
+        return [_unpacked(part, arrays) for part in value]
+    if isinstance(value, dict):
+        ((kind, content),) = value.items()
+        return arrays[content] if kind == "array" else {key: _unpacked(part, arrays) for key, part in content.items()}
+    return value

@@ -53,7 +53,9 @@ class StudyDefinition:
         audited_share: How many of the trials that the pruner gives up are trained to their end all the same, 0 to 1, to
             tell how often it errs. None: 5 % in studies of 100 trials or more, else none.
         callbacks: Further Keras callbacks for a trial, say EarlyStopping or ReduceLROnPlateau; the logs hold loss,
-            accuracy, val_loss and val_accuracy. What they count survives a takeover.
+            accuracy, val_loss and val_accuracy. What Keras's own count survives a takeover. One of your own that counts
+            needs state(), which returns it in a dictionary of numbers, words, lists, dictionaries and NumPy arrays,
+            and restore(state), called with that after on_train_begin; without them its trials are not checkpointed.
         baseline: The setting to beat, run as trial 0 just as it is given. It needs a value for each parameter that the
             search space draws, and may lie outside the ranges, but not outside the choices of a category.
         allow_duplicates: Whether a configuration that was tried may be drawn again, with another seed. By default it is

@@ -49,6 +49,7 @@ class EpochModel(keras.Model):  # type: ignore[misc]  # Keras has no types
     Attributes:
         inner: The study's own model.
         n_chunks: Compiled calls per epoch, for fit's `steps_per_epoch`.
+        n_steps: Batches per epoch.
         momentum: For "sgd".
     """
 
@@ -64,14 +65,14 @@ class EpochModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         self.momentum = 0.0
         self._train_rows, self._val_rows, self._data = dataset.train_rows, tf.constant(dataset.val_rows), data
         self._batch_size = min(batch_size, len(dataset.train_rows))
-        self._n_steps = len(dataset.train_rows) // self._batch_size
+        self.n_steps = len(dataset.train_rows) // self._batch_size
         operations = forward_operations(inner, dataset.input_shape)
-        self._n_chunk_steps = n_chunk_steps(operations, inner.count_params(), self._n_steps, self._batch_size)
-        self.n_chunks = math.ceil(self._n_steps / self._n_chunk_steps)
+        self._n_chunk_steps = n_chunk_steps(operations, inner.count_params(), self.n_steps, self._batch_size)
+        self.n_chunks = math.ceil(self.n_steps / self._n_chunk_steps)
         optimizer = EpochOptimizer(rule, inner.trainable_variables)
         # XLA's CPU code for a convolution's gradients is naive: 3 s for a step of a small CNN that takes TensorFlow's
         # own kernels 0.1 s.
-        self._average = Average(inner.trainable_variables, self._n_steps) if averaged else None
+        self._average = Average(inner.trainable_variables, self.n_steps) if averaged else None
         train = functools.partial(train_steps, inner, optimizer, self._average)
         self._train = tf.function(train(jit=False), autograph=False) if convolves(operations) else compiled(train)
         # Without XLA: it would take 0.5 s to compile for each shape, to save 5 ms per epoch of CIFAR-10.
@@ -110,7 +111,7 @@ class EpochModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         momentum = tf.constant(self.momentum, tf.float32)
         self._sums = self._train(*self._data, rows, self._sums, momentum, n_before)
         self._n_chunks_done += 1
-        n_steps = min(self._n_chunks_done * self._n_chunk_steps, self._n_steps)
+        n_steps = min(self._n_chunks_done * self._n_chunk_steps, self.n_steps)
         n_rows = n_steps * self._batch_size
         logs = {"loss": self._sums[0] / n_steps, "accuracy": tf.cast(self._sums[1], tf.float32) / n_rows}
         if self._n_chunks_done == self.n_chunks:

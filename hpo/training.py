@@ -10,7 +10,8 @@ from typing import Any
 import keras
 
 from hpo import checkpoint as checkpoints
-from hpo.callbacks import AfterEpoch, GoOn, StopOnRequest, plain_state
+from hpo.callback_state import fits
+from hpo.callbacks import AfterEpoch, StopOnRequest, StudyCallbacks
 from hpo.checkpoint import Arrays, Checkpoint
 from hpo.engine import Engine, EpochModel, restore_state, state
 from hpo.errors import HpoError, LeaseLostError, TrialError
@@ -60,7 +61,7 @@ class TrainingResult:
         best_weights: At that epoch, in Keras's order.
         model: The study's own Keras model; its weights are the last epoch's.
         is_diverged: The loss became NaN or infinite.
-        is_stopped: should_stop ended it before it was over; a checkpoint holds the last whole epoch.
+        is_stopped: should_stop ended it before it was over; a checkpoint, if one could be taken, holds the last epoch.
         seconds: This call's.
     """
 
@@ -79,7 +80,14 @@ class _Progress:
     def __init__(self, task: Task, model: EpochModel, begun: Checkpoint) -> None:
         self.task, self.model = task, model
         self.history, self.best_weights, self.is_over = list(begun.history), begun.best_weights, begun.is_over
-        self._saved_at, self._save_seconds, self._can_save = time.monotonic(), 0.0, True
+        self.callbacks = StudyCallbacks(
+            task.callbacks,
+            begun.callbacks,
+            last_logs=self.history[-1] if self.history else {},
+            is_over=lambda: self.is_over,
+            on_loss=task.on_loss,
+        )
+        self._saved_at, self._save_seconds, self._has_said = time.monotonic(), 0.0, False
 
     @property
     def best_epoch(self) -> int:
@@ -105,22 +113,32 @@ class _Progress:
 
     def save(self) -> None:
         begun = time.monotonic()
-        whole = Checkpoint(
-            state=state(self.model),
-            best_weights=self.best_weights,
-            history=self.history,
-            callbacks=[plain_state(callback) for callback in self.task.callbacks],
-            is_over=self.is_over,
-        )
         try:
+            forgotten = self.callbacks.forgotten()
+            if forgotten:  # goes on from the last checkpoint that holds all there was, or from the start: never wrong
+                self._say_once(
+                    f"No checkpoint: it would not hold what callbacks count ({', '.join(forgotten)}). A trial that is "
+                    "handed back starts over, unless they have state() and restore(state)."
+                )
+                return
+            whole = Checkpoint(
+                state=state(self.model),
+                best_weights=self.best_weights,
+                history=self.history,
+                callbacks=self.callbacks.states(),
+                is_over=self.is_over,
+            )
             checkpoints.save(self.task.checkpoint_path, whole)
         except OSError as error:
-            if self._can_save:
-                reason = error.strerror or error
-                self.task.on_loss(f"No checkpoint at {self.task.checkpoint_path}: {reason}. Training goes on.")
-            self._can_save = False
+            reason = error.strerror or error
+            self._say_once(f"No checkpoint at {self.task.checkpoint_path}: {reason}. Training goes on.")
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - begun
+
+    def _say_once(self, text: str) -> None:
+        if not self._has_said:
+            self.task.on_loss(text)
+        self._has_said = True
 
 
 def is_finite(logs: dict[str, float]) -> bool:
@@ -137,8 +155,7 @@ def train(engine: Engine, task: Task) -> TrainingResult:
     begun_seconds = time.monotonic()
     try:
         model = engine.model(task.parameters, task.seed)
-        begun = _restored(model, task.checkpoint_path)
-        progress = _Progress(task, model, begun)
+        progress = _Progress(task, model, _restored(model, task))
         n_done, epochs = len(progress.history), task.parameters.training.epochs
         progress.is_over = not task.resumed(progress.history) or progress.is_over or n_done >= epochs
         stop = StopOnRequest(task.should_stop)
@@ -148,12 +165,7 @@ def train(engine: Engine, task: Task) -> TrainingResult:
                 steps_per_epoch=model.n_chunks,
                 initial_epoch=n_done,
                 epochs=epochs,
-                callbacks=[
-                    *task.callbacks,
-                    GoOn(task.callbacks, begun.callbacks),
-                    AfterEpoch(progress.after_epoch),
-                    stop,
-                ],
+                callbacks=[progress.callbacks, AfterEpoch(progress.after_epoch), stop],
                 shuffle=False,
                 verbose=0,
             )
@@ -172,9 +184,9 @@ def train(engine: Engine, task: Task) -> TrainingResult:
     )
 
 
-def _restored(model: EpochModel, path: Path) -> Checkpoint:
-    found = checkpoints.load(path)
-    if found is None or not found.history:
+def _restored(model: EpochModel, task: Task) -> Checkpoint:
+    found = checkpoints.load(task.checkpoint_path)
+    if found is None or not found.history or not fits(task.callbacks, found.callbacks):
         return Checkpoint()
     try:
         restore_state(model, found.state)

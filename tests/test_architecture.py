@@ -46,7 +46,7 @@ FLOORS = [
     [
         "definition",
         "models",
-        "callbacks",
+        "callback_state",
         "checkpoint",
         "events",
         "storage",
@@ -62,6 +62,7 @@ FLOORS = [
     ["space"],
     [
         "catalog",
+        "callbacks",
         "tickets",
         "prepared",
         "cifar10",
@@ -120,7 +121,17 @@ HOMES = {
     "optuna_dashboard": {"dashboard"},
     "waitress": {"web"},
     "tensorflow": {"engine", "epoch", "costs", "optimizers", "worker"},
-    "keras": {"models", "callbacks", "engine", "epoch", "costs", "optimizers", "training", "definition"},
+    "keras": {
+        "models",
+        "callbacks",
+        "callback_state",
+        "engine",
+        "epoch",
+        "costs",
+        "optimizers",
+        "training",
+        "definition",
+    },
     "typer": {"command", "options", "run", "status", "study", "dashboard", "tensorboard", "password"},
 }
 FORBIDDEN = {"utils", "util", "common", "base", "manager", "helpers", "helper", "misc", "core"}
