@@ -69,6 +69,29 @@ def test_damaged_prepared_file_is_made_again(tmp_path: Path, name: str, damage: 
     assert len(listed(tmp_path / "cache")) == 2
 
 
+@pytest.mark.parametrize("name", ["x", "y"])
+@pytest.mark.parametrize("kind", ["file", "function"])
+def test_prepared_array_edited_in_place_is_made_again(tmp_path: Path, name: str, kind: str) -> None:
+    save(tmp_path / "fruit.npz", fruit())
+    source = tmp_path / "fruit.npz" if kind == "file" else fruit
+    first = datasets.load(source, seed=7).fingerprint
+    edited = np.load(folder_of(tmp_path / "cache") / f"{name}.npy", mmap_mode="r+")
+    edited[:] = edited[::-1]
+    edited.flush()
+    again = datasets.load(source, seed=7)
+    assert np.array_equal(again.x, X)
+    assert np.array_equal(again.y, fruit()["y"])
+    assert again.fingerprint == first
+    assert datasets.load(source, seed=7, fingerprint=first).y[0] == fruit()["y"][0], "the file is mended, too"
+
+
+def test_a_note_of_another_fingerprint_is_not_believed(tmp_path: Path) -> None:
+    first = load_saved(tmp_path, fruit())
+    note = folder_of(tmp_path / "cache") / "dataset.json"
+    note.write_text(note.read_text().replace(first.fingerprint[16:], "0" * 48))
+    assert datasets.load("fruit.npz", seed=7).fingerprint == first.fingerprint
+
+
 @pytest.mark.parametrize("note", ["", "{}", "[]", '{"folder": "../../x", "stamp": []}'])
 def test_damaged_note_is_made_again(tmp_path: Path, note: str) -> None:
     load_saved(tmp_path, fruit())
@@ -181,6 +204,21 @@ def test_unused_prepared_arrays_are_deleted_when_others_are_made(tmp_path: Path)
     datasets.load("digits", seed=7)
     assert not old.exists()
     assert np.array_equal(datasets.load("fruit.npz", seed=7).x, X)
+
+
+def test_a_folder_that_hpo_did_not_prepare_is_kept(tmp_path: Path) -> None:
+    load_saved(tmp_path, fruit())
+    ours = folder_of(tmp_path / "cache")
+    long_ago = time.time() - prepared.UNUSED_SECONDS - 60
+    others = {"mine": "{}", "my-0123456789abcdef": ours.joinpath("dataset.json").read_text(), ours.name: ""}
+    for name, note in others.items():
+        folder = ours.parent / name
+        folder.mkdir(exist_ok=True)
+        (folder / "precious").touch()
+        (folder / "dataset.json").write_text(note or (ours / "dataset.json").read_text())
+        os.utime(folder / "dataset.json", (long_ago, long_ago))
+    datasets.load("digits", seed=7)
+    assert all((ours.parent / name / "precious").exists() for name in others)
 
 
 def test_loading_marks_prepared_arrays_as_used(tmp_path: Path) -> None:
