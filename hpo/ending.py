@@ -15,9 +15,9 @@ from optuna.trial import TrialState
 from hpo import stored as studies
 from hpo.address import parse_url
 from hpo.agreement import check_same
-from hpo.catalog import fingerprint
 from hpo.definition import check_target
 from hpo.errors import TrialsFailingError
+from hpo.fingerprint import fingerprint
 from hpo.outage import explained
 from hpo.results import TrialRow, read_rows
 from hpo.schema import check_schema
@@ -120,7 +120,7 @@ def find_finished(wish: Wish) -> Outcome | None:
         stored = studies.find(store, wish.file.name)
         if stored is None or wish.is_new_generation:
             return None
-        check_same(stored, fingerprint(wish.file.path), None, wish.seed)
+        check_same(stored, fingerprint(wish.file.path, like=stored.meaning), None, wish.seed)
         check_target(wish.target, stored.metric)
         tickets = stored.tickets(store).read()
         is_finished = count_ended(tickets) == len(tickets) >= (wish.n_trials or 0)

@@ -3,17 +3,18 @@
 Runs in a process of its own, because it imports Keras and the study's own code.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 from hpo import stored as studies
 from hpo.address import parse_url
 from hpo.agreement import check_same
-from hpo.catalog import fingerprint, load_definition
+from hpo.catalog import load_definition
 from hpo.datasets import load
 from hpo.definition import check_target
 from hpo.errors import StudyMismatchError
 from hpo.events import write_experiment
+from hpo.fingerprint import fingerprint
 from hpo.folder import check_folder, mark_folder
 from hpo.outage import explained, insist
 from hpo.schema import create_tables
@@ -60,7 +61,7 @@ def open_study(wish: Wish, report: Callable[[str], None], *, patience_seconds: f
             # A new generation that a later try finds is the one asked for: the answer to its last COMMIT got lost.
             is_made = stored is not None and (not wish.is_new_generation or stored.name != found_first[0])
             if stored is not None and is_made:
-                check_joined(stored, wish, meaning, data)
+                check_joined(stored, wish, data)
             else:
                 name = wish.file.name if stored is None else studies.next_name(stored)
                 check_folder(wish.runs_dir / name, None)
@@ -79,13 +80,13 @@ def open_study(wish: Wish, report: Callable[[str], None], *, patience_seconds: f
     return stored
 
 
-def check_joined(stored: StoredStudy, wish: Wish, meaning: Mapping[str, str], data: str) -> None:
+def check_joined(stored: StoredStudy, wish: Wish, data: str) -> None:
     """Refuse to join a study that means something else.
 
     Raises:
         StudyMismatchError: It does; the message names what differs.
     """
-    check_same(stored, meaning, data, wish.seed)
+    check_same(stored, fingerprint(wish.file.path, like=stored.meaning), data, wish.seed)
     if wish.n_threads not in (None, stored.n_threads):
         raise StudyMismatchError(
             f'The study "{stored.name}" trains with {stored.n_threads} threads per worker, and its results '

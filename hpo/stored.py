@@ -48,7 +48,7 @@ class StoredStudy:
         seed: The one it was created with.
         n_threads: Threads of each worker; the bits of a result depend on it.
         baseline: Its values by parameter name, or None.
-        meaning: Hashes of what changes a trial's meaning, by field; see hpo.catalog.fingerprint.
+        meaning: Hashes of what changes a trial's meaning, by field; see hpo.fingerprint.
         libraries: Versions, as far as they must agree.
         data: Fingerprint of the data.
     """

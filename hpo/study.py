@@ -55,7 +55,8 @@ def add(
     """Add one trial with parameters of your own; it is run next and extends the budget by one."""
     from hpo.address import parse_url
     from hpo.agreement import check_same
-    from hpo.catalog import find_study, fingerprint, load_definition
+    from hpo.catalog import find_study, load_definition
+    from hpo.fingerprint import fingerprint
     from hpo.parameters import ParameterError
     from hpo.schema import create_tables
     from hpo.space import check_names, place
@@ -64,7 +65,7 @@ def add(
 
     store, stored = find(study, storage, runs_dir)
     file = find_study(stored.name.partition("@")[0], studies_dir)
-    check_same(stored, fingerprint(file.path), None, None)
+    check_same(stored, fingerprint(file.path, like=stored.meaning), None, None)
     try:
         chosen = json.loads(values)
         if not isinstance(chosen, dict):

@@ -25,10 +25,11 @@ import tensorflow as tf
 
 from hpo import stored as studies
 from hpo.agreement import check_same
-from hpo.catalog import fingerprint, load_definition
+from hpo.catalog import load_definition
 from hpo.datasets import load
 from hpo.engine import Engine
 from hpo.errors import DatabaseAwayError, HpoError, LeaseLostError, SpaceExhaustedError, StorageError
+from hpo.fingerprint import fingerprint
 from hpo.leases import LeaseKeeper
 from hpo.opening import open_study
 from hpo.outage import insist
@@ -135,7 +136,7 @@ def open_workshop(settings: WorkerSettings, warn: Callable[[str], None]) -> Work
         fingerprint=stored.data,
         report=_say,
     )
-    check_same(stored, fingerprint(settings.file.path), data.fingerprint, None)
+    check_same(stored, fingerprint(settings.file.path, like=stored.meaning), data.fingerprint, None)
     study = optuna.load_study(
         study_name=stored.name,
         storage=store.optuna,

@@ -27,6 +27,7 @@ FLOORS = [
     ],
     [
         "command",
+        "source",
         "schema",
         "facts",
         "folder",
@@ -69,6 +70,7 @@ FLOORS = [
         "epoch",
     ],
     [
+        "fingerprint",
         "settings",
         "leases",
         "stored",
