@@ -29,7 +29,7 @@ class StudyFile:
 
 
 def list_studies(studies_dir: Path) -> list[StudyFile]:
-    """Read names and first docstring lines of all study files, by name; those named _... or .... are left out.
+    """Read names and first docstring lines of all study files, by name; hidden ones and those named _... are left out.
 
     Raises:
         StudyFileError: The folder does not exist.
