@@ -210,7 +210,8 @@ def summary(rows: Sequence[TrialRow], stored: StoredStudy) -> Group:
     shown = [("best", ranked[0])]
     grouping = group_parameter(rows)
     if grouping is not None:
-        groups = dict.fromkeys(row.params[grouping] for row in ranked if grouping in row.params)
+        chosen = [row.params.get(grouping) for row in ranked]
+        groups = dict.fromkeys(group for group in chosen if isinstance(group, str))
         shown += [(f"best {group}", next(r for r in ranked if r.params.get(grouping) == group)) for group in groups]
     if baseline is not None:
         shown.append(("baseline", baseline))

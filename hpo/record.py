@@ -20,9 +20,11 @@ from hpo.connections import Connection, guarded
 from hpo.errors import LeaseLostError, OvertakenError
 from hpo.outage import TRANSIENT, insist
 from hpo.pruning import Answer, Verdict, ask
+from hpo.reading import ODD, describe
 from hpo.sampling import Mirror
 from hpo.storage import Store
-from hpo.stored import SPARED_ATTR, StoredStudy
+from hpo.stored import SPARED_ATTR, StoredStudy, own_trials
+from hpo.terminal import warn_once
 from hpo.tickets import Ticket, TicketTable
 
 HELD_UP_SHARE = 0.1  # how much longer training takes, at most, for trying a database that is away
@@ -52,6 +54,7 @@ class TrialRecord:
         should_stop: Callable[[], bool],
         patience_seconds: float,
     ) -> None:
+        self._store = store
         self._storage, self._rdb, self._study, self._stored = store.optuna, store.rdb, study, stored
         self._tickets: TicketTable = stored.tickets(store)
         self._ticket, self._token = ticket, str(ticket.token)
@@ -71,7 +74,12 @@ class TrialRecord:
         """
 
         def run() -> FrozenTrial:
-            trial = self._storage.get_trial(self._trial_id)
+            try:
+                trial = self._storage.get_trial(self._trial_id)
+            except ODD as error:  # another program changed it, or deleted it
+                warn_once(f"ticket {self._ticket.number} ends: its trial cannot be read: {describe(error)}")
+                self._tickets.end(self._token, seconds=0.0, outcome=TrialState.FAIL.name)
+                raise LeaseLostError from error
             if trial.state == TrialState.WAITING:
                 self._write(lambda: self._storage.set_trial_state_values(self._trial_id, TrialState.RUNNING))
                 trial = self._storage.get_trial(self._trial_id)
@@ -93,7 +101,7 @@ class TrialRecord:
             return born
 
         def read() -> list[FrozenTrial]:
-            return self._storage.get_all_trials(self._stored.study_id, deepcopy=False)
+            return own_trials(self._store, self._stored)
 
         def note(connection: Connection, trial_id: int) -> None:
             self._tickets.note_birth(connection, self._token, trial_id=trial_id)

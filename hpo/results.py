@@ -4,15 +4,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.folder import trial_dirs
+from hpo.parameters import is_number
 from hpo.storage import Store
-from hpo.stored import SPARED_ATTR, StoredStudy
+from hpo.stored import SPARED_ATTR, StoredStudy, own_trials
+from hpo.terminal import warn_once
 from hpo.tickets import Ticket
 
+T = TypeVar("T")
 RESULT_ATTR, REASON_ATTR = "hpo:result", "hpo:reason"
 CHECKPOINT, MODEL = "checkpoint.npz", "model.keras"  # in a trial's folder
 
@@ -49,17 +52,17 @@ class TrialRow:
 def read_rows(store: Store, stored: StoredStudy, known: Sequence[TrialRow] = ()) -> list[TrialRow]:
     """Return all trials by number; rows known from before are taken as they are where the trial had ended."""
     ended = {row.number: row for row in known if row.state.is_finished()}
-    trials = store.optuna.get_all_trials(stored.study_id, deepcopy=False)
-    return [ended.get(trial.number) or _row(trial, stored) for trial in trials]
+    return [ended.get(trial.number) or _row(trial, stored) for trial in own_trials(store, stored)]
 
 
 def _row(trial: FrozenTrial, stored: StoredStudy) -> TrialRow:
-    result = trial.user_attrs.get(RESULT_ATTR, {})
+    result: dict[str, Any] = _attr(trial, RESULT_ATTR, {})
+    seconds = result.get("seconds", 0.0)
     reported = {epoch: value for epoch, value in trial.intermediate_values.items() if math.isfinite(value)}
     best_epoch = stored.pick(
         reported, key=lambda epoch: (reported[epoch], -epoch if stored.is_maximized else epoch), default=None
     )
-    value = trial.value if trial.values else None
+    value = trial.values[0] if trial.values and len(trial.values) == 1 else None
     return TrialRow(
         number=trial.number,
         trial_id=trial._trial_id,
@@ -67,11 +70,20 @@ def _row(trial: FrozenTrial, stored: StoredStudy) -> TrialRow:
         value=value if value is not None or best_epoch is None else reported[best_epoch],
         best_epoch=best_epoch,
         params=trial.params,
-        seconds=result.get("seconds", 0.0),
-        is_diverged=result.get("diverged", False),
-        reason=trial.user_attrs.get(REASON_ATTR, ""),
-        spared_epoch=trial.user_attrs.get(SPARED_ATTR),
+        seconds=seconds if is_number(seconds) else 0.0,
+        is_diverged=result.get("diverged") is True,
+        reason=_attr(trial, REASON_ATTR, ""),
+        spared_epoch=_attr(trial, SPARED_ATTR, 0) or None,
     )
+
+
+def _attr(trial: FrozenTrial, key: str, default: T) -> T:
+    """Return a trial's attribute; one that is not what hpo writes there is named and left out."""
+    found = trial.user_attrs.get(key, default)
+    if isinstance(found, type(default)):
+        return found
+    warn_once(f'trial {trial.number}: its attribute "{key}" is left out: it is not what hpo writes there')
+    return default
 
 
 def rank(rows: Sequence[TrialRow], stored: StoredStudy) -> list[TrialRow]:

@@ -85,7 +85,7 @@ def read_status(store: Any, stored: Any) -> StudyStatus:
     workers = [
         {
             "worker": ticket.worker,
-            "trial": None if ticket.trial_id is None else store.optuna.get_trial(ticket.trial_id).number,
+            "trial": None if (trial := read_trial(store, ticket)) is None else trial.number,
             "epoch": ticket.epoch,
             "epochs": ticket.epochs,
             "value": ticket.value,
@@ -125,8 +125,23 @@ def describe_ticket(store: Any, ticket: Any) -> dict[str, Any] | None:
     """Return the number, value and parameters of a ticket's trial; None where it is not born."""
     if ticket is None or ticket.trial_id is None:
         return None
-    trial = store.optuna.get_trial(ticket.trial_id)
-    return {"number": trial.number, "value": ticket.value, "parameters": trial.params}
+    trial = read_trial(store, ticket)
+    number, parameters = (None, {}) if trial is None else (trial.number, trial.params)
+    return {"number": number, "value": ticket.value, "parameters": parameters}
+
+
+def read_trial(store: Any, ticket: Any) -> Any:
+    """Return a ticket's trial; None where it is not born, or cannot be read."""
+    from hpo.reading import ODD, describe
+    from hpo.terminal import warn_once
+
+    if ticket.trial_id is None:
+        return None
+    try:
+        return store.optuna.get_trial(ticket.trial_id)
+    except ODD as error:
+        warn_once(f"the trial of ticket {ticket.number} cannot be read: {describe(error)}")
+        return None
 
 
 def show(statuses: list[StudyStatus], url: str) -> None:
@@ -142,7 +157,8 @@ def show(statuses: list[StudyStatus], url: str) -> None:
         for label, entry in (("best", one.best), ("baseline", one.baseline)):
             if entry is not None:
                 params = describe_params(entry["parameters"])
-                print(f"  {label:9} {plain(one.metric)} {number(entry['value'])}  trial {entry['number']}  {params}")
+                trial = "a trial that cannot be read" if entry["number"] is None else f"trial {entry['number']}"
+                print(f"  {label:9} {plain(one.metric)} {number(entry['value'])}  {trial}  {params}")
         for worker in one.workers:
             trial = "a trial that is being drawn" if worker["trial"] is None else f"trial {worker['trial']}"
             epochs = f"epoch {worker['epoch']}/{worker['epochs']}" if worker["epochs"] else "starting"

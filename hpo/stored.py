@@ -14,7 +14,7 @@ from typing import Any
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.connections import Connection
 from hpo.definition import StudyDefinition
@@ -23,6 +23,7 @@ from hpo.facts import copied, libraries, odd, parse, stamp
 from hpo.names import file_of, generation, is_generation_of, is_plain_name
 from hpo.origin import origin
 from hpo.outage import TRANSIENT
+from hpo.reading import ODD
 from hpo.schema import create_tables, keys
 from hpo.space import Draw, place_baseline
 from hpo.storage import Store
@@ -245,6 +246,26 @@ def add_trial(store: Store, stored: StoredStudy, draw: Draw) -> tuple[int, int]:
             raise
         trial_id = born
     return store.optuna.get_trial(trial_id).number, number + 1
+
+
+def own_trials(store: Store, stored: StoredStudy) -> list[FrozenTrial]:
+    """Return the trials that hpo bore, by number; what another program added or changed is named and left out."""
+    trials = store.optuna.get_all_trials(stored.study_id, deepcopy=False)
+    ours = stored.tickets(store).trial_ids()  # read after the trials: each has its ticket since its birth
+    foreign = [str(trial.number) for trial in trials if trial._trial_id not in ours]
+    if foreign:
+        warn_once(f'trials of "{stored.name}" that another program added are left out: {", ".join(foreign)}')
+    return [trial for trial in trials if trial._trial_id in ours and _is_sound(trial, stored)]
+
+
+def _is_sound(trial: FrozenTrial, stored: StoredStudy) -> bool:
+    """Whether a trial holds what Optuna lets nobody store otherwise; samplers and pruners rely on it."""
+    try:
+        trial._validate()  # 7 microseconds
+    except ODD as error:
+        warn_once(f'trial {trial.number} of "{stored.name}" was changed by another program and is left out: {error}')
+        return False
+    return True
 
 
 def _sweep(storage: BaseStorage, name: str) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from hpo.errors import LeaseLostError
+from hpo.errors import LeaseLostError, StorageError
 from hpo.schema import ADDED, missing_columns, versions
 from hpo.schema import tickets as _tickets
 
@@ -127,6 +127,12 @@ class TicketTable:
         with self.engine.connect() as connection:
             read = {row.number: _ticket(row) for row in connection.execute(query.order_by(_columns.number))}
         return [read.pop(ticket.number, ticket) for ticket in known] + list(read.values())
+
+    def trial_ids(self) -> set[int]:
+        """Return the ids of the trials that tickets stand for: those that hpo bore."""
+        query = sa.select(_columns.trial_id).where(_columns.study == self.study, _columns.trial_id.is_not(None))
+        with self.engine.connect() as connection:
+            return set(connection.scalars(query))
 
     def is_finished(self) -> bool:
         """Whether all tickets have ended."""
@@ -274,4 +280,8 @@ def _fields(engine: sa.Engine) -> list[sa.ColumnElement[Any]]:
 
 
 def _ticket(row: sa.Row[Any]) -> Ticket:
+    if row.state not in set(TicketState):
+        raise StorageError(
+            f'Ticket {row.number} has a state that this hpo does not know, "{row.state}".', "Did a newer hpo write it?"
+        )
     return Ticket(**{**row._mapping, "state": TicketState(row.state)})
