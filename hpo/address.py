@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from hpo.errors import PasswordError, StorageError
 from hpo.password import read_password
 
-HINT = "Write sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
+HINT = "Write sqlite:///FILE or postgresql://USER@HOST:PORT/DATABASE?password_file=FILE."
 OPTIONS_HINT = "After the ? come password_file=FILE and libpq's parameters: NAME=VALUE&NAME=VALUE."
 PASSWORD_FILE = "password_file"  # read here: libpq would refuse it
 SECRET = {PASSWORD_FILE, "password", "passfile", "sslpassword"}

@@ -18,8 +18,8 @@ from hpo.command import AllowedHost, PasswordFile, Storage, plain_app, run_comma
 from hpo.errors import StorageError
 
 if TYPE_CHECKING:  # both take their time to import, which --help need not wait for
+    from hpo.server import App
     from hpo.storage import Store
-    from hpo.web import App
 
 app = plain_app()
 
@@ -46,7 +46,8 @@ def dashboard(
 ) -> None:
     """Browse studies in optuna-dashboard: reading only, behind a password where others can reach it."""
     from hpo.address import default_url, parse_url, public_url
-    from hpo.web import Rules, choose_password, protect, serve
+    from hpo.server import serve
+    from hpo.web import Rules, choose_password, protect
 
     url = storage or default_url(runs_dir)
     password = choose_password(password_file, host)

@@ -30,7 +30,8 @@ def tensorboard(
     allowed_host: AllowedHost = None,
 ) -> None:
     """Compare trials in TensorBoard, HParams first; logs that are written later appear by themselves."""
-    from hpo.web import Rules, choose_password, protect, serve
+    from hpo.server import serve
+    from hpo.web import Rules, choose_password, protect
 
     password = choose_password(password_file, host)
     if study is not None and not is_plain_name(study):
@@ -49,8 +50,10 @@ def build_app(logs_dir: Path) -> Any:
     sys.modules.setdefault("tensorboard.compat.notf", ModuleType("notf"))
     from tensorboard import default, program
 
-    # The first plugin that has data is the one a visitor sees.
-    plugins = sorted(default.get_plugins(), key=lambda plugin: getattr(plugin, "__name__", "") != "HParamsPlugin")
+    # The first plugin that has data is the one a visitor sees. Other packages' plugins would come in behind the doors.
+    plugins = sorted(
+        default.get_static_plugins(), key=lambda plugin: getattr(plugin, "__name__", "") != "HParamsPlugin"
+    )
     apps: list[Any] = []
 
     class Server(program.TensorBoardServer):  # type: ignore[misc]

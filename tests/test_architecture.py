@@ -38,6 +38,8 @@ FLOORS = [
     ],
     [
         "address",
+        "attempts",
+        "server",
         "rdb",
     ],
     [
@@ -121,7 +123,7 @@ HOMES = {
     "sqlalchemy": {"address", "outage", "connections", "rdb", "storage", "schema", "tickets", "reading"},
     "tensorboard": {"events", "tensorboard"},
     "optuna_dashboard": {"dashboard"},
-    "waitress": {"web"},
+    "waitress": {"server"},
     "tensorflow": {"engine", "epoch", "costs", "optimizers", "worker"},
     "keras": {
         "models",

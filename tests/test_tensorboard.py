@@ -58,7 +58,19 @@ def wait_for_trials(page: Page, expected: set[str]) -> None:
     raise AssertionError(f"HParams lists {trials(page)}")
 
 
+def install_plugin(folder: Path) -> None:
+    """Make a package in a folder that brings TensorBoard a plugin."""
+    (folder / "stranger.py").write_text(
+        "open('loaded', 'w')\nfrom tensorboard.plugins.core.core_plugin import CorePluginLoader"
+    )
+    (folder / "stranger-1.0.dist-info").mkdir()
+    (folder / "stranger-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+    entry = "[tensorboard_plugins]\nstranger = stranger:CorePluginLoader\n"
+    (folder / "stranger-1.0.dist-info" / "entry_points.txt").write_text(entry)
+
+
 def test_hparams_comes_first_and_lists_trials_also_later_ones(tmp_path: Path) -> None:
+    install_plugin(tmp_path)
     with served(tmp_path, "tensorboard", "--study", "blobs", "--host", "0.0.0.0", password="sesame") as page:
         assert page.ask("/")[0] == 200
         write_trial(tmp_path / "runs" / "blobs", 0)
@@ -67,6 +79,7 @@ def test_hparams_comes_first_and_lists_trials_also_later_ones(tmp_path: Path) ->
         wait_for_trials(page, {"trial-00000", "trial-00001"})
         plugins = json.loads(page.ask("/data/plugins_listing")[1])
         assert next(name for name, plugin in plugins.items() if plugin["enabled"]) == "hparams"
+        assert not (tmp_path / "loaded").exists(), "other packages' plugins stay out"
         assert page.ask("/", "DELETE")[0] == 403
         # TensorBoard's faster reader would be a second server, which asks nobody for a password.
         assert len(listening(page.process.pid)) <= 1

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from hpo.errors import AddressError, PasswordError
-from hpo.web import Rules, choose_password, is_loopback, protect, serve
+from hpo.attempts import LONGEST_SECONDS, N_ADDRESSES, N_FREE, Attempts
+from hpo.errors import PasswordError
+from hpo.web import Rules, choose_password, is_loopback, protect
 
 
 def hello(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -70,8 +71,8 @@ def test_the_password_and_only_it_opens() -> None:
     assert status == 401
     assert headers["WWW-Authenticate"].startswith("Basic")
     wrong = ["hpo:sesame", "root:sesame ä:1", "hpo:", ":", "sesame ä:1", ""]
-    assert {ask(guarded, HTTP_AUTHORIZATION=login(text))[0] for text in wrong} == {401}
-    assert {ask(guarded, HTTP_AUTHORIZATION=text)[0] for text in ("Basic", "Basic %%%", "Basic é", "Bearer x")} == {401}
+    sent = [*map(login, wrong), "Basic", "Basic %%%", "Basic é", "Bearer x"]
+    assert {ask(rules(password="sesame ä:1"), HTTP_AUTHORIZATION=text)[0] for text in sent} == {401}
     assert ask(guarded, HTTP_AUTHORIZATION=login("hpo:sesame ä:1"))[0] == 200
 
 
@@ -108,12 +109,123 @@ def test_a_password_is_demanded_beyond_loopback(tmp_path: Path, monkeypatch: pyt
     assert choose_password(tmp_path / "password", "0.0.0.0") == "from the file"
 
 
-def test_an_address_that_is_taken_or_not_ours_is_one_clear_message() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(AddressError, match=f"127.0.0.1:{port}"):
-            serve(hello, title="page", host="127.0.0.1", port=port)
-    with pytest.raises(AddressError, match=r"no\.such\.host\.invalid"):
-        serve(hello, title="page", host="no.such.host.invalid", port=0)
+class Clock:
+    """Time that goes by when a test says so."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_wrong_passwords_make_their_address_wait_and_are_logged_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    guarded = rules(password="sesame", attempts=Attempts(clock=clock))
+    right, wrong = login("hpo:sesame"), login("hunter2:hunter2")
+
+    def status(password: str | None, address: str = "10.0.0.7") -> int:
+        given = {} if password is None else {"HTTP_AUTHORIZATION": password}
+        return ask(guarded, REMOTE_ADDR=address, **given)[0]
+
+    assert [status(wrong) for _ in range(N_FREE)] == [401] * N_FREE
+    code, headers, body = ask(guarded, REMOTE_ADDR="10.0.0.7", HTTP_AUTHORIZATION=right)
+    assert (code, headers["Retry-After"]) == (429, "1"), "a right one would tell a guesser that it is right"
+    assert b"10.0.0.7" in body
+    assert status(None) == 401, "who sends none learns that one is needed"
+    assert status(right, "10.0.0.8") == 200
+    clock.now += 1.0
+    assert status(right) == 200
+    for _ in range(20):
+        assert status(wrong) == 401
+        assert status(wrong) == 429
+        clock.now += float(ask(guarded, REMOTE_ADDR="10.0.0.7", HTTP_AUTHORIZATION=wrong)[1]["Retry-After"])
+    assert guarded.attempts.wait_seconds("10.0.0.7") == 0.0
+    assert len(caplog.messages) == N_FREE + 20, "what is not looked at is not logged"
+    assert caplog.messages[N_FREE - 1] == f"wrong password from 10.0.0.7: {N_FREE} so far, waits 1 s"
+    assert caplog.messages[-1].endswith(f"waits {LONGEST_SECONDS:.0f} s")
+    assert "hunter2" not in caplog.text
+
+
+def test_wrong_passwords_are_forgotten_after_a_while() -> None:
+    clock = Clock()
+    attempts = Attempts(clock=clock)
+    for _ in range(N_FREE - 1):
+        attempts.fail("10.0.0.7")
+    clock.now += 601.0
+    attempts.fail("10.0.0.7")
+    assert attempts.wait_seconds("10.0.0.7") == 0.0
+
+
+def test_wrong_passwords_of_many_addresses_take_bounded_memory_and_a_network_of_ipv6_is_one() -> None:
+    attempts = Attempts(clock=Clock())
+    for number in range(N_FREE):
+        attempts.fail(f"2001:db8::{number}")
+    assert attempts.wait_seconds("2001:db8::ffff") > 0.0
+    assert attempts.wait_seconds("2001:db8:0:1::1") == 0.0
+    for number in range(N_ADDRESSES + 10):
+        attempts.fail(f"10.0.{number // 256}.{number % 256}")
+    assert len(attempts._failures) == N_ADDRESSES
+    assert attempts.wait_seconds("2001:db8::ffff") == 0.0, "the longest silent one makes room"
+
+
+FOREIGN: list[dict[str, str]] = [
+    {"SEC_FETCH_SITE": "cross-site", "SEC_FETCH_MODE": "no-cors", "SEC_FETCH_DEST": "image"},
+    {"SEC_FETCH_SITE": "cross-site", "SEC_FETCH_MODE": "navigate", "SEC_FETCH_DEST": "iframe"},
+    {"SEC_FETCH_SITE": "same-site", "SEC_FETCH_MODE": "cors", "SEC_FETCH_DEST": "empty"},
+    {"ORIGIN": "http://evil.example"},
+    {"ORIGIN": "null"},
+    {"ORIGIN": "http://["},
+    {"REFERER": "http://evil.example/page", "ACCEPT": "image/png,*/*"},
+    {"REFERER": "http://localhost:9999/page"},
+]
+OWN: list[dict[str, str]] = [
+    {"SEC_FETCH_SITE": "same-origin", "SEC_FETCH_MODE": "cors", "SEC_FETCH_DEST": "empty"},
+    {"SEC_FETCH_SITE": "none", "SEC_FETCH_MODE": "navigate", "SEC_FETCH_DEST": "document"},
+    {"SEC_FETCH_SITE": "cross-site", "SEC_FETCH_MODE": "navigate", "SEC_FETCH_DEST": "document"},
+    {"ORIGIN": "http://localhost:8080"},
+    {"REFERER": "http://localhost:8080/dashboard", "ACCEPT": "*/*"},
+    {"REFERER": "http://evil.example/page", "ACCEPT": "text/html,*/*"},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+def test_what_another_page_asks_for_is_refused_before_the_password_is_looked_at(headers: dict[str, str]) -> None:
+    sent = {f"HTTP_{name}": value for name, value in headers.items()}
+    guarded = rules(password="sesame")
+    assert ask(guarded, HTTP_AUTHORIZATION=login("hpo:wrong"), **sent)[0] == 403
+    assert ask(guarded, PATH_INFO="/health", **sent)[0] == 403
+    assert not guarded.attempts._failures
+
+
+@pytest.mark.parametrize("headers", OWN, ids=str)
+def test_own_requests_and_links_from_elsewhere_are_answered(headers: dict[str, str]) -> None:
+    assert ask(rules(), **{f"HTTP_{name}": value for name, value in headers.items()})[0] == 200
+
+
+def test_a_link_from_elsewhere_writes_nothing() -> None:
+    writable = rules(allow=lambda method, path: True)
+    link = {"HTTP_SEC_FETCH_SITE": "cross-site", "HTTP_SEC_FETCH_MODE": "navigate", "HTTP_SEC_FETCH_DEST": "document"}
+    assert ask(writable, REQUEST_METHOD="POST", **link)[0] == 403
+
+
+def test_answers_may_not_be_embedded_by_other_pages() -> None:
+    assert ask(rules())[1]["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
+def test_a_short_or_world_readable_password_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "password"
+    path.write_text("x\n")
+    path.chmod(0o604)
+    assert choose_password(path, "0.0.0.0") == "x"
+    warned = capsys.readouterr().err
+    assert "less than 12 characters" in warned
+    assert f"can read {path}" in warned
+    path.chmod(0o600)
+    path.write_text("long enough for anyone\n")
+    choose_password(path, "0.0.0.0")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("HPO_WEB_PASSWORD", "x")
+    choose_password(None, "127.0.0.1")
+    assert "less than 12 characters" in capsys.readouterr().err
