@@ -1,5 +1,6 @@
 # One image for all of hpo's services: docker build -t hpo .
-FROM python:3.12-slim AS packages
+ARG PYTHON_IMAGE=python:3.12.13-slim-trixie
+FROM ${PYTHON_IMAGE} AS packages
 WORKDIR /build
 COPY requirements.lock requirements-image.lock ./
 # TensorFlow's headers and clang's library serve who compiles against them: 330 MB. tensorflow-cpu is the same release
@@ -15,10 +16,11 @@ COPY pyproject.toml README.md ./
 COPY hpo hpo
 RUN pip --python /opt/hpo/bin/python install --no-deps --no-build-isolation --target /opt/app .
 
-FROM python:3.12-slim
+FROM ${PYTHON_IMAGE}
 # Named volumes take their owner from these folders when they are first used.
 RUN useradd --uid 10001 --home-dir /tmp --no-create-home hpo \
-    && install -d -o hpo -g hpo /runs /data /cache /secrets/database /secrets/web
+    && install -d -o hpo -g hpo /runs /data /cache \
+        /secrets/database /secrets/owner /secrets/worker /secrets/dashboard /secrets/web
 COPY --from=packages /opt/hpo /opt/hpo
 COPY --from=hpo /opt/app /opt/app
 ENV PATH=/opt/app/bin:/opt/hpo/bin:$PATH PYTHONPATH=/opt/app PYTHONUNBUFFERED=1 HOME=/tmp

