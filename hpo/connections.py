@@ -47,6 +47,8 @@ def engine_arguments(url: sa.URL) -> dict[str, Any]:
 def single_connection(url: sa.URL) -> Iterator[sa.Connection]:
     """Open a connection of its own, and close it afterwards."""
     arguments = {name: value for name, value in engine_arguments(url).items() if not name.startswith("pool_")}
+    if url.get_backend_name() == "sqlite":
+        del arguments["plugins"]  # they write WAL into a file that is only looked at, and may be another program's
     with sa.create_engine(url, **arguments, poolclass=sa.NullPool).connect() as connection:
         yield connection
 
