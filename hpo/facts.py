@@ -33,7 +33,7 @@ def parse(kind: type[Any], name: str, study_id: int, facts: object) -> dict[str,
         StudyMismatchError: They are of another study, which this one is a copy of, or not what hpo writes.
     """
     if not isinstance(facts, dict):
-        raise odd(name, f"its facts are a {type(facts).__name__}")
+        raise odd(name, f"its facts are of type {type(facts).__name__}")
     known: dict[str, Field[Any]] = {field.name: field for field in fields(kind)}
     version, maker = facts.get("version", 1), facts.get(MAKER, "0.1.0")
     unknown = sorted(map(str, set(facts) - set(known) - {"version", MAKER}))

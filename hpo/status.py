@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,6 +54,7 @@ def status(
     from hpo import stored as studies
     from hpo.address import default_url, parse_url
     from hpo.errors import StudyFileError
+    from hpo.names import file_of
     from hpo.outage import explained
     from hpo.schema import check_schema
     from hpo.storage import open_store
@@ -61,15 +63,30 @@ def status(
     store = open_store(url, create=False)
     with explained(parse_url(url)):
         check_schema(store.engine)
-        found = [one for one in studies.read_all(store) if study is None or study in (one.name, one.name.split("@")[0])]
+        found = [one for one in studies.read_all(store) if study is None or study in (one.name, file_of(one.name))]
         if study is not None and not found:
+            studies.find(store, study)  # says so if what has this name cannot be used
             names = ", ".join(one.name for one in studies.read_all(store)) or "none"
             raise StudyFileError(f'There is no study "{study}" in {store.url} (found: {names}).', "Run it first.")
-        statuses = [read_status(store, one) for one in found]
+        statuses = list(read_statuses(store, found))
     if as_json:
         print(json.dumps([asdict(one) for one in statuses]))
     else:
         show(statuses, store.url)
+
+
+def read_statuses(store: Any, found: list[Any]) -> Iterator[StudyStatus]:
+    """Read the studies' statuses; one that cannot be read is named and left out."""
+    from hpo.errors import HpoError
+    from hpo.reading import ODD, describe
+    from hpo.terminal import warn_once
+
+    for one in found:
+        try:
+            yield read_status(store, one)
+        except (HpoError, *ODD) as error:
+            reason = error.message if isinstance(error, HpoError) else describe(error)
+            warn_once(f'The study "{one.name}" cannot be read and is left out: {reason}')
 
 
 def read_status(store: Any, stored: Any) -> StudyStatus:

@@ -91,23 +91,24 @@ def export(
     storage: Storage = None,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """Write the study's trials as CSV."""
+    """Write the study's trials as CSV, one line each; a text that a spreadsheet would run as a formula is quoted."""
     from hpo.results import read_rows
+    from hpo.terminal import plain_cell
 
     store, stored = find(study, storage, runs_dir)
     rows = read_rows(store, stored)
     names = list(dict.fromkeys(name for row in rows for name in row.params))
     header = ["trial", "state", stored.metric, "best_epoch", "seconds", "diverged", "reason", *names]
     try:
-        file = open(output, "w", newline="") if output else sys.stdout  # noqa: SIM115 - closed below
+        file = open(output, "w", newline="", encoding="utf-8") if output else sys.stdout  # noqa: SIM115 - closed below
     except OSError as error:
         raise typer.BadParameter(f"cannot write {output}: {error.strerror}", param_hint="--output") from error
     with file:
         writer = csv.writer(file)
-        writer.writerow(header)
+        writer.writerow(map(plain_cell, header))
         for row in rows:
             known = [row.number, row.state.name, row.value, row.best_epoch, row.seconds, row.is_diverged, row.reason]
-            writer.writerow([*known, *(row.params.get(name) for name in names)])
+            writer.writerow(map(plain_cell, [*known, *(row.params.get(name) for name in names)]))
 
 
 @app.command()

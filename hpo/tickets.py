@@ -29,6 +29,8 @@ from hpo.schema import tickets as _tickets
 
 UNUSED = "UNUSED"  # the outcome of a ticket that ended without a trial
 
+TEXTS = {"state", "worker", "token", "outcome", "verdict"}
+
 
 class TicketState(StrEnum):
     """See the table above."""
@@ -284,4 +286,7 @@ def _ticket(row: sa.Row[Any]) -> Ticket:
         raise StorageError(
             f'Ticket {row.number} has a state that this hpo does not know, "{row.state}".', "Did a newer hpo write it?"
         )
+    texts = [name for name, value in row._mapping.items() if isinstance(value, str) and name not in TEXTS]
+    if texts:  # in a column of numbers, which SQLite allows
+        raise StorageError(f"Ticket {row.number} has a text as {', '.join(texts)}.", "Another program has changed it.")
     return Ticket(**{**row._mapping, "state": TicketState(row.state)})

@@ -1,8 +1,10 @@
 """What another program put into a study or changed in it is named and left out; all else goes on."""
 
+import csv
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -15,10 +17,12 @@ from test_results import row
 from toy import ToyStudy
 
 from hpo.display import describe_params, summary
-from hpo.errors import LeaseLostError, StorageError
+from hpo.errors import LeaseLostError, StorageError, StudyFileError, StudyMismatchError
 from hpo.results import REASON_ATTR, RESULT_ATTR, rank, read_rows
-from hpo.status import read_status, show
+from hpo.status import read_status, show, status
+from hpo.storage import Store
 from hpo.stored import SPARED_ATTR, TICKET_ATTR, own_trials
+from hpo.study import export
 from hpo.tickets import TicketState, count_ended
 
 
@@ -156,3 +160,48 @@ def test_summary_groups_by_words_only(sqlite_toy: ToyStudy) -> None:
     console.print(summary(rows, sqlite_toy.stored))
     assert "best adam" in console.export_text()
     assert describe_params({"\x1b": "\ud800"}) == "\\x1b=\\ud800"
+
+
+def test_status_leaves_out_what_cannot_be_read(
+    sqlite_store: Store, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, names = sqlite_store.url, ("asleep", "counts", "fine", "odd")
+    toys = {name: ToyStudy.create(sqlite_store, name=name) for name in names}
+    change(
+        sqlite_store,
+        f"UPDATE hpo_tickets SET state = 'asleep' WHERE study = '{toys['asleep'].stored.key}'",
+        f"UPDATE hpo_tickets SET value = 'many' WHERE study = '{toys['counts'].stored.key}'",
+        f"UPDATE study_user_attributes SET value_json = '3' WHERE study_id = {toys['odd'].stored.study_id}",
+    )
+    status(study=None, storage=url, as_json=True)
+    assert [one["study"] for one in json.loads(capsys.readouterr().out)] == ["fine"]
+    for name in ("asleep", "counts", "odd"):
+        assert f'The study "{name}"' in caplog.text
+    with pytest.raises(StudyMismatchError, match='"odd" is not as hpo writes studies'):
+        status(study="odd", storage=url)
+    with pytest.raises(StudyFileError, match="There is no study"):
+        status(study="none", storage=url)
+
+
+def test_exported_table_holds_no_formula(sqlite_toy: ToyStudy, tmp_path: Path) -> None:
+    toy = sqlite_toy
+    reason = "=cmd|' /C calc'!A0\nfile.py, line 3\x1b[2J"
+    toy.run(-0.5, attrs={RESULT_ATTR: {"seconds": 1.5}})
+    toy.run(state=TrialState.FAIL, attrs={REASON_ATTR: reason})
+    changes = (
+        'distribution_json = \'{"name": "CategoricalDistribution", "attributes": {"choices": ["@SUM(A1)", "-2"]}}\'',
+        "param_name = '=1+1'",
+    )
+    for number, one in enumerate(changes):
+        change(
+            toy.store,
+            f"UPDATE trial_params SET {one} WHERE trial_id = 2 AND param_name = '{('optimizer', 'width')[number]}'",
+        )
+    path = tmp_path / "table.csv"
+    export(study="toy", output=path, storage=toy.store.url)
+    first, second = csv.DictReader(path.open(newline=""))
+    assert (first["val_accuracy"], first["seconds"], first["learning_rate"]) == ("-0.5", "1.5", "0.01")
+    assert second["reason"] == r"'=cmd|' /C calc'!A0\nfile.py, line 3\x1b[2J"
+    assert second["optimizer"] in ("'@SUM(A1)", "-2")
+    assert "'=1+1" in second
+    assert len(path.read_text().splitlines()) == 3
