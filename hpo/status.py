@@ -1,6 +1,8 @@
 """What a database's studies are doing: python -m hpo.status. Reads tickets, not trials: thousands cost nothing."""
 
 import json
+import os
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -13,6 +15,14 @@ from hpo.command import Storage, plain_app, run_command
 
 app = plain_app()
 
+# What a person reads for the words of --json.
+LABELS = {"waiting": "interrupted", "free": "not begun", "unused": "not needed"}
+WHY = {
+    "stopped": " (nobody works on it; hpo run goes on)",
+    "stalled": " (its workers died; hpo run goes on)",
+    "paused": " (hpo study resume lets it go on)",
+}
+
 BETWEEN_SECONDS = 10.0
 SILENT_SECONDS = 120.0  # a holder that has not written for so long is shown as silent; nothing is decided by it
 
@@ -23,11 +33,13 @@ class StudyStatus:
 
     Attributes:
         study: Its name, with the generation.
-        state: "finished": all tickets ended. "paused": by hpo.stored pause. "running": a worker was heard of lately.
-            "stalled": there is work left and nobody at it.
+        state: "finished": all trials have ended. "paused": by hpo study pause. "running": a worker was heard of lately.
+            "stopped": there is work left and nobody at it, and whoever was has left in good order. "stalled": whoever
+            was died, with a trial that nobody has gone on with since.
         metric: See StudyDefinition.
         n_trials: The budget.
-        trials: How many are complete, pruned, failed, unused (the space ran out), running, waiting (handed back), free.
+        trials: How many are complete, pruned, failed, unused (the space ran out), running, waiting (interrupted, to be
+            gone on with), free (not begun).
         best: number, value and parameters; None before there is one.
         baseline: The same for the baseline.
         workers: Who holds which trial, and for how many seconds nothing was heard.
@@ -110,14 +122,9 @@ def read_status(store: Any, stored: Any) -> StudyStatus:
         }
         for ticket in leased
     ]
-    heard = [worker for worker in workers if (worker["silent_seconds"] or 0.0) < SILENT_SECONDS]
-    # Between two trials a worker holds no ticket while it saves the model of the one that ended.
-    just_ended = any(ticket.outcome and ticket.seen and now - ticket.seen < BETWEEN_SECONDS for ticket in tickets)
-    state = "running" if heard or just_ended else "stalled"
+    state = "paused" if stored.is_paused(store) else state_of(tickets, now)
     if count_ended(tickets) == len(tickets):
         state = "finished"
-    elif stored.is_paused(store):
-        state = "paused"
     return StudyStatus(
         study=stored.name,
         state=state,
@@ -136,6 +143,35 @@ def read_status(store: Any, stored: Any) -> StudyStatus:
         baseline=describe_ticket(store, baseline),
         workers=workers,
     )
+
+
+def state_of(tickets: Any, now: float) -> str:
+    """Return the state of a study that has trials left and is not paused."""
+    from hpo.tickets import TicketState
+
+    leased = [ticket for ticket in tickets if ticket.state == TicketState.LEASED]
+    if any(now - (ticket.seen or now) < SILENT_SECONDS for ticket in leased):
+        return "running"
+    # Between two trials a worker holds no ticket while it deletes what the one that ended needs no more.
+    ended = [ticket for ticket in tickets if ticket.outcome and now - (ticket.seen or 0.0) < BETWEEN_SECONDS]
+    if any(may_live(ticket.worker) for ticket in ended):
+        return "running"
+    has_died = any(ticket.deaths > 0 for ticket in tickets if ticket.state == TicketState.HANDED_BACK)
+    return "stalled" if leased or has_died else "stopped"
+
+
+def may_live(worker: str | None) -> bool:
+    """Whether the command of a worker, HOST-PROCESS-NUMBER, may still run: of another machine's nothing is known."""
+    host, _, process = (worker or "").rpartition("-")[0].rpartition("-")
+    if host != socket.gethostname() or not process.isdecimal():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def describe_ticket(store: Any, ticket: Any) -> dict[str, Any] | None:
@@ -169,8 +205,8 @@ def show(statuses: list[StudyStatus], url: str) -> None:
     if not statuses:
         print(f"There is no study in {url} yet.")
     for one in statuses:
-        counts = ", ".join(f"{n} {state}" for state, n in one.trials.items() if n)
-        print(f"{plain(one.study)}: {one.state}; {one.n_trials} trials: {counts}")
+        counts = ", ".join(f"{n} {LABELS.get(state, state)}" for state, n in one.trials.items() if n)
+        print(f"{plain(one.study)}: {one.state}{WHY.get(one.state, '')}; {one.n_trials} trials: {counts}")
         for label, entry in (("best", one.best), ("baseline", one.baseline)):
             if entry is not None:
                 params = describe_params(entry["parameters"])

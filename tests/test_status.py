@@ -1,0 +1,68 @@
+"""The one word of hpo status for what a study is doing."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+from toy import ToyStudy
+
+from hpo.status import BETWEEN_SECONDS, SILENT_SECONDS, may_live, read_status, show, state_of
+from hpo.tickets import TicketState
+
+
+def state(toy: ToyStudy) -> str:
+    return read_status(toy.store, toy.stored).state
+
+
+def test_study_whose_workers_left_in_good_order_is_stopped_not_stalled(sqlite_toy: ToyStudy) -> None:
+    assert state(sqlite_toy) == "stopped"
+    record, _ = sqlite_toy.begin()
+    record.report(1, 0.5)
+    assert state(sqlite_toy) == "running"
+    record.hand_back(seconds=1.0)
+    assert state(sqlite_toy) == "stopped"
+    sqlite_toy.stored.set_paused(sqlite_toy.store, is_paused=True)
+    assert state(sqlite_toy) == "paused"
+
+
+def test_study_whose_workers_died_is_stalled_until_somebody_goes_on(sqlite_toy: ToyStudy) -> None:
+    ticket = sqlite_toy.claim()
+    now = time.time()
+    tickets = sqlite_toy.tickets.read()
+    assert state_of(tickets, now) == "running"
+    assert state_of(tickets, now + SILENT_SECONDS + 1) == "stalled"
+    died = [replace(one, state=TicketState.HANDED_BACK, token=None, deaths=1) for one in tickets if one == ticket]
+    assert state_of([*died, *tickets[1:]], now) == "stalled"
+    assert state_of([replace(one, deaths=0) for one in died] + tickets[1:], now) == "stopped"
+
+
+def test_study_is_not_running_any_more_once_its_command_has_left(sqlite_toy: ToyStudy) -> None:
+    sqlite_toy.run(0.5)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    host, now, tickets = socket.gethostname(), time.time(), sqlite_toy.tickets.read()
+
+    def ended_by(worker: str) -> str:
+        return state_of([replace(tickets[0], worker=worker), *tickets[1:]], now)
+
+    assert ended_by(f"{host}-{os.getpid()}-0") == "running"
+    assert ended_by(f"{host}-{gone.pid}-0") == "stopped"
+    assert ended_by(f"elsewhere-{gone.pid}-0") == "running", "nothing is known of another machine's"
+    assert state_of([replace(tickets[0], worker="elsewhere-1-0"), *tickets[1:]], now + BETWEEN_SECONDS) == "stopped"
+
+
+@pytest.mark.parametrize("worker", [None, "", "-", "a worker", f"{socket.gethostname()}-x-1"])
+def test_worker_of_an_odd_name_may_live(worker: str | None) -> None:
+    assert may_live(worker)
+
+
+def test_status_says_in_words_what_its_states_mean(sqlite_toy: ToyStudy, capsys: pytest.CaptureFixture[str]) -> None:
+    record, _ = sqlite_toy.begin()
+    record.hand_back(seconds=1.0)
+    show([read_status(sqlite_toy.store, sqlite_toy.stored)], "sqlite:///x")
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == ("toy: stopped (nobody works on it; hpo run goes on); 4 trials: 1 interrupted, 3 not begun")
