@@ -19,7 +19,8 @@ RUN pip --python /opt/hpo/bin/python install --no-deps --no-build-isolation --ta
 FROM ${PYTHON_IMAGE}
 # Named volumes take their owner from these folders when they are first used.
 RUN useradd --uid 10001 --home-dir /tmp --no-create-home hpo \
-    && install -d -o hpo -g hpo /runs /data /cache \
+    && install -d -m 700 -o hpo -g hpo /runs \
+    && install -d -o hpo -g hpo /data /cache \
         /secrets/database /secrets/owner /secrets/worker /secrets/dashboard /secrets/web
 COPY --from=packages /opt/hpo /opt/hpo
 COPY --from=hpo /opt/app /opt/app

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hpo.errors import DatasetError
+from hpo.files import make_private
 
 
 def home_dirs(data_dir: Path | None) -> list[Path]:
@@ -35,7 +36,8 @@ def writable_dir(dirs: list[Path], report: Callable[[str], None]) -> Path:
     """
     for folder in dirs:
         with contextlib.suppress(OSError):
-            (folder / "prepared").mkdir(parents=True, exist_ok=True)
+            make_private(folder)
+            (folder / "prepared").mkdir(exist_ok=True)  # in a folder that users share, for all of them
             if not os.access(folder / "prepared", os.W_OK | os.X_OK):
                 continue
             if folder == temporary_dir():

@@ -39,10 +39,14 @@ def list_studies(studies_dir: Path) -> list[StudyFile]:
             f"There is no folder {studies_dir}.", "Name the folder of your study files with --studies-dir."
         )
     paths = sorted(path for path in studies_dir.glob("*.py") if not path.name.startswith(("_", ".")))
-    files = [path for path in paths if is_file_name(path.stem)]
+    files = []
     for path in paths:
-        if path not in files:
+        if not is_file_name(path.stem):
             warn_once(f"{path} is left out: its name cannot be a study's.")
+        elif not path.is_file():  # reading a FIFO would never end
+            warn_once(f"{path} is left out: it is no regular file.")
+        else:
+            files.append(path)
     return [StudyFile(name=path.stem, path=path, title=_title(path)) for path in files if _declares_study(path)]
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from hpo.errors import HpoError
+from hpo.files import make_private
 from hpo.terminal import plain_lines
 
 # Options that several commands have.
@@ -59,7 +60,7 @@ def run_command(app: typer.Typer) -> None:
 def stderr_to(path: Path) -> Iterator[None]:
     """Send this process's stderr to a file for a moment, for a child to inherit."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     except OSError:
         log = os.open(os.devnull, os.O_WRONLY)

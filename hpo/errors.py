@@ -12,6 +12,7 @@
     |- PasswordError         9    a password is missing where there must be one, or its file cannot be read
     |- AddressError         10    the address to serve a page at cannot be had
     |- DatabaseAwayError    11    a StorageError: the database is away, locked or starting, and stayed so
+    |- FolderError          12    a folder that hpo keeps its files in cannot be made or written
 
     TrialError                    ends one trial as FAIL; the worker takes the next
     LeaseLostError                the trial belongs to another worker now; nothing more is written to it
@@ -116,6 +117,12 @@ class OvertakenError(Exception):
     def __init__(self, n_trials: int) -> None:
         super().__init__(n_trials)
         self.n_trials = n_trials
+
+
+class FolderError(HpoError):
+    """A folder cannot be made or written."""
+
+    exit_code = 12
 
 
 class TrialError(Exception):

@@ -27,7 +27,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 # its background thread surfaces in whichever call comes later, or in none.
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from hpo.files import replace
+from hpo.files import make_private, replace
 
 State = Literal["complete", "pruned", "failed"]
 OnLoss = Callable[[str], None]
@@ -218,7 +218,7 @@ def _file_of(event: Any) -> bytes:
 
 def _create_next(run_dir: Path, content: bytes) -> Path:
     """Create the run's next event file, numbered and not dated: the next worker's clock may be behind."""
-    run_dir.mkdir(parents=True, exist_ok=True)
+    make_private(run_dir)
     number = 0
     while True:
         path = run_dir / f"{_EVENT_FILE}.{number:06d}"
@@ -232,7 +232,7 @@ def _create_next(run_dir: Path, content: bytes) -> Path:
 
 def _replace(in_dir: Path, content: bytes) -> None:
     """Put the folder's one event file in place, whole or not at all."""
-    in_dir.mkdir(parents=True, exist_ok=True)
+    make_private(in_dir)
     # Not durable: nothing but TensorBoard's table is lost with it.
     replace(in_dir / f"{_EVENT_FILE}.hparams", lambda file: file.write(content), mode=0o666, durable=False)
 

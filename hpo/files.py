@@ -85,6 +85,17 @@ def rename(part: Path, path: Path) -> None:
     sync_dir(path.parent)
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for this user alone; an existing one is left as it is.
+
+    Raises:
+        OSError: It cannot be made, or a file is there.
+    """
+    if not folder.is_dir():
+        make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def part_of(path: Path) -> Path:
     """Return a new temporary name beside path."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")

@@ -109,7 +109,7 @@ def _files_beside(statement: ast.AST, folder: Path) -> list[Path]:
     elif isinstance(statement, ast.ImportFrom) and statement.module:
         names = [statement.module.partition(".")[0]] if statement.module != HPO else []
     files = [folder / f"{name}.py" for name in names]
-    packages = [file for name in names for file in sorted((folder / name).rglob("*.py"))]
+    packages = [file for name in names for file in sorted((folder / name).rglob("*.py")) if file.is_file()]
     return [file for file in files if file.is_file()] + packages
 
 

@@ -8,15 +8,36 @@ import contextlib
 import os
 import re
 import shutil
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
-from hpo.errors import StudyMismatchError
-from hpo.files import replace, sweep
+from hpo.errors import FolderError, StudyMismatchError
+from hpo.files import make_private, replace, sweep
 
 OWNER = ".study"  # in a study's folder: its key
 WRITTEN_BEFORE = {"workers.log", "leases"}  # what commands may write into it before it is marked
 KEY = re.compile(r"[0-9a-f]{32}")
 TRIAL = re.compile(r"trial-([0-9]{5,})")
+
+
+def open_runs_dir(runs_dir: Path, report: Callable[[str], None]) -> None:
+    """Make the runs folder, for this user alone; say so where others can write into the one there is.
+
+    Raises:
+        FolderError: It cannot be made or written.
+    """
+    hint = "Name another --runs-dir, or have its permissions changed."
+    try:
+        make_private(runs_dir)
+        mode, group = runs_dir.stat().st_mode, runs_dir.stat().st_gid
+    except OSError as error:
+        raise FolderError(f"The runs folder {runs_dir} cannot be made: {error.strerror}.", hint) from error
+    if not os.access(runs_dir, os.W_OK | os.X_OK):
+        raise FolderError(f"The runs folder {runs_dir} cannot be written by user {os.getuid()}.", hint)
+    # A group of the user's own name is the custom of many systems, and no other user.
+    if mode & stat.S_IWOTH or (mode & stat.S_IWGRP and group != os.getgid()):
+        report(f"other users can write into {runs_dir} and so change models and results: chmod go-w {runs_dir}")
 
 
 def trial_dir(study_dir: Path, number: int) -> Path:
@@ -73,11 +94,19 @@ def owner_of(study_dir: Path) -> str | None:
 
 
 def mark_folder(study_dir: Path, key: str) -> None:
-    """Note whose files a folder holds."""
-    with contextlib.suppress(OSError):
-        study_dir.mkdir(parents=True, exist_ok=True)
-        replace(study_dir / OWNER, lambda file: file.write(key.encode()), mode=0o666)
-        sweep(study_dir)
+    """Note whose files a folder holds; what writers that died have left there goes.
+
+    Raises:
+        FolderError: It cannot be written. Without the note, a later command would refuse the folder.
+    """
+    try:
+        make_private(study_dir)
+        if owner_of(study_dir) != key:
+            replace(study_dir / OWNER, lambda file: file.write(key.encode()), mode=0o666)
+    except OSError as error:
+        hint = "Free some space or mend its permissions, or name another --runs-dir."
+        raise FolderError(f"The folder {study_dir} cannot be written: {error.strerror}.", hint) from error
+    sweep(study_dir)
 
 
 def delete_folder(study_dir: Path, key: str) -> str:

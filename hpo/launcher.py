@@ -14,6 +14,7 @@ from hpo.crew import Crew, default_workers
 from hpo.display import Snapshot, View
 from hpo.ending import MEND, Ending, NotOpenedError, Outcome, Signals, check_some_trained, find_cut, find_finished
 from hpo.errors import DatabaseAwayError, HpoError, StorageError, TrialsFailingError
+from hpo.folder import open_runs_dir
 from hpo.forkserver import LOOK_SECONDS, open_in_child, start_forkserver
 from hpo.leases import expire_dead
 from hpo.outage import TRANSIENT, insist
@@ -35,6 +36,7 @@ def run_study(plan: Plan, view: View, signals: Signals) -> Outcome:
         HpoError: See hpo.errors; running trials have been handed back.
         NotOpenedError: It was asked to stop before there was a study.
     """
+    open_runs_dir(plan.wish.runs_dir, view.say)
     finished = _wait(lambda: find_finished(plan.wish), plan, view, signals)
     if finished is not None:
         return finished

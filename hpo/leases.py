@@ -22,6 +22,7 @@ from enum import Enum
 from pathlib import Path
 
 from hpo.errors import LeaseLostError
+from hpo.files import make_private
 from hpo.outage import TRANSIENT
 from hpo.tickets import Ticket, TicketState, TicketTable
 
@@ -222,7 +223,7 @@ def _opened(path: Path) -> Iterator[int]:
 def _take(path: Path) -> int | None:
     """Make a lock file and lock it; None where that cannot be: then a death is noticed by the lease alone."""
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails in the moment in which others look at it

@@ -16,7 +16,8 @@ from optuna.storages import BaseStorage
 
 from hpo.address import parse_url, public_url
 from hpo.connections import IDLE_SECONDS, engine_arguments, guarded, single_connection
-from hpo.errors import DatabaseAwayError, StorageError
+from hpo.errors import DatabaseAwayError, FolderError, StorageError
+from hpo.files import make_private
 from hpo.outage import explained
 from hpo.rdb import Storage
 from hpo.terminal import plain
@@ -165,6 +166,7 @@ def _being_set_up(url: sa.URL, holder: str) -> DatabaseAwayError:
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
     except OSError as error:
-        raise StorageError(f"Cannot make the folder {folder}: {error.strerror}.", "Name another --runs-dir.") from error
+        hint = "Name another --storage or --runs-dir."
+        raise FolderError(f"The database's folder {folder} cannot be made: {error.strerror}.", hint) from error

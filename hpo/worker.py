@@ -29,6 +29,7 @@ from hpo.catalog import load_definition
 from hpo.datasets import load
 from hpo.engine import Engine
 from hpo.errors import DatabaseAwayError, HpoError, LeaseLostError, SpaceExhaustedError, StorageError
+from hpo.files import make_private
 from hpo.fingerprint import fingerprint
 from hpo.leases import LeaseKeeper
 from hpo.opening import open_study
@@ -200,7 +201,7 @@ def _say(text: str) -> None:
 
 def _redirect_output(study_dir: Path) -> None:
     try:
-        study_dir.mkdir(parents=True, exist_ok=True)
+        make_private(study_dir)
         log = os.open(study_dir / "workers.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     except OSError:
         log = os.open(os.devnull, os.O_WRONLY)

@@ -1,18 +1,24 @@
 """Only what is provably a study's own is taken or deleted."""
 
+import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+from processes import hear, start
 from test_results import row
 from toy import ToyStudy
 
+from hpo import folder as folders
 from hpo.catalog import find_study, list_studies
-from hpo.errors import StudyFileError, StudyMismatchError
-from hpo.folder import check_folder, delete_folder, mark_folder, owner_of, trial_dirs
+from hpo.errors import FolderError, StudyFileError, StudyMismatchError
+from hpo.folder import check_folder, delete_folder, mark_folder, open_runs_dir, owner_of, trial_dirs
 from hpo.results import CHECKPOINT, MODEL, drop_files
+from hpo.storage import open_store
 from hpo.study import delete
 
 KEY, OTHER = "0123456789abcdef" * 2, "f" * 32
@@ -103,13 +109,13 @@ def test_files_beside_the_trials_stop_nothing_and_stay(sqlite_toy: ToyStudy, stu
     elsewhere = fill(tmp_path / "elsewhere").parent
     (study_dir).mkdir(parents=True)
     (study_dir / "trial-00002").symlink_to(elsewhere)
-    folders = [study_dir / name for name in ("trial-00001", "trial-00003-keep", "trial-x")]
-    for folder in [*folders, elsewhere]:
+    names = [study_dir / name for name in ("trial-00001", "trial-00003-keep", "trial-x")]
+    for folder in [*names, elsewhere]:
         folder.mkdir(exist_ok=True)
         for name in (CHECKPOINT, MODEL):
             (folder / name).write_text("")
     drop_files(study_dir, [row(0, 0.9), row(1, 0.5), row(2, 0.6)], sqlite_toy.stored, 1)
-    left = [len(list(folder.iterdir())) for folder in folders]
+    left = [len(list(folder.iterdir())) for folder in names]
     assert left == [0, 2, 2]
     assert (elsewhere / MODEL).exists()
 
@@ -164,3 +170,84 @@ def test_file_whose_name_cannot_be_a_folder_s_is_no_study(studies_dir: Path, cap
     for name in (".", "..", ".hidden", "", "../studies/tiny", "clear\x1b[2J"):
         with pytest.raises(StudyFileError, match="cannot be a study's name"):
             find_study(name, studies_dir)
+
+
+def test_fifo_among_the_studies_blocks_nothing(studies_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    os.mkfifo(studies_dir / "pipe.py")
+    (studies_dir / "zeros.py").symlink_to("/dev/zero")
+    (studies_dir / "linked.py").symlink_to("tiny.py")
+    assert [study.name for study in list_studies(studies_dir)] == ["linked", "tiny"]
+    for name in ("pipe", "zeros"):
+        assert f"{name}.py is left out: it is no regular file" in caplog.text
+        with pytest.raises(StudyFileError, match="no study named"):
+            find_study(name, studies_dir)
+
+
+def test_runs_folder_and_those_above_it_are_made_for_their_user_alone(tmp_path: Path) -> None:
+    told: list[str] = []
+    open_runs_dir(tmp_path / "new" / "runs", told.append)
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new", tmp_path / "new" / "runs")]
+    assert modes == [0o700, 0o700]
+    mark_folder(tmp_path / "new" / "runs" / "toy", KEY)
+    assert stat.S_IMODE((tmp_path / "new" / "runs" / "toy").stat().st_mode) == 0o700
+    assert told == []
+
+
+@pytest.mark.parametrize(("mode", "is_told"), [(0o755, False), (0o775, False), (0o777, True), (0o1777, True)])
+def test_runs_folder_that_others_can_write_is_told_and_left_as_it_is(
+    tmp_path: Path, mode: int, *, is_told: bool
+) -> None:
+    told: list[str] = []
+    runs_dir = tmp_path / "runs"
+    runs_dir.mkdir()
+    runs_dir.chmod(mode)
+    open_runs_dir(runs_dir, told.append)
+    assert [f"chmod go-w {runs_dir}" in line for line in told] == [True] * is_told
+    assert stat.S_IMODE(runs_dir.stat().st_mode) == mode
+
+
+def test_runs_folder_that_another_group_can_write_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    (tmp_path / "runs").mkdir(mode=0o770)
+    (tmp_path / "runs").chmod(0o770)
+    monkeypatch.setattr(os, "getgid", lambda: 10**6)
+    open_runs_dir(tmp_path / "runs", told.append)
+    assert len(told) == 1
+
+
+def open_as_nobody(pipe: Any, runs_dir: Path) -> None:
+    os.chdir(runs_dir)
+    os.setuid(65534)
+    for path in (Path("."), Path("new"), Path("file/new"), Path("file")):
+        try:
+            open_runs_dir(path, print)
+        except FolderError as error:
+            pipe.send((error.exit_code, error.message))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_runs_folder_that_cannot_be_written_is_no_fault_of_the_database(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "file").touch()
+    process, pipe = start(open_as_nobody, tmp_path)
+    told = [hear(pipe) for _ in range(4)]
+    process.join()
+    assert [code for code, _ in told] == [12] * 4
+    reasons = ["cannot be written by user 65534", "Permission denied", "File exists", "File exists"]
+    assert all(reason in message for reason, (_, message) in zip(reasons, told, strict=True)), told
+    with pytest.raises(FolderError, match="File exists"):
+        open_store(f"sqlite:///{tmp_path}/file/new/hpo.db", create=True)
+
+
+def test_folder_that_cannot_be_marked_is_told_when_the_study_is_opened(
+    study_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark_folder(study_dir, KEY)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(folders, "replace", full)
+    mark_folder(study_dir, KEY)  # nothing is to be written
+    with pytest.raises(FolderError, match="No space left on device"):
+        mark_folder(study_dir.with_name("other"), KEY)
