@@ -52,8 +52,6 @@ ALTER DEFAULT PRIVILEGES FOR ROLE hpo_owner IN SCHEMA public GRANT SELECT ON TAB
 
 \if :is_writable
 GRANT hpo_worker TO hpo_dashboard;
-ALTER ROLE hpo_dashboard RESET default_transaction_read_only;
 \else
 REVOKE hpo_worker FROM hpo_dashboard;
-ALTER ROLE hpo_dashboard SET default_transaction_read_only = on;
 \endif

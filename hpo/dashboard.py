@@ -82,7 +82,7 @@ class Database:
         from hpo.address import parse_url
 
         self._url, self._parsed = url, parse_url(url)
-        self._lock = threading.Lock()
+        self._lock, self._looking, self._was_there = threading.Lock(), threading.Lock(), True
         self._store: Store | None = None
         self._studies: dict[int, object] = {}
         self._file: object = None
@@ -116,12 +116,19 @@ class Database:
             return self._store
 
     def is_there(self) -> bool:
-        """Whether it answers, or would if it were made."""
-        try:
-            self.find()
-        except StorageError:
-            return False
-        return True
+        """Whether it answers, or would if it were made.
+
+        Anybody may ask that, so one at a time looks; others meanwhile are told what the last one found.
+        """
+        if self._looking.acquire(blocking=False):
+            try:
+                self.find()
+                self._was_there = True
+            except StorageError:
+                self._was_there = False
+            finally:
+                self._looking.release()
+        return self._was_there
 
     def _find_file(self) -> object:
         """Return which file it is: a deleted SQLite file that is still open goes on answering."""

@@ -20,6 +20,7 @@ from pages import Page, served
 from toy import ToyStudy
 
 from hpo.dashboard import Database, build_app, is_note
+from hpo.errors import StorageError
 from hpo.storage import Store, open_store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -226,6 +227,27 @@ def test_a_deleted_study_s_trials_are_not_shown_as_those_of_the_next_with_its_id
         assert f",{value}\r\n" in ask(page, f"/csv/{study_id}")[2]
         store.optuna.delete_study(study_id)
     assert names(page) == []
+
+
+def test_one_who_asks_for_health_at_a_time_looks_at_the_database(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else eight who need no password, while the database hangs, take all the server's threads."""
+    database, begun, may_end = Database(sqlite_store.url), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        may_end.wait(20)
+        raise StorageError("away")
+
+    monkeypatch.setattr(database, "find", hang)
+    first = threading.Thread(target=database.is_there)
+    first.start()
+    begun.wait(20)
+    assert database.is_there(), "answered at once, with what was known"
+    may_end.set()
+    first.join()
+    assert not database.is_there()
 
 
 def test_a_database_s_file_that_was_made_anew_is_the_one_that_is_shown(tmp_path: Path, prepared_sqlite: Path) -> None:

@@ -158,6 +158,33 @@ def test_pages_show_the_trials_to_who_has_the_password_and_let_nobody_delete(sta
     wait_until(lambda: len(trials_in_hparams(tensorboard)) == N_TRIALS, "HParams that lists all trials")
 
 
+ASK = """
+import psycopg2, sys
+role, statement = sys.argv[1:]
+password = open(f"/secrets/{role}/password").readline().strip()
+try:
+    with psycopg2.connect(host="postgres", dbname="hpo", user=f"hpo_{role}", password=password) as connection:
+        connection.cursor().execute(statement)
+except psycopg2.Error as error:
+    print(error)
+"""
+
+
+def test_no_role_runs_programs_on_the_database_s_machine_and_the_dashboard_writes_nothing(stack: Stack) -> None:
+    def ask(statement: str) -> str:
+        return stack.call("exec", "-T", "dashboard", "python", "-c", ASK, "dashboard", statement)
+
+    assert ask("SELECT count(*) FROM trials") == ""
+    assert "pg_execute_server_program" in ask("COPY studies FROM PROGRAM 'id'")
+    assert "permission denied" in ask("UPDATE trials SET state = 'FAIL'")
+    others = [f"/secrets/{name}" for name in ("worker", "owner", "database")]
+    assert stack.call("exec", "-T", "dashboard", "find", *others, "-type", "f") == ""
+    (server,) = stack.containers("postgres")
+    assert docker("exec", server["Id"], "sh", "-c", "grep CapEff /proc/1/status").split()[1] == "0000000000000000"
+    with pytest.raises(AssertionError):
+        stack.call("exec", "-T", "tensorboard", "python", "-c", "import socket; socket.getaddrinfo('postgres', 5432)")
+
+
 def test_passwords_are_nowhere_but_in_their_volumes(stack: Stack) -> None:
     secrets = [
         stack.call("exec", "-T", service, "cat", f"/secrets/{name}/password")
