@@ -17,7 +17,7 @@ from hpo.errors import DatabaseAwayError, HpoError, WorkersFailingError
 from hpo.forkserver import start_process, work_in_child
 from hpo.leases import expire_dead
 from hpo.outage import TRANSIENT
-from hpo.settings import REPLACE_ME, Plan, WorkerSettings
+from hpo.settings import HUNG, REPLACE_ME, Plan, WorkerSettings
 from hpo.stored import StoredStudy
 from hpo.tickets import TicketTable
 
@@ -70,7 +70,7 @@ class Crew:
             url=wish.url,
             runs_dir=wish.runs_dir,
             data_dir=wish.data_dir,
-            lease_seconds=plan.lease_seconds,
+            trial_timeout_seconds=plan.trial_timeout_seconds,
             patience_seconds=plan.patience_seconds,
             n_kept_models=plan.n_kept_models,
             max_growth_bytes=plan.max_growth_bytes,
@@ -114,6 +114,7 @@ class Crew:
         self._n_deaths = self._n_deaths + 1 if n_trained == self._n_trained_seen else 1
         self._n_trained_seen = n_trained
         how = f"killed by signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+        how = "it ended no epoch within --trial-timeout" if exit_code == HUNG else how
         self._view.say(f"a worker died ({how}); its trial goes on from its last checkpoint")
         # A trial that kills its workers ends as failed after a few deaths; more than that is no single trial's fault.
         if self._n_deaths >= max(N_DEATHS, 4 * (len(self._members) + 1)):

@@ -16,7 +16,7 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -28,6 +28,7 @@ from hpo.tickets import Ticket, TicketState, TicketTable
 
 LOG = logging.getLogger(__name__)
 BEATS_PER_LEASE = 6
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.5, 86_400.0  # of a lease, whatever the database holds
 CONTENT_BYTES = 1000  # more than a lock file ever holds
 LEFT = "\nleft"  # in a lock file: its holder could not hand the trial back, the database being away
 LATE = 2.5  # a beat this many times later than due is a break: this process slept, or the database was away
@@ -67,6 +68,14 @@ class Watch:
         return [ticket for ticket in leased if now_seconds - still[ticket.number][2] >= self.lease_seconds]
 
 
+@dataclass(frozen=True)
+class Limit:
+    """How long a trial may go without a new epoch, and what is called when it has."""
+
+    seconds: float
+    on_passed: Callable[[], object]
+
+
 class LeaseKeeper:
     """A thread that beats for this worker's ticket and watches everybody else's; it survives database errors.
 
@@ -74,11 +83,15 @@ class LeaseKeeper:
         tickets: The study's.
         leases_dir: Where the holders' lock files are; other machines may not see it.
         lease_seconds: How long a lease may stand still before others take it.
+        limit: A training call that hangs must not keep its lease for ever; None for no limit.
     """
 
-    def __init__(self, tickets: TicketTable, leases_dir: Path, lease_seconds: float) -> None:
-        self._tickets, self._leases_dir = tickets, leases_dir
-        self._watch = Watch(lease_seconds=lease_seconds)
+    def __init__(
+        self, tickets: TicketTable, leases_dir: Path, lease_seconds: float, limit: Limit | None = None
+    ) -> None:
+        self._tickets, self._leases_dir, self._limit = tickets, leases_dir, limit
+        self._watch = Watch(lease_seconds=min(max(lease_seconds, SHORTEST_SECONDS), LONGEST_SECONDS))
+        self._progress_seconds = time.monotonic()
         self._token: str | None = None
         self._file: int | None = None  # a descriptor: what a full disk refused is not written again at its close
         self._lost = self._has_beaten = False
@@ -93,8 +106,13 @@ class LeaseKeeper:
 
     def hold(self, token: str) -> None:
         """Take the lock file of a token that is about to be claimed, and beat for it from now on."""
+        self.note_epoch()
         self._file = _take(self._leases_dir / token)
         self._lost, self._has_beaten, self._token = False, False, token
+
+    def note_epoch(self) -> None:
+        """Note that the trial has made progress."""
+        self._progress_seconds = time.monotonic()
 
     def release(self) -> None:
         """Stop beating, and drop the lock file."""
@@ -127,6 +145,7 @@ class LeaseKeeper:
         beat_seconds = self._watch.lease_seconds / BEATS_PER_LEASE
         while not self._wake.wait(beat_seconds):
             try:
+                self._check_limit()
                 self._beat()
                 leased = [ticket for ticket in self._tickets.read(TicketState.LEASED) if ticket.token != self._token]
                 for ticket in self._watch.look(leased, time.monotonic()):
@@ -134,9 +153,15 @@ class LeaseKeeper:
                 expire_dead(self._tickets, self._leases_dir)
             except TRANSIENT:
                 self._watch.forget()
+                self.note_epoch()  # training may only be waiting for the database
             except Exception:  # whatever it is, without beats this worker's trial would be given to another
                 self._watch.forget()
                 LOG.exception("the lease's thread goes on after an unexpected error")
+
+    def _check_limit(self) -> None:
+        is_idle, waited_seconds = self._token is None, time.monotonic() - self._progress_seconds
+        if self._limit is not None and not is_idle and waited_seconds > self._limit.seconds:
+            self._limit.on_passed()
 
     def _beat(self) -> None:
         token = self._token

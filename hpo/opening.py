@@ -68,6 +68,7 @@ def open_study(wish: Wish, report: Callable[[str], None], *, patience_seconds: f
                 seed = definition.seed if wish.seed is None else wish.seed
                 n_threads, n_trials = wish.n_threads or DEFAULT_THREADS, wish.n_trials or definition.n_trials
                 facts = {"seed": seed, "n_threads": n_threads, "meaning": meaning, "data": data}
+                facts |= {} if wish.lease_seconds is None else {"lease_seconds": wish.lease_seconds}
                 stored = studies.create(store, name, definition, facts=facts, n_trials=n_trials)
             if wish.n_trials is not None:
                 stored.tickets(store).grow(wish.n_trials)
@@ -75,6 +76,9 @@ def open_study(wish: Wish, report: Callable[[str], None], *, patience_seconds: f
         return stored
 
     stored = patiently(join_or_create)
+    if wish.lease_seconds not in (None, stored.lease_seconds):
+        kept, asked = stored.lease_seconds, wish.lease_seconds
+        report(f"The study was made with --lease {kept:g}s, which all its workers keep to; {asked:g}s is not used.")
     write_experiment(wish.runs_dir / stored.name, space=space, metric=stored.metric, on_loss=report)
     store.close()
     return stored

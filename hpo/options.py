@@ -7,6 +7,7 @@ import typer
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_SECONDS = 366 * 86400  # threading's waits overflow beyond 292 years; nobody means more than one
+MIN_LEASE_SECONDS = 2.0  # six beats are due in it, and a busy database may take longer than a third of a second
 MAX_TRIALS = 1_000_000  # each is a row that every look may read
 MAX_PROCESSES = 1024  # of workers or threads: more only fill a machine's memory
 MIN_SEED, MAX_SEED = -(2**63), 2**63 - 1  # the split is drawn from 64 bits: two longer seeds could share it
@@ -30,6 +31,16 @@ def positive_seconds_of(text: str) -> float:
     seconds = seconds_of(text)
     if seconds == 0:
         raise typer.BadParameter(f"{text!r} is no time at all; leave it out for no limit")
+    return seconds
+
+
+def lease_of(text: str) -> float:
+    """Read how long a worker may be silent."""
+    seconds = seconds_of(text)
+    if seconds < MIN_LEASE_SECONDS:
+        raise typer.BadParameter(
+            f"{text!r} is too short: write {MIN_LEASE_SECONDS:g}s or more, or living workers lose their trials"
+        )
     return seconds
 
 

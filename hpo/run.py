@@ -15,6 +15,7 @@ from hpo.options import (
     MAX_TRIALS,
     MIN_SEED,
     gigabytes_of,
+    lease_of,
     number_of,
     positive_seconds_of,
     seconds_of,
@@ -86,11 +87,23 @@ def run(
         ),
     ] = 3,
     lease: Annotated[
-        float,
+        float | None,
         typer.Option(
-            envvar="HPO_LEASE", parser=seconds_of, metavar="60s", help="A worker silent for so long loses its trial."
+            envvar="HPO_LEASE",
+            parser=lease_of,
+            metavar="60s",
+            help="A worker silent for so long loses its trial, for a new study.",
         ),
-    ] = "60s",  # type: ignore[assignment] # typer parses defaults too
+    ] = None,
+    trial_timeout: Annotated[
+        float | None,
+        typer.Option(
+            envvar="HPO_TRIAL_TIMEOUT",
+            parser=positive_seconds_of,
+            metavar="30m",
+            help="A worker that ends no epoch for so long is replaced. Default: never.",
+        ),
+    ] = None,
     patience: Annotated[
         float,
         typer.Option(envvar="HPO_PATIENCE", parser=seconds_of, metavar="1h", help="How long the database may be away."),
@@ -138,6 +151,7 @@ def run(
         n_trials=trials,
         seed=seed,
         n_threads=threads,
+        lease_seconds=lease,
         target=target,
         is_new_generation=new_generation,
     )
@@ -145,7 +159,7 @@ def run(
         wish=wish,
         n_workers=workers,
         deadline_seconds=None if timeout is None else STARTED_SECONDS + timeout,
-        lease_seconds=lease,
+        trial_timeout_seconds=trial_timeout,
         patience_seconds=patience,
         n_kept_models=keep_models,
         max_growth_bytes=int(max_growth * 1e9),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hpo.catalog import StudyFile
 
+HUNG = 76  # a worker's exit code: its trial made no progress within --trial-timeout
 REPLACE_ME = 75  # a worker's exit code: healthy, but grown past its memory; its launcher starts another
 
 
@@ -20,6 +21,7 @@ class Wish:
         n_trials: The budget; a larger one than the stored one extends it.
         seed: Refused when another one is stored.
         n_threads: Of each worker; refused when another number is stored.
+        lease_seconds: How long a worker may stand still before others take its trial; another stored one is kept.
         target: The value of the metric at which to stop.
         is_new_generation: Open a new generation beside what is stored.
     """
@@ -31,6 +33,7 @@ class Wish:
     n_trials: int | None
     seed: int | None
     n_threads: int | None
+    lease_seconds: float | None
     target: float | None
     is_new_generation: bool
 
@@ -47,7 +50,7 @@ class WorkerSettings:
         url: The database's, password included.
         runs_dir: Holds a folder per study.
         data_dir: Where data are looked for.
-        lease_seconds: How long a worker may stand still before others take its trial.
+        trial_timeout_seconds: A worker that ends no epoch of its trial for so long is given up; None for no limit.
         patience_seconds: How long the database may be away.
         n_kept_models: How many of the best trials keep their model.
         max_growth_bytes: The worker is replaced, between two trials, when its memory grew by so much since its first.
@@ -60,7 +63,7 @@ class WorkerSettings:
     url: str
     runs_dir: Path
     data_dir: Path | None
-    lease_seconds: float
+    trial_timeout_seconds: float | None
     patience_seconds: float
     n_kept_models: int
     max_growth_bytes: int
@@ -74,7 +77,7 @@ class Plan:
         wish: For the study.
         n_workers: None for what this machine bears; 0 opens the study and leaves.
         deadline_seconds: On time.monotonic's clock; None for no limit.
-        lease_seconds: See hpo.leases.
+        trial_timeout_seconds: As for WorkerSettings.
         patience_seconds: How long the database may be away.
         n_kept_models: How many of the best trials keep their model.
         max_growth_bytes: As for WorkerSettings.
@@ -84,7 +87,7 @@ class Plan:
     wish: Wish
     n_workers: int | None
     deadline_seconds: float | None
-    lease_seconds: float
+    trial_timeout_seconds: float | None
     patience_seconds: float
     n_kept_models: int
     max_growth_bytes: int

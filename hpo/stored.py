@@ -52,6 +52,8 @@ class StoredStudy:
         meaning: Hashes of what changes a trial's meaning, by field; see hpo.fingerprint.
         libraries: Versions, as far as they must agree.
         data: Fingerprint of the data.
+        lease_seconds: How long a worker may stand still before others take its trial: one figure for all workers, as
+            they would expire each other otherwise.
     """
 
     name: str
@@ -65,6 +67,7 @@ class StoredStudy:
     meaning: dict[str, str]
     libraries: dict[str, str]
     data: str
+    lease_seconds: float = 60.0
 
     @property
     def is_maximized(self) -> bool:
@@ -188,7 +191,7 @@ def create(
         store: Where.
         name: Optuna's name, with the generation.
         definition: What the file declares.
-        facts: The fields seed, n_threads, meaning and data of StoredStudy.
+        facts: The fields seed, n_threads, meaning, data and lease_seconds of StoredStudy.
         n_trials: The budget.
 
     Raises:

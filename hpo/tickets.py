@@ -203,7 +203,8 @@ class TicketTable:
 
     def note_progress(self, connection: sa.Connection, token: str, *, epoch: int, value: float, decided: int) -> None:
         """Write down how far a leased ticket's training is, in the connection's transaction; does what check does."""
-        self._update(connection, token, epoch=epoch, value=value, decided=decided, seen=time.time())
+        deaths = sa.case((_columns.epoch < epoch, 0), else_=_columns.deaths)
+        self._update(connection, token, epoch=epoch, deaths=deaths, value=value, decided=decided, seen=time.time())
 
     def note_decision(self, connection: sa.Connection, token: str, *, decided: int, verdict: str | None) -> None:
         """Write down what the pruner decided on last, in the connection's transaction; does what check does."""
@@ -235,7 +236,12 @@ class TicketTable:
             sa.update(_tickets)
             .where(_columns.study == self.study, _columns.token == token)
             .where(sa.true() if beat is None else _columns.beat == beat)
-            .values(state=TicketState.HANDED_BACK.value, token=None, takeovers=_columns.takeovers + n_takeovers)
+            .values(
+                state=TicketState.HANDED_BACK.value,
+                token=None,
+                takeovers=_columns.takeovers + n_takeovers,
+                deaths=_columns.deaths + n_takeovers,
+            )
         )
         with self.engine.begin() as connection:
             return connection.execute(query).rowcount == 1

@@ -28,7 +28,7 @@ from hpo.tickets import Ticket
 from hpo.tracebacks import told
 from hpo.training import Task, TrainingResult, is_finite, train
 
-MAX_TAKEOVERS = 3
+MAX_DEATHS = 3  # in a row, without a new epoch in between
 STATES: dict[TrialState, State] = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -67,8 +67,16 @@ class Workshop:
     warn: Callable[[str], None]
 
 
-def run_trial(shop: Workshop, ticket: Ticket, should_stop: Callable[[], bool]) -> None:
+def run_trial(
+    shop: Workshop, ticket: Ticket, should_stop: Callable[[], bool], on_epoch: Callable[[], None] = lambda: None
+) -> None:
     """Run a claimed ticket's trial, or go on with it, until it ends or should_stop says to hand it back.
+
+    Args:
+        shop: What to train with.
+        ticket: The trial's.
+        should_stop: Asked between compiled calls.
+        on_epoch: Called after each epoch that is trained.
 
     Raises:
         LeaseLostError: Another worker has been given the ticket; nothing was written since.
@@ -91,12 +99,13 @@ def run_trial(shop: Workshop, ticket: Ticket, should_stop: Callable[[], bool]) -
     parameters = baseline or place(shop.definition, trial.params).parameters
     record.note(epochs=parameters.training.epochs)
     run = _Run(shop, record, ticket, trial, parameters)
-    if ticket.takeovers >= MAX_TAKEOVERS:
-        run.fail(f"Its worker died {ticket.takeovers} times while training it (out of memory?).", seconds=0.0)
+    if ticket.deaths >= MAX_DEATHS:
+        why = "out of memory, or longer than --trial-timeout?"
+        run.fail(f"Its worker died {ticket.deaths} times without a new epoch ({why}).", seconds=0.0)
         return
     begun_seconds = time.monotonic()
     try:
-        result = train(shop.engine, run.task(should_stop))
+        result = train(shop.engine, run.task(should_stop, on_epoch))
     except TrialError as error:
         run.fail(str(error), seconds=time.monotonic() - begun_seconds)
         return
@@ -119,15 +128,20 @@ class _Run:
         self._best: float | None = None
         self._is_pruned = False
 
-    def task(self, should_stop: Callable[[], bool]) -> Task:
+    def task(self, should_stop: Callable[[], bool], on_epoch: Callable[[], None]) -> Task:
         metric, sign = self._shop.stored.metric, self._shop.stored.sign
+
+        def after_epoch(epoch: int, logs: dict[str, float]) -> bool:
+            on_epoch()
+            return self._after_epoch(epoch, logs)
+
         return Task(
             parameters=self._parameters,
             seed=seed_of(self._shop.stored.seed, self._ticket.number, "training"),
             is_better=lambda new, old: sign * new[metric] > sign * old[metric],
             checkpoint_path=self._dir / CHECKPOINT,
             resumed=self._resumed,
-            after_epoch=self._after_epoch,
+            after_epoch=after_epoch,
             should_stop=should_stop,
             on_loss=self._shop.warn,
             callbacks=self._callbacks(),

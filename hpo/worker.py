@@ -5,6 +5,7 @@ launcher's business: a terminal sends it to every process of the group.
 """
 
 import contextlib
+import faulthandler
 import gc
 import io
 import os
@@ -31,11 +32,11 @@ from hpo.engine import Engine
 from hpo.errors import DatabaseAwayError, HpoError, LeaseLostError, SpaceExhaustedError, StorageError
 from hpo.files import make_private
 from hpo.fingerprint import fingerprint
-from hpo.leases import LeaseKeeper
+from hpo.leases import LeaseKeeper, Limit
 from hpo.opening import open_study
 from hpo.outage import insist
 from hpo.sampling import Mirror
-from hpo.settings import REPLACE_ME, Wish, WorkerSettings
+from hpo.settings import HUNG, REPLACE_ME, Wish, WorkerSettings
 from hpo.storage import open_store
 from hpo.terminal import plain_lines
 from hpo.trial import Workshop, run_trial
@@ -85,7 +86,8 @@ def work(settings: WorkerSettings, should_stop: Callable[[], bool], warn: Callab
     patiently = partial(insist, should_stop=should_stop, patience_seconds=settings.patience_seconds)
     shop = patiently(lambda: open_workshop(settings, warn))
     tickets = shop.stored.tickets(shop.store)
-    keeper = LeaseKeeper(tickets, shop.study_dir / "leases", settings.lease_seconds)
+    limit = Limit(settings.trial_timeout_seconds, leave_hung) if settings.trial_timeout_seconds else None
+    keeper = LeaseKeeper(tickets, shop.study_dir / "leases", shop.stored.lease_seconds, limit)
     first_bytes = 0
     try:
         while not should_stop():
@@ -99,7 +101,7 @@ def work(settings: WorkerSettings, should_stop: Callable[[], bool], warn: Callab
                 threading.Event().wait(IDLE_SECONDS)
                 continue
             try:
-                run_trial(shop, ticket, lambda: should_stop() or keeper.is_lost)
+                run_trial(shop, ticket, lambda: should_stop() or keeper.is_lost, keeper.note_epoch)
             except LeaseLostError:
                 shop.say(f"ticket {ticket.number} was given to another worker")
             except DatabaseAwayError:
@@ -157,6 +159,13 @@ def open_workshop(settings: WorkerSettings, warn: Callable[[str], None]) -> Work
         say=_say,
         warn=warn,
     )
+
+
+def leave_hung() -> None:
+    """End this process at once, with what each of its threads is doing in the log; its lock file tells others."""
+    _say("This trial has ended no epoch within --trial-timeout; its worker leaves. What it was doing:")
+    faulthandler.dump_traceback(2)
+    os._exit(HUNG)
 
 
 def choose_gpu(seat: int) -> None:

@@ -677,5 +677,18 @@ def test_trial_that_kills_its_workers_ends_as_failed_and_a_crash_loop_stops_the_
     _, err = finish(command, code=8)
     assert "Workers die again and again (killed by signal 9)" in err
     assert failed.takeovers == 3
-    assert "Its worker died 3 times while training it" in site.trial(failed).user_attrs["hpo:reason"]
+    assert "Its worker died 3 times without a new epoch" in site.trial(failed).user_attrs["hpo:reason"]
     assert not site.leased()
+
+
+@pytest.mark.slow
+def test_training_call_that_hangs_loses_its_lease_and_its_worker_is_replaced(sqlite_site: Site) -> None:
+    site = sqlite_site
+    site.order(naps={"0.001": 600.0})  # the baseline
+    command = site.begin("--workers", "1", "--trials", "1", "--trial-timeout", "3s")
+    wait_for(lambda: [ticket.takeovers for ticket in site.tickets()] == [1], seconds=LIMIT_SECONDS)
+    site.order()
+    _, err = finish(command)
+    assert "a worker died (it ended no epoch within --trial-timeout); its trial goes on" in err
+    assert "in on_epoch_begin" in (site.folder / "runs" / "blobs" / "workers.log").read_text()
+    assert [ticket.outcome for ticket in site.tickets()] == ["COMPLETE"]

@@ -5,7 +5,7 @@ import resource
 import signal
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from conftest import Postgres
 from processes import hear, hold_ticket, lock_file, lock_sqlite, start
 from toy import ToyStudy, wait_for
 
-from hpo.leases import BEATS_PER_LEASE, LATE, Holder, LeaseKeeper, Watch, expire_dead, find_holder, kernel
+from hpo.leases import BEATS_PER_LEASE, LATE, Holder, LeaseKeeper, Limit, Watch, expire_dead, find_holder, kernel
 from hpo.storage import open_store
 from hpo.tickets import Ticket, TicketState, TicketTable
 
@@ -395,3 +395,40 @@ def test_lock_file_of_a_dead_worker_that_cannot_be_deleted_stops_nobody(
     monkeypatch.setattr(Path, "unlink", refuse)
     assert [expire_dead(sqlite_toy.tickets, tmp_path / "leases") for _ in range(2)] == [1, 0]
     assert sqlite_toy.tickets.read()[number].takeovers == 1
+
+
+def test_trial_without_a_new_epoch_passes_its_limit_and_one_with_epochs_or_without_a_database_does_not(
+    sqlite_toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: list[float] = []
+    limit = Limit(0.5, lambda: passed.append(time.monotonic()))
+    keeper = LeaseKeeper(sqlite_toy.tickets, tmp_path / "leases", 0.6, limit)
+    n_beats: list[int] = []
+    beat = keeper._beat
+
+    def count() -> None:
+        n_beats.append(1)
+        beat()
+
+    def beats(n: int, each: Callable[[], None] = lambda: None) -> None:
+        until = len(n_beats) + n
+        while len(n_beats) < until:
+            each()
+            time.sleep(0.01)
+
+    monkeypatch.setattr(keeper, "_beat", count)
+    beats(8)  # idle
+    keeper.hold(uuid.uuid4().hex)
+    beats(8, keeper.note_epoch)
+    assert passed == []
+
+    def fail() -> None:
+        n_beats.append(1)
+        raise sa.exc.OperationalError("UPDATE", {}, Exception("database is locked"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keeper, "_beat", fail)
+        beats(8)
+    assert passed == []
+    wait_for(lambda: passed != [])
+    keeper.close()

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from hpo.definition import check_target
 from hpo.ending import find_finished
 from hpo.errors import OptionError
-from hpo.options import gigabytes_of, number_of, positive_seconds_of, seconds_of
+from hpo.options import gigabytes_of, lease_of, number_of, positive_seconds_of, seconds_of
 from hpo.run import app
 
 
@@ -28,6 +28,7 @@ def test_durations_are_read(text: str, seconds: float) -> None:
     ("read", "text"),
     [
         *[(seconds_of, text) for text in ("soon", "-5s", "-1", "nan", "inf", "1e9", "5 s", "", "9" * 400, "367d")],
+        *[(lease_of, text) for text in ("0", "1s", "1.9", "soon")],
         *[(positive_seconds_of, text) for text in ("0", "0s", "0h0m")],
         *[(number_of, text) for text in ("nan", "inf", "-inf", "1e999", "", "many")],
         *[(gigabytes_of, text) for text in ("nan", "inf", "-1", "1e7")],
@@ -47,6 +48,8 @@ def test_number_that_cannot_be_meant_is_refused(read: Callable[[str], float], te
         ("--timeout", "-5s"),
         ("--timeout", "9" * 30),
         ("--patience", "9" * 400),
+        ("--lease", "1s"),
+        ("--trial-timeout", "0"),
         ("--max-growth", "nan"),
         ("--max-growth", "inf"),
         ("--max-growth", "-1"),

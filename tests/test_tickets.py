@@ -350,3 +350,23 @@ def test_ticket_cannot_change_hands_between_check_and_commit(toy: ToyStudy) -> N
         toy.store.optuna.set_trial_user_attr(trial._trial_id, "mine", 1)
     expiry.join(10)
     assert order == ["committing", "expired"]
+
+
+def test_deaths_are_counted_since_the_last_new_epoch_and_takeovers_for_good(store: Store) -> None:
+    table, other = TicketTable(engine=store.engine, study="a" * 32), TicketTable(engine=store.engine, study="b" * 32)
+    create_tables(store.engine)
+    for tickets in (table, other):
+        tickets.grow(1)
+    seen = []
+    for n_claim, epochs in enumerate([(1, 2), (2,), (), (3,), (4,)]):
+        token = f"{n_claim:032}"
+        assert table.claim("w", token) is not None
+        for epoch in epochs:
+            with store.engine.begin() as connection:
+                table.note_progress(connection, token, epoch=epoch, value=0.5, decided=0)
+        table.expire(token)
+        seen.append((table.read()[0].deaths, table.read()[0].takeovers))
+    assert seen == [(1, 1), (2, 2), (3, 3), (1, 4), (1, 5)]
+    assert table.claim("w", "c" * 32) is not None
+    table.expire("c" * 32, n_takeovers=0)
+    assert (table.read()[0].deaths, other.read()[0].deaths) == (1, 0)

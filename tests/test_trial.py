@@ -254,3 +254,25 @@ def test_wilson_s_interval_is_the_published_one() -> None:
     # Newcombe, Statistics in Medicine 17 (1998) 857, table I, method 3.
     for n_hits, n_tries, low, high in [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)]:
         assert wilson(n_hits, n_tries) == pytest.approx((low, high), abs=5e-5)
+
+
+@pytest.mark.parametrize(("n_deaths", "state"), [(2, TrialState.COMPLETE), (3, TrialState.FAIL)])
+def test_trial_fails_for_its_workers_deaths_in_a_row_and_not_for_those_before_a_new_epoch(
+    toy: ToyStudy, shop: Workshop, monkeypatch: pytest.MonkeyPatch, n_deaths: int, state: TrialState
+) -> None:
+    shop = replace(shop, engine=ToyEngine(partial(constant, 0.5)))
+    train_toys(monkeypatch)
+    for _ in range(3):
+        toy.tickets.expire(str(toy.claim().token))
+    record, _ = toy.begin()
+    record.report(1, 0.5)
+    toy.tickets.expire(str(toy.tickets.read()[0].token))
+    for _ in range(n_deaths - 1):
+        toy.tickets.expire(str(toy.claim().token))
+    n_epochs: list[int] = []
+    run_trial(shop, toy.claim(), lambda: False, lambda: n_epochs.append(1))
+    trial = toy.trials[0]
+    assert (trial.state, toy.tickets.read()[0].takeovers) == (state, 3 + n_deaths)
+    if state == TrialState.FAIL:
+        assert trial.user_attrs["hpo:reason"].startswith("Its worker died 3 times without a new epoch")
+    assert len(n_epochs) == (2 if state == TrialState.COMPLETE else 0)
