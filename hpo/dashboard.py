@@ -7,6 +7,7 @@ hpo.web and only reads, but for notes and tags where asked for.
 import io
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.command import AllowedHost, PasswordFile, Storage, plain_app, run_command
-from hpo.errors import StorageError
+from hpo.errors import DatabaseAwayError, StorageError
 
 if TYPE_CHECKING:  # both take their time to import, which --help need not wait for
     from hpo.server import App
@@ -34,7 +35,10 @@ ASKING_THE_DATABASE = ("/api/", "/csv/")
 def dashboard(
     storage: Storage = None,
     runs_dir: Annotated[Path, typer.Option(envvar="HPO_RUNS_DIR", help="Where the SQLite file is.")] = Path("runs"),
-    host: Annotated[str, typer.Option(envvar="HPO_DASHBOARD_HOST", help="The address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str,
+        typer.Option(envvar="HPO_DASHBOARD_HOST", help="Where to listen; behind TLS, if not here."),
+    ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(envvar="HPO_DASHBOARD_PORT", min=0, max=65535, help="Its port; 0 for a free one.")
     ] = 8080,
@@ -58,8 +62,11 @@ def dashboard(
         allow=lambda method, path: method in READING or (writable and is_note(method, path)),
     )
     database = Database(url)
-    if database.find() is None:
-        print(f"There is no study in {public_url(parse_url(url))} yet.", flush=True)
+    try:
+        if database.find() is None:
+            print(f"There is no study in {public_url(parse_url(url))} yet.", flush=True)
+    except DatabaseAwayError as error:
+        print(f"{error.message} Its studies are shown as soon as it is there.", file=sys.stderr, flush=True)
     mode = "notes, and tags of running trials, can be written" if writable else "read-only"
     title = f"dashboard of {public_url(parse_url(url))} ({mode})"
     raise typer.Exit(serve(protect(build_app(database), rules, database.is_there), title=title, host=host, port=port))

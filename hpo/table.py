@@ -22,7 +22,7 @@ def answer_table(storage: BaseStorage, study_id: int, query: str, start_response
     """Answer a request for a study's trials as CSV; ?trial_ids=0,3 asks for some of them, by their numbers."""
     try:
         name, trials = storage.get_study_name_from_id(study_id), storage.get_all_trials(study_id, deepcopy=False)
-        n_values = len(storage.get_study_directions(study_id))
+        objectives = name_objectives(storage, study_id)
         numbers = {int(number) for number in parse_qs(query).get("trial_ids", [""])[0].split(",") if number.strip()}
     except KeyError:
         return _refuse(start_response, "404 Not Found", "There is no such study.")
@@ -32,26 +32,34 @@ def answer_table(storage: BaseStorage, study_id: int, query: str, start_response
     disposition = f'attachment; filename="{file_name(name, is_ascii=True)}"'
     disposition += f"; filename*=UTF-8''{quote(file_name(name, is_ascii=False))}"  # RFC 6266: who knows it takes this
     start_response("200 OK", [("Content-Type", "text/csv; charset=utf-8"), ("Content-Disposition", disposition)])
-    return [write_table(chosen, n_values).encode()]
+    return [write_table(chosen, objectives).encode()]
 
 
-def write_table(trials: Iterable[FrozenTrial], n_values: int) -> str:
+def name_objectives(storage: BaseStorage, study_id: int) -> list[str]:
+    """Return the names that Optuna's set_metric_names gave what is optimized, or optuna-dashboard's."""
+    n_objectives = len(storage.get_study_directions(study_id))
+    names = storage.get_study_system_attrs(study_id).get("study:metric_names")
+    if isinstance(names, list) and len(names) == n_objectives:
+        return [str(name) for name in names]
+    return ["Value"] if n_objectives == 1 else [f"Objective {number}" for number in range(n_objectives)]
+
+
+def write_table(trials: Iterable[FrozenTrial], objectives: list[str]) -> str:
     """Return trials as CSV, with the columns that optuna-dashboard gives them and no formula among the cells."""
     trials = list(trials)
     params = sorted({name for trial in trials for name in trial.params})
     attrs = sorted({name for trial in trials for name in trial.user_attrs})
-    values = ["Value"] if n_values == 1 else [f"Objective {number}" for number in range(n_values)]
     rows: list[list[Any]] = [
         [
             "Number",
             "State",
-            *values,
+            *objectives,
             *(f"Param {name}" for name in params),
             *(f"UserAttribute {name}" for name in attrs),
         ]
     ]
     for trial in trials:
-        rows.append([trial.number, trial.state.name, *(trial.values or [None] * n_values)])
+        rows.append([trial.number, trial.state.name, *(trial.values or [None] * len(objectives))])
         rows[-1] += [trial.params.get(name) for name in params] + [trial.user_attrs.get(name) for name in attrs]
     text = io.StringIO(newline="")
     csv.writer(text).writerows([plain_cell(cell) for cell in row] for row in rows)

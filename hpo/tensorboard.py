@@ -22,7 +22,10 @@ def tensorboard(
         str | None, typer.Option(envvar="HPO_STUDY", help="One study. Default: all in the runs folder.")
     ] = None,
     runs_dir: Annotated[Path, typer.Option(envvar="HPO_RUNS_DIR", help="Where the studies' logs are.")] = Path("runs"),
-    host: Annotated[str, typer.Option(envvar="HPO_TENSORBOARD_HOST", help="The address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str,
+        typer.Option(envvar="HPO_TENSORBOARD_HOST", help="Where to listen; behind TLS, if not here."),
+    ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(envvar="HPO_TENSORBOARD_PORT", min=0, max=65535, help="Its port; 0 for a free one.")
     ] = 6006,

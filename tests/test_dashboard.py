@@ -16,10 +16,11 @@ from wsgiref.util import setup_testing_defaults
 
 import optuna
 import pytest
+import typer
 from pages import Page, served
 from toy import ToyStudy
 
-from hpo.dashboard import Database, build_app, is_note
+from hpo.dashboard import Database, build_app, dashboard, is_note
 from hpo.errors import StorageError
 from hpo.storage import Store, open_store
 
@@ -227,6 +228,33 @@ def test_a_deleted_study_s_trials_are_not_shown_as_those_of_the_next_with_its_id
         assert f",{value}\r\n" in ask(page, f"/csv/{study_id}")[2]
         store.optuna.delete_study(study_id)
     assert names(page) == []
+
+
+def test_a_table_s_objectives_have_their_names(sqlite_store: Store) -> None:
+    study = optuna.create_study(storage=sqlite_store.optuna, directions=["minimize", "maximize"])
+    study.add_trial(optuna.create_trial(values=[1.0, 2.0]))
+    page = build_app(Database(sqlite_store.url))
+    assert ask(page, f"/csv/{study._study_id}")[2].startswith(
+        "Number,State,Objective 0,Objective 1\r\n0,COMPLETE,1.0,2.0"
+    )
+    study.set_metric_names(["loss", "=score"])
+    assert ask(page, f"/csv/{study._study_id}")[2].startswith("Number,State,loss,'=score\r\n")
+
+
+def test_a_dashboard_that_starts_before_its_database_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pages: list[Any] = []
+
+    def serve(page: Any, **_: Any) -> int:
+        pages.append(page)
+        return 0
+
+    monkeypatch.setattr("hpo.server.serve", serve)
+    with pytest.raises(typer.Exit):
+        dashboard("postgresql://me@127.0.0.1:1/hpo")
+    assert "127.0.0.1:1" in capsys.readouterr().err
+    assert ask(pages[0], "/api/studies")[0] == 503
 
 
 def test_one_who_asks_for_health_at_a_time_looks_at_the_database(
