@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+import optuna
 import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 
@@ -112,9 +113,14 @@ def explained(url: sa.URL) -> Iterator[None]:
     except RuntimeError as error:
         if "schema version" not in str(error) and "runtime optuna version" not in str(error):
             raise
+        if "storage upgrade" not in str(error):  # Optuna does not know the tables' version
+            raise StorageError(
+                f"{where} was made by a newer Optuna; this is {optuna.__version__}.",
+                "Install that Optuna, or name another database with --storage.",
+            ) from error
         raise StorageError(
-            f"{where} was made by another version of Optuna.",
-            f"Use another database, or upgrade it: optuna storage upgrade --storage {where}",
+            f"{where} was made by an older Optuna.",
+            f"Bring it up to date while nobody uses it: optuna storage upgrade --storage {where}",
         ) from error
     except (OSError, *TRANSIENT) as error:
         is_away = not isinstance(error, OSError) and not _is_refused(error)

@@ -6,13 +6,14 @@ killed between that and what follows from the answer would leave a trial that is
 
 import copy
 import json
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 
 class Verdict(StrEnum):
@@ -40,13 +41,23 @@ class Answer:
 class _Notebook:
     """Optuna's storage for reading; one trial's attributes are kept here instead of being written."""
 
-    def __init__(self, storage: BaseStorage, trial_id: int) -> None:
-        self._storage, self._trial_id = storage, trial_id
+    def __init__(self, storage: BaseStorage, trial_id: int, is_own: Callable[[FrozenTrial], bool]) -> None:
+        self._storage, self._trial_id, self._is_own = storage, trial_id, is_own
         self.system_attrs: dict[str, Any] = {}
         self.user_attrs: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,  # noqa: FBT001, FBT002 - Optuna's signature
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """Return hpo's own trials: what others added may hold anything, under the names of a pruner's notes as well."""
+        trials = self._storage.get_all_trials(study_id, deepcopy=deepcopy, states=states)
+        return [trial for trial in trials if self._is_own(trial)]
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         self._note(self.system_attrs, trial_id, key, value)
@@ -60,9 +71,9 @@ class _Notebook:
         attrs[key] = json.loads(json.dumps(value))  # as it comes back from the database
 
 
-def ask(study: optuna.Study, trial: FrozenTrial) -> Answer:
-    """Ask the study's pruner about a trial's last report; what it raises passes through."""
-    notebook, handle = _Notebook(study._storage, trial._trial_id), copy.copy(study)
+def ask(study: optuna.Study, trial: FrozenTrial, *, is_own: Callable[[FrozenTrial], bool]) -> Answer:
+    """Ask the study's pruner about a trial's last report, beside its own trials; what it raises passes through."""
+    notebook, handle = _Notebook(study._storage, trial._trial_id, is_own), copy.copy(study)
     handle._storage = notebook  # type: ignore[assignment] # Optuna's pruners write through this attribute only
     is_pruned = study.pruner.prune(handle, copy.copy(trial))
     return Answer(is_pruned=bool(is_pruned), system_attrs=notebook.system_attrs, user_attrs=notebook.user_attrs)

@@ -23,7 +23,7 @@ from hpo.pruning import Answer, Verdict, ask
 from hpo.reading import ODD, describe
 from hpo.sampling import Mirror
 from hpo.storage import Store
-from hpo.stored import SPARED_ATTR, StoredStudy, own_trials
+from hpo.stored import SPARED_ATTR, TICKET_ATTR, StoredStudy, own_trials
 from hpo.terminal import warn_once
 from hpo.tickets import Ticket, TicketTable
 
@@ -142,7 +142,7 @@ class TrialRecord:
         if self._queue or epoch < self._n_recorded or epoch not in self._recorded:
             return None
         try:
-            answer = self._write(lambda: ask(self._study, self._trial))
+            answer = self._write(lambda: ask(self._study, self._trial, is_own=_is_own))
             verdict = judge() if answer.is_pruned else None
         except TRANSIENT:
             return None
@@ -235,3 +235,8 @@ class TrialRecord:
 
     def _insist(self, call: Callable[[], T]) -> T:
         return insist(call, should_stop=self._should_stop, patience_seconds=self._patience_seconds)
+
+
+def _is_own(trial: FrozenTrial) -> bool:
+    # The tickets would know for sure; asking them after each epoch costs a query more.
+    return TICKET_ATTR in trial.user_attrs

@@ -16,7 +16,7 @@ from hpo.errors import TrialError
 from hpo.events import Session, State, open_log, write_session
 from hpo.folder import trial_dir
 from hpo.outage import TRANSIENT
-from hpo.parameters import Parameters
+from hpo.parameters import ParameterError, Parameters
 from hpo.pruning import Verdict
 from hpo.record import TrialRecord
 from hpo.results import CHECKPOINT, MODEL, REASON_ATTR, RESULT_ATTR, drop_files, kept, read_rows
@@ -96,7 +96,12 @@ def run_trial(
         tidy(shop)  # its worker died before it could
         return
     baseline = shop.definition.baseline if shop.stored.is_baseline(ticket.number) else None
-    parameters = baseline or place(shop.definition, trial.params).parameters
+    try:
+        parameters = baseline or place(shop.definition, trial.params).parameters
+    except ParameterError as error:
+        reason = f"Its stored parameters are no point of the search space; did another program change them? {error}"
+        record.end(TrialState.FAIL, None, {REASON_ATTR: reason[:2000]}, seconds=0.0)
+        return
     record.note(epochs=parameters.training.epochs)
     run = _Run(shop, record, ticket, trial, parameters)
     if ticket.deaths >= MAX_DEATHS:

@@ -18,6 +18,7 @@ from toy import ToyStudy
 
 from hpo.display import describe_params, summary
 from hpo.errors import LeaseLostError, StorageError, StudyFileError, StudyMismatchError
+from hpo.pruning import Verdict
 from hpo.results import REASON_ATTR, RESULT_ATTR, rank, read_rows
 from hpo.status import read_status, show, status
 from hpo.storage import Store
@@ -205,3 +206,15 @@ def test_exported_table_holds_no_formula(sqlite_toy: ToyStudy, tmp_path: Path) -
     assert second["optimizer"] in ("'@SUM(A1)", "-2")
     assert "'=1+1" in second
     assert len(path.read_text().splitlines()) == 3
+
+
+def test_foreign_notes_of_a_pruner_s_are_not_believed(new_study: Callable[..., ToyStudy]) -> None:
+    toy = new_study(pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2))
+    for _ in range(2):
+        toy.run(0.5)
+    study = optuna.load_study(study_name="toy", storage=toy.store.optuna)
+    notes = [{"completed_rung_0": "text"}, *[{"completed_rung_0": 0.99}] * 8]
+    study.add_trials([create_trial(value=0.99, system_attrs=one, intermediate_values={1: 0.99}) for one in notes])
+    record, _ = toy.begin()
+    record.report(1, 0.75)
+    assert record.decide(1, lambda: Verdict.PRUNE) is None, "it is the best of hpo's own"

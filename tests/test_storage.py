@@ -180,15 +180,19 @@ def test_setup_lock_without_a_database_is_explained(tmp_path: Path) -> None:
             pass
 
 
-@pytest.mark.parametrize("revision", ["v1.3.0.a", "v9.9.9.z"])
-def test_database_of_another_optuna_version(database_url: str, revision: str) -> None:
+@pytest.mark.parametrize(
+    ("revision", "said", "hint"),
+    [("v1.3.0.a", "made by an older Optuna", "optuna storage upgrade"), ("v9.9.9.z", "by a newer Optuna", "Install")],
+)
+def test_database_of_another_optuna_version(database_url: str, revision: str, said: str, hint: str) -> None:
     open_store(database_url, create=True).close()
     engine = sa.create_engine(parse_url(database_url))
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = :r"), {"r": revision})
     for create in (True, False):
-        with pytest.raises(StorageError, match="another version of Optuna"):
+        with pytest.raises(StorageError, match=said) as caught:
             open_store(database_url, create=create)
+        assert hint in caught.value.hint
 
 
 def test_eight_processes_open_an_empty_database_at_once(database_url: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import optuna
 import pytest
+from optuna.distributions import IntDistribution, distribution_to_json
 from optuna.trial import TrialState
 from small_training import make_dataset
 from toy import BASELINE, ToyStudy
@@ -276,3 +277,18 @@ def test_trial_fails_for_its_workers_deaths_in_a_row_and_not_for_those_before_a_
     if state == TrialState.FAIL:
         assert trial.user_attrs["hpo:reason"].startswith("Its worker died 3 times without a new epoch")
     assert len(n_epochs) == (2 if state == TrialState.COMPLETE else 0)
+
+
+def test_trial_whose_stored_parameters_were_changed_fails_alone(toy: ToyStudy, shop: Workshop) -> None:
+    toy.begin()
+    record, trial = toy.begin()
+    record.hand_back(seconds=0.0)
+    change = "UPDATE trial_params SET param_value = 77, distribution_json = ? WHERE param_name = 'epochs'"
+    with toy.store.engine.begin() as connection:
+        values = (distribution_to_json(IntDistribution(1, 99)), trial._trial_id)
+        connection.exec_driver_sql(f"{change} AND trial_id = ?", values)
+    run(shop, toy.claim())
+    row = read_rows(toy.store, toy.stored)[1]
+    assert row.state == TrialState.FAIL
+    assert "no point of the search space" in row.reason
+    assert "epochs = 77 lies outside" in row.reason
