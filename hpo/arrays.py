@@ -90,6 +90,8 @@ def checked_pair(
     for key in (x_key, y_key):
         try:
             arrays.append(read(key))
+        except DatasetError:
+            raise
         except Exception as error:  # also what np.asarray raises for a user's own objects
             raise DatasetError(f"{where}: {key} cannot be read as an array: {error}", "Store a plain array.") from error
     x, y = checked_rows(where, x_key, arrays[0], report), checked_labels(where, y_key, arrays[1])
@@ -117,9 +119,10 @@ def checked_rows(where: str, key: str, x: np.ndarray, report: Report) -> np.ndar
     step = max(1, (1 << 24) // rows[0].size)  # by parts: no mask as long as the data
     for start in range(0, len(rows), step):
         if not np.isfinite(rows[start : start + step]).all():
-            bad = start + int(np.argmin(np.isfinite(rows[start : start + step]).reshape(-1, rows[0].size).all(axis=1)))
-            hint = "Remove or replace such rows; a model learns nothing from them."
-            raise DatasetError(f"{where}: {key} holds NaN or infinity, first in row {bad:,} (as float32).", hint)
+            bad, *place = np.argwhere(~np.isfinite(rows[start : start + step]))[0]
+            at = f"column {place[0]}" if len(place) == 1 else f"at {[int(index) for index in place]}"
+            message = f"{where}: {key} holds NaN or infinity, first in row {start + bad:,}, {at} (as float32)."
+            raise DatasetError(message, "Remove or replace such rows; a model learns nothing from them.")
     return rows
 
 

@@ -19,7 +19,9 @@ import numpy as np
 from hpo import cifar10
 from hpo.arrays import Arrays, Report, checked, split
 from hpo.cache import home_dirs
+from hpo.columns import as_array
 from hpo.errors import DatasetError
+from hpo.npz import open_npz
 from hpo.prepared import Source, Stamp, kept, map_prepared, prepare, remembered
 from hpo.tracebacks import told
 
@@ -173,7 +175,7 @@ def function_source(function: Function, report: Report) -> Source:
         if not isinstance(returned, Mapping):
             kind = type(returned).__name__
             raise DatasetError(f"{where} returned a {kind}.", 'Return a dictionary: {"x": ..., "y": ...}.')
-        return checked(where, list(returned), lambda key: np.asarray(returned[key]), report)
+        return checked(where, list(returned), lambda key: as_array(where, key, returned[key]), report)
 
     return Source(name=name, key=where, stamp=None, read=read)
 
@@ -199,9 +201,7 @@ def read_npz(path: Path, report: Report) -> Arrays:
     """Read and check what a search needs of a .npz file; never unpickles."""
     try:
         with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DatasetError(f"{path} holds a single array.", "Write it with np.savez(path, x=..., y=...).")
+            archive = open_npz(path, file)
             return checked(str(path), list(archive), lambda key: np.asarray(archive[key]), report)
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DatasetError(

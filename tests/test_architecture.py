@@ -54,6 +54,8 @@ FLOORS = [
         "events",
         "storage",
         "arrays",
+        "columns",
+        "npz",
         "batches",
         "cache",
         "download",

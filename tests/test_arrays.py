@@ -83,6 +83,7 @@ def test_class_without_rows_is_fine(tmp_path: Path) -> None:
 
 
 X, Y = fruit()["x"], fruit()["y"]
+IMAGES = np.arange(400, dtype="f4").reshape(100, 2, 2, 1)
 NAN = np.where(np.arange(300).reshape(100, 3) == 152, np.nan, X)
 REFUSED: dict[str, tuple[Arrays, str, str]] = {
     "no keys": ({}, "neither x and y", "Name the rows x"),
@@ -92,8 +93,9 @@ REFUSED: dict[str, tuple[Arrays, str, str]] = {
     "x_val of another shape": ({"x": X, "y": Y, "x_val": X[:, :2], "y_val": Y}, "x_val's rows", "one shape"),
     "x_val of another dtype": ({"x": X, "y": Y, "x_val": X.astype("u1"), "y_val": Y}, "x_val's rows", "dtype"),
     "fewer labels than rows": ({"x": X, "y": Y[:-1]}, "100 rows, y 99 labels", "one label"),
-    "NaN": ({"x": NAN, "y": Y}, "x holds NaN or infinity, first in row 50", "Remove"),
-    "infinity": ({"x": np.where(X == 9, np.inf, X), "y": Y}, "NaN or infinity, first in row 9", "Remove"),
+    "NaN": ({"x": NAN, "y": Y}, "x holds NaN or infinity, first in row 50, column 2", "Remove"),
+    "NaN in an image": ({"x": np.where(IMAGES == 17, np.nan, IMAGES), "y": Y}, "in row 4, at [0, 1, 0] (", "Remove"),
+    "infinity": ({"x": np.where(X == 9, np.inf, X), "y": Y}, "NaN or infinity, first in row 9, column", "Remove"),
     "too large for float32": ({"x": np.where(X == 9, 1e300, X.astype("f8")), "y": Y}, "NaN or infinity", "Remove"),
     "empty": ({"x": X[:0], "y": Y[:0]}, "x has shape (0, 3)", "rows"),
     "rows without numbers": ({"x": X[:, :0], "y": Y}, "x has shape (100, 0)", "rows"),
@@ -125,6 +127,62 @@ def test_unusable_data_are_refused_in_plain_words(tmp_path: Path, kind: str, fau
     assert hint in caught.value.hint
     assert ("fruit.npz" if kind == "npz" else "test_arrays.py") in caught.value.message
     assert listed(tmp_path / "cache") == [], "nothing is left behind"
+
+
+class Table:
+    """Behaves as a DataFrame does, as far as hpo looks."""
+
+    def __init__(self, **columns: list[Any]) -> None:
+        self.columns, self.values = list(columns), list(columns.values())
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        kinds = {np.asarray(column).dtype.kind for column in self.values}
+        return np.array(list(zip(*self.values, strict=True)), object if len(kinds) > 1 else None)
+
+
+NUMBERS, CITIES = [float(number) for number in range(100)], ["Ulm", "Bonn"] * 50
+TABLES: dict[str, tuple[Any, str, str]] = {
+    "text": (
+        Table(age=NUMBERS, city=CITIES, street=CITIES),
+        "column 'city' of x holds 'Ulm' (str), not only numbers; neither do 'street'.",
+        "get_dummies(x, columns=['city', 'street'])",
+    ),
+    "a missing value among others": (
+        Table(age=NUMBERS, city=[1, 0, None, 1] * 25),
+        "column 'city' of x holds None",
+        "",
+    ),
+    "text without names": (
+        np.array([NUMBERS, CITIES], object).T,
+        "column '1' of x holds 'Ulm' (str), not only numbers.",
+        "columns=[1]",
+    ),
+    "NaN": (
+        Table(age=NUMBERS, height=[1.0, np.nan] * 50, width=NUMBERS, depth=[2.0, np.inf, 2.0, 2.0] * 25),
+        "x holds NaN or infinity in columns 'height', 'depth', first in row 1.",
+        "fillna",
+    ),
+    "NaN among several kinds": (Table(n=[1, 2] * 50, height=[1.0, np.nan] * 50), "in column 'height', first in", ""),
+}
+
+
+@pytest.mark.parametrize("fault", TABLES)
+def test_columns_that_no_model_can_take_are_named(tmp_path: Path, fault: str) -> None:
+    table, message, hint = TABLES[fault]
+    with pytest.raises(DatasetError) as caught:
+        datasets.load(lambda: {"x": table, "y": Y}, seed=7)
+    assert message in caught.value.message
+    assert "test_arrays.py" in caught.value.message
+    assert hint in caught.value.hint
+    with pytest.raises(DatasetError, match="x_val"):
+        datasets.load(lambda: {"x": X, "y": Y, "x_val": table, "y_val": Y}, seed=7)
+
+
+def test_table_of_several_kinds_of_numbers_is_taken() -> None:
+    table = Table(age=NUMBERS, rooms=list(range(100)), is_new=[True, False] * 50)
+    dataset = datasets.load(lambda: {"x": table, "y": Y}, seed=7)
+    assert dataset.x[3].tolist() == [3.0, 3.0, 0.0]
+    assert dataset.x.dtype == np.float32
 
 
 def test_ragged_lists_are_refused() -> None:

@@ -5,6 +5,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from fruit import Arrays, folder_of, fruit, listed, load_saved, save, stay_in
 
-from hpo import cifar10, datasets
+from hpo import cifar10, datasets, npz
 from hpo.errors import DatasetError
 
 
@@ -171,6 +172,31 @@ def test_objects_in_a_file_are_refused_and_never_unpickled(tmp_path: Path) -> No
     with pytest.raises(DatasetError, match="x cannot be read as an array"):
         load_saved(tmp_path, {"x": objects, "y": [0, 0, 1, 1]})
     assert not (tmp_path / "it-ran").exists()
+
+
+def test_npz_that_unpacks_to_more_than_the_memory_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(npz, "installed_bytes", lambda: 10**6)
+    np.savez_compressed(tmp_path / "bomb.npz", x=np.zeros((10**6, 1)), y=np.zeros(10**6, int))
+    assert (tmp_path / "bomb.npz").stat().st_size < 20_000
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", None)
+    with pytest.raises(DatasetError, match=r"bomb\.npz unpacks to 0\.0 GB, more than this machine's memory"):
+        datasets.load("bomb.npz", seed=7)
+
+
+@pytest.mark.parametrize("n_rows", [10**12, 99])
+def test_npz_whose_header_declares_another_size_is_refused(tmp_path: Path, n_rows: int) -> None:
+    path = save(tmp_path / "fruit.npz", fruit())
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    told, claimed = b"(100, 3), }", f"({n_rows}, 3), }}".encode()
+    members["x.npy"] = members["x.npy"].replace(told + b" " * (len(claimed) - len(told)), claimed.ljust(len(told)), 1)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(DatasetError, match=r"x\.npy declares [0-9,]+ bytes and has 1,328"):
+        datasets.load(path, seed=7)
 
 
 @pytest.mark.parametrize("n_bytes", [0, 10, 1000, -30])

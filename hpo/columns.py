@@ -1,0 +1,60 @@
+"""What a data function returns -> NumPy arrays; a table's columns that no model can take are named."""
+
+import numbers
+from typing import Any
+
+import numpy as np
+
+from hpo.errors import DatasetError
+
+
+def as_array(where: str, key: str, value: Any) -> np.ndarray:
+    """Take rows as an array; a table may be pandas', or whatever else knows its columns and becomes an array.
+
+    Raises:
+        DatasetError: A column of x holds something else than numbers, or NaN or infinity; others are told later.
+    """
+    array = np.asarray(value)
+    if not key.startswith("x") or array.ndim != 2:
+        return array
+    names = [str(name) for name in getattr(value, "columns", ())]
+    names = names if len(names) == array.shape[1] else []
+    if array.dtype == object:
+        check_numbers(where, key, array, names)
+        array = array.astype(np.float64)  # a table of whole numbers, fractions and truth values
+    if names and array.dtype.kind == "f":
+        check_finite(where, key, array, names)
+    return array
+
+
+def check_numbers(where: str, key: str, array: np.ndarray, names: list[str]) -> None:
+    """Refuse columns with anything but numbers, by name and with a value; those after the first by name only."""
+    wrong = {}
+    for place, column in enumerate(array.T):
+        others = [value for value in column if not isinstance(value, numbers.Real | np.bool_)]
+        if others:
+            wrong[names[place] if names else str(place)] = others[0]
+    if not wrong:
+        return
+    (name, value), *rest = wrong.items()
+    more = f"; neither do {', '.join(repr(name) for name, _ in rest)}" if rest else ""
+    message = f"{where}: column {name!r} of {key} holds {value!r:.60} ({type(value).__name__}), not only numbers{more}."
+    columns = [name for name in wrong] if names else [int(name) for name in wrong]
+    raise DatasetError(
+        message,
+        f"Leave such columns out, or make numbers of them: {key} = pandas.get_dummies({key}, columns={columns}).",
+    )
+
+
+def check_finite(where: str, key: str, array: np.ndarray, names: list[str]) -> None:
+    """Refuse columns with NaN or infinity, by name."""
+    is_finite = np.isfinite(array)
+    wrong = [name for name, is_whole in zip(names, is_finite.all(axis=0), strict=True) if not is_whole]
+    if not wrong:
+        return
+    row = int(np.argmin(is_finite.all(axis=1)))
+    columns = "column" if len(wrong) == 1 else "columns"
+    raise DatasetError(
+        f"{where}: {key} holds NaN or infinity in {columns} {', '.join(map(repr, wrong))}, first in row {row:,}.",
+        f"Remove or replace them, by the column's mean say: {key} = {key}.fillna({key}.mean()).",
+    )

@@ -1,0 +1,49 @@
+"""A user's .npz file, opened so that it takes no more memory than it says, and runs nothing."""
+
+import os
+import zipfile
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from hpo.errors import DatasetError
+
+PARTS = ("x", "y", "x_train", "y_train", "x_val", "y_val")  # what is read; a deflated byte may stand for a thousand
+
+
+def open_npz(path: Path, file: BinaryIO) -> np.lib.npyio.NpzFile:
+    """Open a file whose arrays are as large as it declares, and fit into memory.
+
+    Raises:
+        DatasetError: It holds a single array, or more than this machine's memory.
+        OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error: It is damaged.
+    """
+    archive = np.load(file, allow_pickle=False)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise DatasetError(f"{path} holds a single array.", "Write it with np.savez(path, x=..., y=...).")
+    with zipfile.ZipFile(file) as zipped:
+        members = [info for info in zipped.infolist() if info.filename.removesuffix(".npy") in PARTS]
+        for info in members:
+            check_size(zipped, info)
+    n_bytes, memory_bytes = sum(info.file_size for info in members), installed_bytes()
+    if n_bytes > memory_bytes:
+        sizes = f"{n_bytes / 1e9:,.1f} GB, more than this machine's memory of {memory_bytes / 1e9:,.1f} GB"
+        raise DatasetError(f"{path} unpacks to {sizes}.", "Keep fewer rows, or smaller numbers: uint8 or float32.")
+    return archive
+
+
+def check_size(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    """Compare the size that an array's header declares, which NumPy believes, with its place in the archive."""
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _is_fortran, dtype = read(file)
+        n_bytes = file.tell() + dtype.itemsize * int(np.prod([int(size) for size in shape], dtype=object))
+    if not dtype.hasobject and n_bytes != info.file_size:
+        raise ValueError(f"{info.filename} declares {n_bytes:,} bytes and has {info.file_size:,}")
+
+
+def installed_bytes() -> int:
+    """This machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
