@@ -60,6 +60,19 @@ class Dataset:
         """One row's shape."""
         return tuple(self.x.shape[1:])
 
+    def majority(self) -> tuple[int, float]:
+        """The class most frequent in training, and the accuracy on the validation rows of always answering it."""
+        commonest = int(np.bincount(self.y[self.train_rows]).argmax())
+        return commonest, float(np.mean(self.y[self.val_rows] == commonest))
+
+
+def describe_majority(dataset: Dataset) -> str:
+    """Say what accuracy needs no model; empty where the classes are about equally frequent."""
+    commonest, rate = dataset.majority()
+    if rate < 0.5 or rate * dataset.n_classes < 1.2:
+        return ""
+    return f"val_accuracy {rate:.4f} needs no model: always answer class {commonest}; only what is above has learned"
+
 
 def load(
     source: str | Path | Function,

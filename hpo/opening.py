@@ -10,7 +10,7 @@ from hpo import stored as studies
 from hpo.address import parse_url
 from hpo.agreement import check_same
 from hpo.catalog import load_definition
-from hpo.datasets import load
+from hpo.datasets import describe_majority, load
 from hpo.definition import check_target
 from hpo.errors import StudyMismatchError
 from hpo.events import write_experiment
@@ -44,13 +44,16 @@ def open_study(wish: Wish, report: Callable[[str], None], *, patience_seconds: f
     patiently = partial(insist, should_stop=lambda: False, patience_seconds=patience_seconds, say=report)
     store = patiently(lambda: open_store(wish.url, create=True))
     # Before the lock: a download may take minutes. The fingerprint is the same for any seed.
-    data = load(
+    dataset = load(
         definition.dataset,
         seed=definition.seed,
         data_dir=wish.data_dir,
         base_dir=wish.file.path.parent,
         report=report,
-    ).fingerprint
+    )
+    data = dataset.fingerprint
+    if definition.metric == "val_accuracy" and (line := describe_majority(dataset)):
+        report(line)
     found_first: list[str | None] = []
 
     def join_or_create() -> StoredStudy:

@@ -150,6 +150,25 @@ def test_function_that_returns_something_else_is_named() -> None:
     assert '"x"' in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ((8, 92), "val_accuracy 0.9200 needs no model: always answer class 1;"),
+        ((60, 40), "val_accuracy 0.6000 needs no model: always answer class 0;"),
+        ((55, 45), ""),
+        ((25, 25, 50), "val_accuracy 0.5000 needs no model: always answer class 2;"),
+        ((30, 30, 40), ""),
+        ((10,) * 10, ""),
+    ],
+)
+def test_accuracy_that_needs_no_model_is_told(tmp_path: Path, counts: tuple[int, ...], told: str) -> None:
+    y = np.repeat(np.arange(len(counts)), np.array(counts) * 10)
+    dataset = load_saved(tmp_path, {"x": np.zeros((len(y), 2)), "y": y})
+    line = datasets.describe_majority(dataset)
+    assert line.startswith(told)
+    assert bool(line) == bool(told)
+
+
 def test_changed_file_is_read_again(tmp_path: Path) -> None:
     before = load_saved(tmp_path, fruit(100))
     after = load_saved(tmp_path, fruit(60))
