@@ -1,5 +1,6 @@
 """Rows and labels as a file or function brings them -> checked arrays: dtypes, shapes, labels, split, fingerprint."""
 
+import difflib
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -51,9 +52,7 @@ def checked(where: str, keys: list[str], read: Callable[[str], np.ndarray], repo
     x_key, y_key = training_keys(where, keys)
     if ("x_val" in keys) != ("y_val" in keys):
         raise DatasetError(f"{where} holds only one of x_val and y_val.", "Give both, or neither.")
-    ignored = [key for key in keys if key not in (x_key, y_key, "x_val", "y_val", "x_test", "y_test")]
-    if ignored:
-        report(f"{where}: ignoring {', '.join(map(str, ignored))}")
+    check_keys(where, keys, (x_key, y_key, "x_val", "y_val", "x_test", "y_test"))
     x, y = checked_pair(where, x_key, y_key, read, report)
     n_given_val = 0
     if "x_val" in keys:
@@ -68,6 +67,27 @@ def checked(where: str, keys: list[str], read: Callable[[str], np.ndarray], repo
         hint = "Give x_val and y_val, or at least two rows of some class: one to train on, one to validate on."
         raise DatasetError(f"{where}: every label of {y_key} occurs only once.", hint)
     return Arrays(x=x, y=y, n_given_val=n_given_val)
+
+
+def check_keys(where: str, keys: list[str], known: tuple[str, ...]) -> None:
+    """Refuse keys that hpo has no use for: a misspelt x_val would train otherwise than its author thinks.
+
+    Raises:
+        DatasetError: There are some.
+    """
+    others = [str(key) for key in keys if key not in known]
+    if not others:
+        return
+    weights = [key for key in others if "weight" in key]
+    if weights:
+        message = f"{where} holds {', '.join(weights)}; hpo counts each row alike, and weighs neither rows nor classes."
+        raise DatasetError(message, "Leave it out, or repeat the rows that are to count more.")
+    close = {key: difflib.get_close_matches(key, known, n=1) for key in others}
+    guesses = "".join(f" Did you mean {found[0]} by {key}?" for key, found in close.items() if found)
+    raise DatasetError(
+        f"{where} holds {', '.join(others)}, of which hpo makes no use.",
+        f"Leave out all but {', '.join(known)}.{guesses}",
+    )
 
 
 def training_keys(where: str, keys: list[str]) -> tuple[str, str]:

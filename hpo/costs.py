@@ -9,30 +9,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from hpo.errors import TrialError
-
 CALL_COST = 25e9  # multiply-adds per compiled call: about half a second of one Zen 4 core, so two of a slow one
 CONVOLUTIONS = ("Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2")
 CONTRACTIONS = ("MatMul", "BatchMatMulV2", "Einsum", *CONVOLUTIONS)
 FREE_OPERATIONS = ("Placeholder", "Const", "ReadVariableOp", "Reshape", "Identity", "Cast")
 
 
-def forward_operations(inner: keras.Model, input_shape: tuple[int, ...]) -> list[Any]:
-    """Return the operations of the graph of one row's forward pass in training.
-
-    Raises:
-        TrialError: The model's calls use variables that are not its own, so its state would be incomplete.
-    """
+def forward_graph(inner: keras.Model, input_shape: tuple[int, ...]) -> Any:
+    """Return the graph of one row's forward pass in training."""
     forward = tf.function(lambda images: inner(images, training=True), autograph=False)
-    graph = forward.get_concrete_function(tf.TensorSpec((1, *input_shape), tf.float32)).graph
-    strangers = {v.ref() for v in graph.variables} - {v.value.ref() for v in inner.variables}
-    if strangers:
-        names = ", ".join(sorted(v.deref().name for v in strangers))
-        raise TrialError(
-            f"the model uses variables that Keras does not count as its own: {names}. Create them with a layer's "
-            "add_weight, and give random functions a keras.random.SeedGenerator that is an attribute of their layer"
-        )
-    return list(graph.get_operations())
+    return forward.get_concrete_function(tf.TensorSpec((1, *input_shape), tf.float32)).graph
 
 
 def n_chunk_steps(operations: list[Any], n_weights: int, n_steps: int, batch_size: int) -> int:

@@ -21,12 +21,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hpo.costs import convolves, forward_operations, n_chunk_steps
+from hpo.costs import convolves, forward_graph, n_chunk_steps
 from hpo.datasets import Dataset
 from hpo.epoch import Average, compiled, row_order, train_steps, validation
-from hpo.errors import TrialError
 from hpo.optimizers import EpochOptimizer
 from hpo.parameters import Parameters
+from hpo.refusals import check_calls, check_model
 
 N_CACHED_MODELS = 16  # a 512-wide MLP with Adam holds 22 MB of variables
 
@@ -66,7 +66,9 @@ class EpochModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         self._train_rows, self._val_rows, self._data = dataset.train_rows, tf.constant(dataset.val_rows), data
         self._batch_size = min(batch_size, len(dataset.train_rows))
         self.n_steps = len(dataset.train_rows) // self._batch_size
-        operations = forward_operations(inner, dataset.input_shape)
+        graph = forward_graph(inner, dataset.input_shape)
+        check_calls(graph, inner, is_bytes=dataset.x.dtype == np.uint8)
+        operations = graph.get_operations()
         self._n_chunk_steps = n_chunk_steps(operations, inner.count_params(), self.n_steps, self._batch_size)
         self.n_chunks = math.ceil(self.n_steps / self._n_chunk_steps)
         optimizer = EpochOptimizer(rule, inner.trainable_variables)
@@ -228,29 +230,3 @@ class Engine:
         if len(self._models) > N_CACHED_MODELS:
             self._models.popitem(last=False)
         return model
-
-
-def check_model(inner: Any, input_shape: tuple[int, ...], n_classes: int) -> None:
-    """Build the model if it is not yet built, and refuse what hpo does not train.
-
-    Raises:
-        TrialError: Not a Keras model, several inputs or outputs, or not one probability per class.
-    """
-    if not isinstance(inner, keras.Model):
-        raise TrialError(f"the study's model function returned {type(inner).__name__}, not a keras.Model")
-    if len(getattr(inner, "inputs", None) or [None]) > 1:
-        raise TrialError(f"the model has {len(inner.inputs)} inputs; hpo trains classifiers with one")
-    try:
-        outputs = inner(keras.Input(input_shape))
-    except (TypeError, ValueError) as error:
-        raise TrialError(f"the model cannot take the data's rows, of shape {input_shape}: {error}") from error
-    if isinstance(outputs, list | tuple | dict):
-        raise TrialError(f"the model has {len(outputs)} outputs; hpo trains classifiers with one")
-    if tuple(outputs.shape) != (None, n_classes):
-        raise TrialError(
-            f"the model's output has shape {tuple(outputs.shape)}, not (None, {n_classes}): hpo trains classifiers "
-            f"whose last layer is a softmax over the data's {n_classes} classes, no regression"
-        )
-    sums = np.sum(inner(np.ones((2, *input_shape), np.float32), training=False), axis=-1)
-    if not np.allclose(sums, 1.0, atol=1e-3):  # logits would train, but badly: the loss is that of probabilities
-        raise TrialError('the model\'s outputs are no probabilities: end it with activation="softmax"')

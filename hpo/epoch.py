@@ -80,6 +80,15 @@ def _step(
     return loss, n_right, [tf.convert_to_tensor(gradient) for gradient in gradients], state
 
 
+def _constrained(variable: Any, value: Any, *, turned: bool) -> Any:
+    """Return a variable's new value as its constraint leaves it; constraints know Keras's layout only."""
+    if variable.constraint is None:
+        return value
+    (kept,) = _turned([value]) if turned else (value,)
+    kept = tf.cast(variable.constraint(kept), value.dtype)
+    return _turned([kept])[0] if turned else kept
+
+
 class Average:
     """The mean of a model's trainable weights over the second half of an epoch, sampled every few steps.
 
@@ -94,6 +103,7 @@ class Average:
     def __init__(self, weights: list[Any], n_steps: int) -> None:
         self.first_step = n_steps // 2
         self.n_sample_steps = max(1, min(MAX_SAMPLE_STEPS, n_steps // 2 // N_SAMPLES))
+        self.weights = weights
         self.sums = [tf.Variable(tf.zeros_like(weight.value)) for weight in weights]
         self.n_samples = tf.Variable(0.0)
 
@@ -103,8 +113,9 @@ class Average:
             variable.assign(tf.zeros_like(variable))
 
     def read(self) -> list[Any]:
-        """Return the mean of each weight; NaN before the second half."""
-        return [total / self.n_samples for total in self.sums]
+        """Return the mean of each weight, which its constraint holds for as well; NaN before the second half."""
+        pairs = zip(self.weights, self.sums, strict=True)
+        return [_constrained(weight, total / self.n_samples, turned=False) for weight, total in pairs]
 
 
 def train_steps(
@@ -158,6 +169,10 @@ def _loop(inner: keras.Model, optimizer: EpochOptimizer, average: Average | None
             weights = [values[0] for values in moving]
             loss, n_more, gradients, state = _step(inner, *_batch(images, labels, rows[i]), weights, state)
             moved = [optimizer.update(*each, rates[i], momentum) for each in zip(moving, gradients, strict=True)]
+            moved = [
+                [_constrained(variable, values[0], turned=True), *values[1:]]
+                for variable, values in zip(inner.trainable_variables, moved, strict=True)
+            ]
             return i + 1, loss_sum + loss, n_right + n_more, moved, state
 
         def until(last: Any, *values: Any) -> tuple[Any, ...]:

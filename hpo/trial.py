@@ -19,6 +19,7 @@ from hpo.outage import TRANSIENT
 from hpo.parameters import ParameterError, Parameters
 from hpo.pruning import Verdict
 from hpo.record import TrialRecord
+from hpo.refusals import check_callbacks
 from hpo.results import CHECKPOINT, MODEL, REASON_ATTR, RESULT_ATTR, drop_files, kept, read_rows
 from hpo.sampling import Mirror
 from hpo.space import place
@@ -155,9 +156,10 @@ class _Run:
     def _callbacks(self) -> Sequence[Any]:
         build = self._shop.definition.callbacks
         try:
-            return build(self._parameters) if build is not None else ()
+            callbacks = build(self._parameters) if build is not None else ()
         except Exception as error:
             raise TrialError(f"callbacks raised {told(error)}") from error
+        return check_callbacks(callbacks)
 
     def _resumed(self, history: list[dict[str, float]]) -> bool:
         # What a killed worker trained and saved, but never got into the log or the database, or never decided on.

@@ -68,6 +68,7 @@ FLOORS = [
     [
         "catalog",
         "callbacks",
+        "refusals",
         "tickets",
         "prepared",
         "cifar10",
@@ -131,6 +132,7 @@ HOMES = {
         "models",
         "callbacks",
         "callback_state",
+        "refusals",
         "engine",
         "epoch",
         "costs",

@@ -45,10 +45,19 @@ def test_rare_classes_are_validated_where_possible() -> None:
     assert set(y[train_rows]) == {0, 1, 2}
 
 
-def test_keys_that_are_ignored_are_reported(tmp_path: Path) -> None:
-    lines: list[str] = []
-    load_saved(tmp_path, {**fruit(), "x_valid": np.zeros(3)}, report=lines.append)
-    assert any("ignoring x_valid" in line for line in lines)
+@pytest.mark.parametrize(
+    ("key", "message", "hint"),
+    [
+        ("x_valid", "holds x_valid, of which hpo makes no use", "Did you mean x_val by x_valid?"),
+        ("groups", "holds groups, of which hpo makes no use", "Leave out all but x, y, x_val, y_val, x_test, y_test."),
+        ("sample_weight", "holds sample_weight; hpo counts each row alike", "Leave it out"),
+        ("class_weight", "holds class_weight; hpo counts each row alike", "Leave it out"),
+    ],
+)
+def test_keys_that_hpo_makes_no_use_of_are_refused(tmp_path: Path, key: str, message: str, hint: str) -> None:
+    with pytest.raises(DatasetError, match=message) as caught:
+        load_saved(tmp_path, {**fruit(), key: np.zeros(3)})
+    assert hint in caught.value.hint
 
 
 def test_integers_that_are_not_scaled_are_reported(tmp_path: Path) -> None:

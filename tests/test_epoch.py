@@ -41,6 +41,37 @@ def convolutional(parameters, input_shape, n_classes) -> keras.Model:
     return keras.Sequential([keras.Input(input_shape), *features, layers.Dense(n_classes, activation="softmax")])
 
 
+def constrained(parameters, input_shape, n_classes) -> keras.Model:
+    """Kernels that lie turned in the compiled epoch and not square, a convolution's, and a bias."""
+    layers, constraints = keras.layers, keras.constraints
+    convolution = layers.Conv2D(4, 2, kernel_constraint=constraints.UnitNorm(axis=[0, 1, 2]))
+    dense = layers.Dense(
+        8, activation="tanh", kernel_constraint=constraints.MaxNorm(0.3), bias_constraint=constraints.NonNeg()
+    )
+    out = layers.Dense(n_classes, activation="softmax", kernel_constraint=constraints.MaxNorm(0.2, axis=1))
+    return keras.Sequential([keras.Input(input_shape), convolution, layers.Flatten(), dense, out])
+
+
+class Penalty(keras.layers.Layer):
+    def call(self, inputs):
+        self.add_loss(0.01 * keras.ops.mean(keras.ops.square(inputs)))
+        return inputs
+
+
+def penalised(parameters, input_shape, n_classes) -> keras.Model:
+    layers = keras.layers
+    dense = layers.Dense(8, activation="tanh", activity_regularizer=keras.regularizers.L2(0.01))
+    out = layers.Dense(n_classes, activation="softmax")
+    return keras.Sequential([keras.Input(input_shape), layers.Flatten(), dense, Penalty(), out])
+
+
+def frozen(parameters, input_shape, n_classes) -> keras.Model:
+    layers = keras.layers
+    fixed = [layers.Dense(8, trainable=False), layers.BatchNormalization(trainable=False)]
+    out = layers.Dense(n_classes, activation="softmax")
+    return keras.Sequential([keras.Input(input_shape), layers.Flatten(), *fixed, layers.Dense(6), out])
+
+
 @pytest.mark.parametrize(
     ("name", "floats", "build"),
     [
@@ -48,6 +79,10 @@ def convolutional(parameters, input_shape, n_classes) -> keras.Model:
         ("adam", True, mlp),
         ("adam", False, regularised),
         ("adam", False, convolutional),
+        ("adam", False, constrained),
+        ("momentum", False, constrained),
+        ("adam", False, penalised),
+        ("adam", False, frozen),
     ],
 )
 def test_an_epoch_equals_keras_train_on_batch(name, floats, build):
@@ -106,6 +141,17 @@ def test_averaged_weights_are_the_mean_of_keras_s_own_over_the_second_half(name,
         assert history["val_accuracy"][epoch] == pytest.approx(wanted["accuracy"])
     for ours, theirs in zip(model.validated_weights(), means, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=5e-5)
+
+
+def test_averaged_weights_keep_their_constraints():
+    parameters = parameters_of(averaged=True, rate=0.1)
+    model = Engine(make_dataset(), constrained).model(parameters, seed=5)
+    fit(model, epochs=1)
+    convolution, _, dense, bias, out, _ = model.validated_weights()
+    np.testing.assert_allclose(np.sqrt((convolution**2).sum(axis=(0, 1, 2))), 1.0, rtol=1e-4)
+    assert np.sqrt((dense**2).sum(axis=0)).max() < 0.3 + 1e-4
+    assert bias.min() >= 0
+    assert np.sqrt((out**2).sum(axis=1)).max() < 0.2 + 1e-4
 
 
 def test_validation_in_several_batches_counts_every_row_once(monkeypatch):
