@@ -3,6 +3,7 @@
 The facts are a study's attribute "hpo:study". Any client of the database can write it; another version of hpo may have.
 """
 
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
@@ -12,7 +13,6 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from hpo import __version__
 from hpo.errors import HpoError, StorageError, StudyMismatchError
-from hpo.parameters import is_number
 
 FACTS_VERSION = 2  # 1, without a number: did not say which study they are of
 MAKER = "hpo"  # the facts' own word of the version that wrote them
@@ -110,5 +110,5 @@ def _is_of(value: object, hint: Any) -> bool:
         keys, contents = get_args(hint)
         return isinstance(value, dict) and all(_is_of(k, keys) and _is_of(v, contents) for k, v in value.items())
     if hint is float:
-        return is_number(value)
+        return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
     return hint is Any or type(value) is hint  # True is no int

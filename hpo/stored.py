@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -199,7 +198,7 @@ def create(
     """
     baseline = place_baseline(definition)
     storage = store.optuna
-    _sweep(storage, name)
+    _sweep(store, name)
     direction = StudyDirection.MAXIMIZE if definition.direction == "maximize" else StudyDirection.MINIMIZE
     study_id = storage.create_new_study([direction], name)
     key = uuid.uuid4().hex
@@ -271,7 +270,8 @@ def _is_sound(trial: FrozenTrial, stored: StoredStudy) -> bool:
     return True
 
 
-def _sweep(storage: BaseStorage, name: str) -> None:
+def _sweep(store: Store, name: str) -> None:
+    storage = store.optuna
     try:
         study_id = storage.get_study_id_from_name(name)
     except KeyError:
@@ -284,6 +284,11 @@ def _sweep(storage: BaseStorage, name: str) -> None:
             f'The database already holds a study "{name}" that hpo did not make.',
             "Rename the study's file, or use another --storage.",
         )
+    key = str(attrs.get(KEY_ATTR))
+    tickets = TicketTable(engine=store.engine, study=key)
+    rows = tickets.read() if key in keys(store.engine) else []
+    if any(row.worker or row.outcome for row in rows):  # a creation that was cut short has not been worked at
+        raise odd(name, f'its attribute "{STUDY_ATTR}" is gone or cannot be read, and it has trials')
     storage.delete_study(study_id)
 
 

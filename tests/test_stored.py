@@ -207,7 +207,8 @@ def facts_of(toy: ToyStudy) -> dict[str, Any]:
 
 def test_study_of_hpo_0_1_is_read_and_goes_on_with_this_one(sqlite_toy: ToyStudy) -> None:
     facts = facts_of(sqlite_toy)
-    older = {key: facts[key] for key in facts if key not in ("name", "study_id", "version", "hpo")}
+    newer = ("name", "study_id", "version", "hpo", "lease_seconds")
+    older = {key: facts[key] for key in facts if key not in newer}
     del older["libraries"]["hpo's engine"]
     older["libraries"]["hpo"] = "0.1"
     change_facts(sqlite_toy, older)
@@ -332,3 +333,18 @@ def test_database_copied_whole_goes_on(sqlite_toy: ToyStudy, tmp_path: Path) -> 
     assert studies.read_all(moved) == [sqlite_toy.stored]
     assert replace(sqlite_toy, store=moved).run(0.75) == 1
     moved.close()
+
+
+def test_study_whose_facts_were_lost_is_not_swept_away(toy: ToyStudy, caplog: pytest.LogCaptureFixture) -> None:
+    toy.run(0.5)
+    for change in (
+        "UPDATE study_user_attributes SET value_json = 'no' WHERE key = 'hpo:study'",
+        "DELETE FROM study_user_attributes WHERE key = 'hpo:study'",
+    ):
+        with toy.store.engine.begin() as connection:
+            connection.exec_driver_sql(change)
+        with pytest.raises(StudyMismatchError, match="is gone or cannot be read, and it has trials"):
+            studies.create(toy.store, "toy", DEFINITION, facts=FACTS, n_trials=4)
+        assert [trial.value for trial in toy.trials] == [0.5]
+        assert toy.tickets.count() == 4
+    assert 'the attribute "hpo:study" of study 1 in the database is left out' in caplog.text
