@@ -16,7 +16,7 @@ from hpo.errors import FolderError, StudyMismatchError
 from hpo.files import make_private, replace, sweep
 
 OWNER = ".study"  # in a study's folder: its key
-WRITTEN_BEFORE = {"workers.log", "leases"}  # what commands may write into it before it is marked
+WRITTEN_BEFORE = {"workers.log", "tensorflow.log", "leases"}  # what commands may write into it before it is marked
 KEY = re.compile(r"[0-9a-f]{32}")
 TRIAL = re.compile(r"trial-([0-9]{5,})")
 

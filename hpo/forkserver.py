@@ -23,17 +23,22 @@ from hpo.stored import StoredStudy
 LOOK_SECONDS = 0.5
 N_FORKSERVERS, FORKSERVER_SECONDS = 5, 0.5
 
+IMPORT_LOG = "tensorflow.log"
+
 # TensorFlow's own chatter is of no use to a person tuning a model. Set before it loads.
 ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 
 
 def start_forkserver(log_dir: Path) -> Any:
-    """Start the process that imports TensorFlow and from which workers are forked; its output goes to a log."""
+    """Start the process that imports TensorFlow and from which workers are forked.
+
+    What it says while it does, in a file of its own, is of use only where it cannot.
+    """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["hpo.worker"])
-    with stderr_to(log_dir / "workers.log"):
+    with stderr_to(log_dir / IMPORT_LOG):
         start_process(context, _nothing)
     return context
 
@@ -51,7 +56,8 @@ def start_process(context: Any, target: Callable[..., None], *arguments: Any) ->
             return process
         time.sleep(FORKSERVER_SECONDS)  # a dead one is replaced once the kernel has buried it
     raise WorkersFailingError(
-        "The forkserver, the process that starts the workers, dies again and again.", "Is the memory large enough?"
+        "The forkserver, the process that starts the workers, dies again and again.",
+        f"Is the memory large enough? What TensorFlow said is in {IMPORT_LOG}, beside workers.log.",
     )
 
 

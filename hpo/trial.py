@@ -15,6 +15,7 @@ from hpo.engine import Engine
 from hpo.errors import TrialError
 from hpo.events import Session, State, open_log, write_session
 from hpo.folder import trial_dir
+from hpo.logs import note_trial
 from hpo.outage import TRANSIENT
 from hpo.parameters import ParameterError, Parameters
 from hpo.pruning import Verdict
@@ -92,6 +93,7 @@ def run_trial(
         patience_seconds=shop.patience_seconds,
     )
     trial = record.align(shop.mirror)
+    note_trial(trial.number)
     if trial.state.is_finished():
         record.end_ticket(trial.state, seconds=0.0)
         tidy(shop)  # its worker died before it could
@@ -216,7 +218,7 @@ class _Run:
 
     def fail(self, reason: str, *, seconds: float) -> None:
         """Record a trial that could not be trained."""
-        self._shop.say(f"trial {self._trial.number} failed: {reason}")
+        self._shop.say(f"failed: {reason}")
         epochs = max(self._trial.intermediate_values, default=0)
         self._write_session(TrialState.FAIL, self._best, epochs=epochs, seconds=self._ticket.seconds + seconds)
         self._record.end(TrialState.FAIL, None, {REASON_ATTR: reason[:2000]}, seconds=seconds)

@@ -7,19 +7,16 @@ launcher's business: a terminal sends it to every process of the group.
 import contextlib
 import faulthandler
 import gc
-import io
 import os
 import resource
 import signal
 import sys
 import threading
-import traceback
 import uuid
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import optuna
 import tensorflow as tf
@@ -30,15 +27,14 @@ from hpo.catalog import load_definition
 from hpo.datasets import load
 from hpo.engine import Engine
 from hpo.errors import DatabaseAwayError, HpoError, LeaseLostError, SpaceExhaustedError, StorageError
-from hpo.files import make_private
 from hpo.fingerprint import fingerprint
 from hpo.leases import LeaseKeeper, Limit
+from hpo.logs import log, note_trial, open_log
 from hpo.opening import open_study
 from hpo.outage import insist
 from hpo.sampling import Mirror
 from hpo.settings import HUNG, REPLACE_ME, Wish, WorkerSettings
 from hpo.storage import open_store
-from hpo.terminal import plain_lines
 from hpo.trial import Workshop, run_trial
 
 IDLE_SECONDS = 0.5
@@ -48,6 +44,7 @@ def open_in_process(wish: Wish, patience_seconds: float, pipe: Connection) -> No
     """Process target: run open_study; sends ("say", text) lines, then ("study", StoredStudy) or ("error", HpoError)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    open_log(wish.runs_dir / wish.file.name, "opening")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def open_() -> None:
@@ -63,28 +60,39 @@ def work_in_process(settings: WorkerSettings, pipe: Connection) -> None:
     Before that it may send one ("warning", text): that logs or checkpoints cannot be written, say. Output goes to
     runs/<study>/workers.log. Ends by itself when the other end of the pipe is gone.
     """
-    stop = threading.Event()
+    stop, is_open = threading.Event(), threading.Event()
+
+    def leave(*_: object) -> None:
+        stop.set()
+        if not is_open.is_set():  # the study's own code may take long, and there is nothing to hand back yet
+            os._exit(0)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    _redirect_output(settings.runs_dir / settings.study_name)
+    signal.signal(signal.SIGTERM, leave)
+    open_log(settings.runs_dir / settings.study_name, settings.name)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    threading.Thread(target=_watch_launcher, args=(pipe, stop), daemon=True).start()
+    threading.Thread(target=_watch_launcher, args=(pipe, leave), daemon=True).start()
     warned: list[str] = []
 
     def warn(text: str) -> None:
-        _say(text)
+        log.warning(text)
         if not warned:  # one is enough, and a launcher that stands still would let many fill the pipe
             warned.append(text)
             with contextlib.suppress(OSError):
                 pipe.send(("warning", text))
 
-    sys.exit(_telling(pipe, lambda: work(settings, stop.is_set, warn)))
+    def open_and_work() -> int:
+        patience_seconds = settings.patience_seconds
+        shop = insist(lambda: open_workshop(settings, warn), should_stop=stop.is_set, patience_seconds=patience_seconds)
+        is_open.set()
+        return work(shop, settings, stop.is_set)
+
+    sys.exit(_telling(pipe, open_and_work))
 
 
-def work(settings: WorkerSettings, should_stop: Callable[[], bool], warn: Callable[[str], None]) -> int:
-    """Claim and run trials; warn takes a line for people; returns the exit code."""
+def work(shop: Workshop, settings: WorkerSettings, should_stop: Callable[[], bool]) -> int:
+    """Claim and run trials; returns the exit code."""
     patiently = partial(insist, should_stop=should_stop, patience_seconds=settings.patience_seconds)
-    shop = patiently(lambda: open_workshop(settings, warn))
     tickets = shop.stored.tickets(shop.store)
     limit = Limit(settings.trial_timeout_seconds, leave_hung) if settings.trial_timeout_seconds else None
     keeper = LeaseKeeper(tickets, shop.study_dir / "leases", shop.stored.lease_seconds, limit)
@@ -111,6 +119,7 @@ def work(settings: WorkerSettings, should_stop: Callable[[], bool], warn: Callab
                 patiently(lambda t=token: tickets.exhaust(t))  # type: ignore[misc]
             finally:
                 keeper.release()
+                note_trial(None)
             gc.collect()  # models hold cycles; without this they pile up until Python feels like it
             # Each new shape leaves about 10 MB of compiled code behind that TensorFlow never frees.
             first_bytes = first_bytes or resident_bytes()
@@ -137,7 +146,7 @@ def open_workshop(settings: WorkerSettings, warn: Callable[[str], None]) -> Work
         data_dir=settings.data_dir,
         base_dir=settings.file.path.parent,
         fingerprint=stored.data,
-        report=_say,
+        report=log.info,
     )
     check_same(stored, fingerprint(settings.file.path, like=stored.meaning), data.fingerprint, None)
     study = optuna.load_study(
@@ -156,14 +165,14 @@ def open_workshop(settings: WorkerSettings, warn: Callable[[str], None]) -> Work
         study_dir=settings.runs_dir / stored.name,
         n_kept_models=settings.n_kept_models,
         patience_seconds=settings.patience_seconds,
-        say=_say,
+        say=log.info,
         warn=warn,
     )
 
 
 def leave_hung() -> None:
     """End this process at once, with what each of its threads is doing in the log; its lock file tells others."""
-    _say("This trial has ended no epoch within --trial-timeout; its worker leaves. What it was doing:")
+    log.error("This trial has ended no epoch within --trial-timeout; its worker leaves. What it was doing:")
     faulthandler.dump_traceback(2)
     os._exit(HUNG)
 
@@ -195,42 +204,17 @@ def _telling(pipe: Connection, call: Callable[[], int | None]) -> int:
     except HpoError as error:
         told, code = error, error.exit_code
     except Exception as error:
-        traceback.print_exc()
+        log.exception("an unexpected error")
         told, code = HpoError(f"Unexpected {type(error).__name__}: {error}", "This is a bug in hpo."), 1
     try:
         pipe.send(("error", told))
     except OSError:  # the launcher is gone: the log has it
-        _say(f"{told.message} {told.hint}")
+        log.error("%s %s", told.message, told.hint)
     return code
 
 
-def _say(text: str) -> None:
-    print(plain_lines(text), file=sys.stderr, flush=True)
-
-
-def _redirect_output(study_dir: Path) -> None:
-    try:
-        make_private(study_dir)
-        log = os.open(study_dir / "workers.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    except OSError:
-        log = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    sys.stdout = sys.stderr = io.TextIOWrapper(_Log(2, "w", closefd=False), encoding="utf-8", write_through=True)
-
-
-class _Log(io.FileIO):
-    """A file that a full disk cannot make raise: a callback that prints must not fail its trial."""
-
-    def write(self, content: Any) -> int:
-        with contextlib.suppress(OSError):
-            super().write(content)
-        return len(content)
-
-
-def _watch_launcher(pipe: Connection, stop: threading.Event) -> None:
+def _watch_launcher(pipe: Connection, leave: Callable[[], None]) -> None:
     try:
         pipe.recv()  # nothing is ever sent this way
     except (EOFError, OSError):
-        stop.set()
+        leave()

@@ -27,6 +27,7 @@ FLOORS = [
     ],
     [
         "command",
+        "logs",
         "source",
         "schema",
         "facts",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -267,6 +268,8 @@ def test_model_that_raises_fails_three_trials_and_keeps_the_budget(project: Proj
     assert [trial.state.name for trial in failed[:3]] == ["FAIL"] * 3
     assert len(failed) < 5
     assert "no such layer" in failed[0].user_attrs["hpo:reason"]
+    logged = (project.folder / "runs" / "blobs" / "workers.log").read_text()
+    assert re.match(r"2\d{3}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \S+-\d+-0 trial 0 INFO failed: .*no such layer", logged)
 
     # The file is mended: it means something else now, and says so.
     project.write()
