@@ -43,6 +43,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from hpo import stored as studies
+from hpo.creation import create
 from hpo.definition import StudyDefinition
 from hpo.display import LinesView
 from hpo.forkserver import LOOK_SECONDS
@@ -223,7 +224,7 @@ def fill(url: str, n_trials: int) -> None:
     """Create a study that has ended n_trials as the default pruner would have them, and has free tickets left."""
     store = open_store(url, create=True)
     facts = {"seed": 7, "n_threads": 1, "meaning": {}, "data": "c" * 16}
-    stored = studies.create(store, "bench", DEFINITION, facts=facts, n_trials=0)
+    stored = create(store, "bench", DEFINITION, facts=facts, n_trials=0)
     rows, now, rng = defaultdict(list), datetime.now(), random.Random(0)
     source = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for number in range(n_trials):

@@ -117,12 +117,17 @@ def find_finished(wish: Wish) -> Outcome | None:
     store = open_store(wish.url, create=True)
     with explained(parse_url(wish.url)):
         check_schema(store.engine)
-        stored = studies.find(store, wish.file.name)
+        try:
+            stored = studies.find(store, wish.file.name)
+        except studies.TicketlessError:
+            return None  # opening it tells, or mends it
         if stored is None or wish.is_new_generation:
             return None
-        check_same(stored, fingerprint(wish.file.path, like=stored.meaning), None, wish.seed)
         check_target(wish.target, stored.metric)
         tickets = stored.tickets(store).read()
+        if all(ticket.worker is None for ticket in tickets) and not stored.is_paused(store):
+            return None  # nothing was begun; the file may mean something else by now, and take its place
+        check_same(stored, fingerprint(wish.file.path, like=stored.meaning), None, wish.seed)
         is_finished = count_ended(tickets) == len(tickets) >= (wish.n_trials or 0)
         if not is_finished and not stored.is_paused(store):
             return None

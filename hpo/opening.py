@@ -4,14 +4,17 @@ Runs in a process of its own, because it imports Keras and the study's own code.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from hpo import stored as studies
 from hpo.address import parse_url
 from hpo.agreement import check_same
 from hpo.catalog import load_definition
+from hpo.creation import create, withdraw
 from hpo.datasets import describe_majority, load
-from hpo.definition import check_target
+from hpo.definition import StudyDefinition, check_target
 from hpo.errors import StudyMismatchError
 from hpo.events import write_experiment
 from hpo.fingerprint import fingerprint
@@ -20,7 +23,7 @@ from hpo.outage import explained, insist
 from hpo.schema import create_tables
 from hpo.settings import Wish
 from hpo.space import rehearse
-from hpo.storage import open_store, setup_lock
+from hpo.storage import Store, open_store, setup_lock
 from hpo.stored import StoredStudy
 
 DEFAULT_THREADS = 1  # two of them train 1.05 to 1.9 times the epochs of one with two: benchmarks/scaling.py
@@ -43,36 +46,32 @@ def open_study(wish: Wish, report: Callable[[str], None], *, patience_seconds: f
     space = rehearse(definition)
     patiently = partial(insist, should_stop=lambda: False, patience_seconds=patience_seconds, say=report)
     store = patiently(lambda: open_store(wish.url, create=True))
-    # Before the lock: a download may take minutes. The fingerprint is the same for any seed.
-    dataset = load(
-        definition.dataset,
-        seed=definition.seed,
-        data_dir=wish.data_dir,
-        base_dir=wish.file.path.parent,
-        report=report,
-    )
-    data = dataset.fingerprint
-    if definition.metric == "val_accuracy" and (line := describe_majority(dataset)):
-        report(line)
+    data = prepare(definition, wish, report)  # before the lock: a download may take minutes
     found_first: list[str | None] = []
+    plans: list[Plan] = []  # of a study that takes another one's place
+
+    def is_asked_for(latest: StoredStudy) -> bool:
+        # A later try may find what an earlier one made: the answer to its last COMMIT got lost.
+        if plans:
+            return latest.name == plans[-1].name
+        return not wish.is_new_generation or latest.name != found_first[0]
 
     def join_or_create() -> StoredStudy:
         with explained(parse_url(wish.url)), setup_lock(parse_url(wish.url)):
             create_tables(store.engine)
+            taken_back = None if wish.is_new_generation else take_back(store, wish, data, report)
+            if taken_back is not None and not plans:
+                plans.append(plan_anew(*taken_back, wish, definition))
             stored = studies.find(store, wish.file.name)
             found_first.append(None if stored is None else stored.name)
-            # A new generation that a later try finds is the one asked for: the answer to its last COMMIT got lost.
-            is_made = stored is not None and (not wish.is_new_generation or stored.name != found_first[0])
-            if stored is not None and is_made:
-                check_joined(stored, wish, data)
+            if stored is None or not is_asked_for(stored):
+                plan = plans[-1] if plans else plan_first(stored, wish, definition)
+                check_folder(wish.runs_dir / plan.name, plan.folder_key)
+                facts: dict[str, Any] = {"seed": plan.seed, "n_threads": plan.n_threads, "meaning": meaning}
+                facts |= {"data": data, "lease_seconds": plan.lease_seconds}
+                stored = create(store, plan.name, definition, facts=facts, n_trials=plan.n_trials)
             else:
-                name = wish.file.name if stored is None else studies.next_name(stored)
-                check_folder(wish.runs_dir / name, None)
-                seed = definition.seed if wish.seed is None else wish.seed
-                n_threads, n_trials = wish.n_threads or DEFAULT_THREADS, wish.n_trials or definition.n_trials
-                facts = {"seed": seed, "n_threads": n_threads, "meaning": meaning, "data": data}
-                facts |= {} if wish.lease_seconds is None else {"lease_seconds": wish.lease_seconds}
-                stored = studies.create(store, name, definition, facts=facts, n_trials=n_trials)
+                check_joined(stored, wish, data)
             if wish.n_trials is not None:
                 stored.tickets(store).grow(wish.n_trials)
             mark_folder(wish.runs_dir / stored.name, stored.key)
@@ -87,17 +86,113 @@ def open_study(wish: Wish, report: Callable[[str], None], *, patience_seconds: f
     return stored
 
 
-def check_joined(stored: StoredStudy, wish: Wish, data: str) -> None:
-    """Refuse to join a study that means something else.
+def prepare(definition: StudyDefinition, wish: Wish, report: Callable[[str], None]) -> str:
+    """Prepare the study's data and return their fingerprint, which is the same for any seed.
 
     Raises:
-        StudyMismatchError: It does; the message names what differs.
+        DatasetError: They cannot be used.
     """
-    check_same(stored, fingerprint(wish.file.path, like=stored.meaning), data, wish.seed)
+    dataset = load(
+        definition.dataset,
+        seed=definition.seed,
+        data_dir=wish.data_dir,
+        base_dir=wish.file.path.parent,
+        report=report,
+    )
+    if definition.metric == "val_accuracy" and (line := describe_majority(dataset)):
+        report(line)
+    return dataset.fingerprint
+
+
+def check_joined(stored: StoredStudy, wish: Wish, data: str) -> None:
+    """Refuse to join a study that means something else, or whose folder is another one's.
+
+    Raises:
+        StudyMismatchError: The message names what differs.
+    """
+    reason = mismatch(stored, wish, data)
+    if reason is not None:
+        raise reason
+    check_folder(wish.runs_dir / stored.name, stored.key)
+
+
+def mismatch(stored: StoredStudy, wish: Wish, data: str) -> StudyMismatchError | None:
+    """Return why a study cannot be joined; None where it means the same."""
+    try:
+        check_same(stored, fingerprint(wish.file.path, like=stored.meaning), data, wish.seed)
+    except StudyMismatchError as error:
+        return error
     if wish.n_threads not in (None, stored.n_threads):
-        raise StudyMismatchError(
+        return StudyMismatchError(
             f'The study "{stored.name}" trains with {stored.n_threads} threads per worker, and its results '
             f"depend on it; {wish.n_threads} were asked for.",
             "Leave --threads out, or open a new generation: --new-generation.",
         )
-    check_folder(wish.runs_dir / stored.name, stored.key)
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A study that is to be made.
+
+    Attributes:
+        name: Optuna's name, with the generation.
+        folder_key: Whose files its folder may hold: those of the study whose place it takes.
+        seed: Of the study.
+        n_threads: Of each worker.
+        lease_seconds: After which silence a worker is taken for dead.
+        n_trials: The budget.
+    """
+
+    name: str
+    folder_key: str | None = None
+    seed: int
+    n_threads: int
+    lease_seconds: float
+    n_trials: int
+
+
+def plan_first(latest: StoredStudy | None, wish: Wish, definition: StudyDefinition) -> Plan:
+    """Plan the first study of a file, or the generation after the latest."""
+    return Plan(
+        name=wish.file.name if latest is None else studies.next_name(latest),
+        seed=definition.seed if wish.seed is None else wish.seed,
+        n_threads=wish.n_threads or DEFAULT_THREADS,
+        lease_seconds=wish.lease_seconds or StoredStudy.lease_seconds,
+        n_trials=wish.n_trials or definition.n_trials,
+    )
+
+
+def plan_anew(former: StoredStudy, n_trials: int, wish: Wish, definition: StudyDefinition) -> Plan:
+    """Plan what takes the place of a study that had a budget; what it was asked to be is kept."""
+    return Plan(
+        name=former.name,
+        folder_key=former.key,
+        seed=former.seed if wish.seed is None else wish.seed,
+        n_threads=wish.n_threads or former.n_threads,
+        lease_seconds=wish.lease_seconds or former.lease_seconds,
+        n_trials=wish.n_trials or n_trials or definition.n_trials,
+    )
+
+
+def take_back(store: Store, wish: Wish, data: str, report: Callable[[str], None]) -> tuple[StoredStudy, int] | None:
+    """Delete the latest study if it is not what the file says now and nothing of it was begun: a typo costs nothing.
+
+    Returns it and its budget; None where it is right, or none is there.
+
+    Raises:
+        StudyMismatchError: It is another study, and was begun.
+    """
+    reason: StudyMismatchError | None
+    try:
+        former = studies.find(store, wish.file.name)
+        reason = None if former is None else mismatch(former, wish, data)
+    except studies.TicketlessError as error:  # taking it back was cut short
+        former, reason = error.stored, error
+    if former is None or reason is None:
+        return None
+    n_trials = former.tickets(store).count()
+    if not withdraw(store, former, wish.runs_dir / former.name):
+        raise reason
+    report(f"{reason.message} No trial of it was begun, so it is made anew.")
+    return former, n_trials

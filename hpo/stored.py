@@ -6,9 +6,8 @@ extend under storage.setup_lock.
 """
 
 import re
-import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from optuna.study import StudyDirection
@@ -16,15 +15,14 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.connections import Connection
-from hpo.definition import StudyDefinition
 from hpo.errors import HpoError, StudyMismatchError
-from hpo.facts import copied, libraries, odd, parse, stamp
+from hpo.facts import copied, odd, parse
 from hpo.names import file_of, generation, is_generation_of, is_plain_name
 from hpo.origin import origin
 from hpo.outage import TRANSIENT
 from hpo.reading import ODD
-from hpo.schema import create_tables, keys
-from hpo.space import Draw, place_baseline
+from hpo.schema import keys
+from hpo.space import Draw
 from hpo.storage import Store
 from hpo.terminal import warn_once
 from hpo.tickets import TicketTable
@@ -174,54 +172,6 @@ def _parse(study: FrozenStudy) -> StoredStudy:
     return stored
 
 
-def create(
-    store: Store,
-    name: str,
-    definition: StudyDefinition,
-    *,
-    facts: Mapping[str, Any],
-    n_trials: int,
-) -> StoredStudy:
-    """Create a study with its baseline as trial 0 and its tickets.
-
-    A creation that a kill cut short is swept away and done again.
-
-    Args:
-        store: Where.
-        name: Optuna's name, with the generation.
-        definition: What the file declares.
-        facts: The fields seed, n_threads, meaning, data and lease_seconds of StoredStudy.
-        n_trials: The budget.
-
-    Raises:
-        StudyMismatchError: Somebody else's study has this name.
-    """
-    baseline = place_baseline(definition)
-    storage = store.optuna
-    _sweep(store, name)
-    direction = StudyDirection.MAXIMIZE if definition.direction == "maximize" else StudyDirection.MINIMIZE
-    study_id = storage.create_new_study([direction], name)
-    key = uuid.uuid4().hex
-    storage.set_study_user_attr(study_id, KEY_ATTR, key)
-    stored = StoredStudy(
-        name=name,
-        study_id=study_id,
-        key=key,
-        metric=definition.metric,
-        direction=definition.direction,
-        baseline=None if baseline is None else baseline.params,
-        libraries=libraries(),
-        **facts,
-    )
-    tickets = stored.tickets(store)
-    create_tables(store.engine)
-    if baseline is not None:
-        add_trial(store, stored, baseline)
-    tickets.grow(n_trials)
-    storage.set_study_user_attr(study_id, STUDY_ATTR, stamp(asdict(stored)))
-    return stored
-
-
 def add_trial(store: Store, stored: StoredStudy, draw: Draw) -> tuple[int, int]:
     """Store a configuration as a waiting trial with a ticket of its own, run next. Call under storage.setup_lock.
 
@@ -268,28 +218,6 @@ def _is_sound(trial: FrozenTrial, stored: StoredStudy) -> bool:
         warn_once(f'trial {trial.number} of "{stored.name}" was changed by another program and is left out: {error}')
         return False
     return True
-
-
-def _sweep(store: Store, name: str) -> None:
-    storage = store.optuna
-    try:
-        study_id = storage.get_study_id_from_name(name)
-    except KeyError:
-        return
-    attrs = storage.get_study_user_attrs(study_id)
-    if STUDY_ATTR in attrs:
-        raise StudyMismatchError(f'The database already holds a study "{name}".', "Join it, or name another.")
-    if KEY_ATTR not in attrs and (attrs or storage.get_all_trials(study_id)):
-        raise StudyMismatchError(
-            f'The database already holds a study "{name}" that hpo did not make.',
-            "Rename the study's file, or use another --storage.",
-        )
-    key = str(attrs.get(KEY_ATTR))
-    tickets = TicketTable(engine=store.engine, study=key)
-    rows = tickets.read() if key in keys(store.engine) else []
-    if any(row.worker or row.outcome for row in rows):  # a creation that was cut short has not been worked at
-        raise odd(name, f'its attribute "{STUDY_ATTR}" is gone or cannot be read, and it has trials')
-    storage.delete_study(study_id)
 
 
 def next_name(stored: StoredStudy) -> str:

@@ -193,6 +193,19 @@ class TicketTable:
         with self.engine.begin() as connection:
             connection.execute(sa.delete(_tickets).where(_columns.study == self.study))
 
+    def delete_unclaimed(self) -> bool:
+        """Delete all tickets, if none was ever claimed, nor any but the first made for a trial; returns whether."""
+        is_unclaimed = sa.and_(_columns.worker.is_(None), sa.or_(_columns.trial_id.is_(None), _columns.number == 0))
+        count = sa.select(sa.func.count()).where(_columns.study == self.study)
+        delete = sa.delete(_tickets).where(_columns.study == self.study, is_unclaimed)
+        with self.engine.connect() as connection:
+            n_tickets = connection.scalar(count)
+            # A row that a worker has locked is looked at again when it is free: what it has claimed stays.
+            is_whole = connection.execute(delete).rowcount == n_tickets
+            if is_whole:
+                connection.commit()
+            return is_whole
+
     def note_birth(self, connection: sa.Connection, token: str, *, trial_id: int) -> None:
         """Write down which trial a leased ticket stands for, in the transaction that stores it."""
         self._update(connection, token, trial_id=trial_id)

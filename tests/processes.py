@@ -19,6 +19,7 @@ from toy import DEFINITION, FACTS, ToyStudy
 from hpo import connections, storage
 from hpo import stored as studies
 from hpo.address import parse_url
+from hpo.creation import create
 from hpo.leases import LeaseKeeper, kernel
 from hpo.storage import open_store, setup_lock
 from hpo.tickets import TicketTable
@@ -82,7 +83,7 @@ def open_study(index: int, url: str, n_trials: int) -> str:
         stored = studies.find(store, "toy")
         if stored is None:
             time.sleep(0.3)
-            stored = studies.create(store, "toy", DEFINITION, facts=FACTS, n_trials=n_trials)
+            stored = create(store, "toy", DEFINITION, facts=FACTS, n_trials=n_trials)
         stored.tickets(store).grow(n_trials)
     store.close()
     return stored.key
@@ -137,7 +138,7 @@ def begin_creation(pipe: Any, url: str, last_step: str) -> None:
 
     setattr(place, last_step, stop)
     with setup_lock(parse_url(url)):
-        studies.create(store, "toy", DEFINITION, facts=FACTS, n_trials=4)
+        create(store, "toy", DEFINITION, facts=FACTS, n_trials=4)
 
 
 def leave_half_done(pipe: Any, url: str, step: str) -> None:
@@ -206,7 +207,7 @@ def freeze_in_a_creation(pipe: Any, url: str, idle_seconds: float) -> None:
     def create() -> None:
         with setup_lock(parse_url(url)):
             stop_at_commit(store.engine)
-            studies.create(store, "toy", DEFINITION, facts=FACTS, n_trials=4)
+            create(store, "toy", DEFINITION, facts=FACTS, n_trials=4)
 
     pipe.send(_outcome(create))
 

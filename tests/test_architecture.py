@@ -91,8 +91,9 @@ FLOORS = [
         "engine",
         "sampling",
         "results",
-        "opening",
+        "creation",
     ],
+    ["opening"],
     [
         "training",
         "record",

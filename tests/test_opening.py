@@ -44,14 +44,14 @@ def test_answer_to_the_creation_s_last_commit_that_gets_lost_makes_no_second_stu
     is_new_generation: bool,  # noqa: FBT001
 ) -> None:
     first = open_study(wish, print) if is_new_generation else None
-    create: Callable[..., studies.StoredStudy] = studies.create
+    create: Callable[..., studies.StoredStudy] = opening.create
     n_made: list[str] = []
 
     def create_and_lose_the_answer(*arguments: object, **named: object) -> studies.StoredStudy:
         n_made.append(create(*arguments, **named).name)
         raise AWAY
 
-    monkeypatch.setattr(opening.studies, "create", create_and_lose_the_answer)
+    monkeypatch.setattr(opening, "create", create_and_lose_the_answer)
     asked = replace(wish, is_new_generation=is_new_generation)
     said: list[str] = []
     opened = open_study(asked, said.append, patience_seconds=60.0)

@@ -21,7 +21,7 @@ from hpo.settings import Wish
 @pytest.fixture
 def wish_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sqlite_toy: ToyStudy) -> Callable[..., Wish]:
     """Make what a command asks of the toy study."""
-    monkeypatch.setattr("hpo.ending.fingerprint", lambda path: sqlite_toy.stored.meaning)
+    monkeypatch.setattr("hpo.ending.fingerprint", lambda path, like: sqlite_toy.stored.meaning)
 
     def make(**fields: Any) -> Wish:
         file: Any = SimpleNamespace(name="toy", path=tmp_path / "toy.py")

@@ -16,9 +16,12 @@ from toy import BASELINE, DEFINITION, FACTS, ToyStudy
 
 from hpo import stored as studies
 from hpo.agreement import check_same
+from hpo.creation import create, withdraw
 from hpo.errors import StorageError, StudyFileError, StudyMismatchError
+from hpo.folder import mark_folder
 from hpo.outage import TRANSIENT
 from hpo.parameters import TrainingParameters
+from hpo.schema import keys
 from hpo.space import place
 from hpo.storage import Store, open_store
 from hpo.stored import KEY_ATTR, STUDY_ATTR, TICKET_ATTR
@@ -86,6 +89,7 @@ def test_creation_cut_short_by_a_kill_is_done_again(sqlite_store: Store, sqlite_
     assert len(sqlite_store.optuna.get_all_trials(stored.study_id)) == 1
     assert stored.tickets(sqlite_store).count() == 4
     assert len(sqlite_store.optuna.get_all_studies()) == 1
+    assert keys(sqlite_store.engine) == {key}  # no ticket of the first attempt is left
 
 
 def test_configuration_whose_commit_s_answer_is_lost_is_added_once(toy: ToyStudy) -> None:
@@ -108,6 +112,74 @@ def test_somebody_else_s_study_of_the_same_name_is_left_alone(store: Store) -> N
     with pytest.raises(StudyMismatchError, match="hpo did not make"):
         ToyStudy.create(store)
     assert len(store.optuna.get_all_trials(theirs)) == 1
+
+
+def test_sweeping_half_a_copy_away_leaves_the_original_its_tickets(sqlite_toy: ToyStudy) -> None:
+    storage = sqlite_toy.store.optuna
+    copy = storage.create_new_study([StudyDirection.MAXIMIZE], "half")
+    storage.set_study_user_attr(copy, KEY_ATTR, sqlite_toy.stored.key)
+    with pytest.raises(StudyMismatchError, match='"half" is a copy of "toy"'):
+        ToyStudy.create(sqlite_toy.store, name="half")
+    assert sqlite_toy.tickets.count() == 4
+
+
+def test_study_of_which_nothing_was_begun_is_taken_back(new_study: Callable[..., ToyStudy], tmp_path: Path) -> None:
+    toy, other = new_study(), new_study(name="other")
+    folder = tmp_path / "runs" / "toy"
+    mark_folder(folder, toy.stored.key)
+    (folder / "experiment").write_text("of the study")
+    assert withdraw(toy.store, toy.stored, folder)
+    assert studies.read_all(toy.store) == [other.stored]
+    assert keys(toy.store.engine) == {other.stored.key}
+    assert len(other.trials) == 1
+    assert not folder.exists()
+
+
+def claimed(toy: ToyStudy) -> None:
+    toy.claim()
+
+
+def handed_back(toy: ToyStudy) -> None:
+    toy.tickets.hand_back(str(toy.claim().token), seconds=0.0)
+
+
+def added(toy: ToyStudy) -> None:
+    studies.add_trial(toy.store, toy.stored, place(toy.definition, BASELINE.flat()))
+
+
+def paused(toy: ToyStudy) -> None:
+    toy.stored.set_paused(toy.store, is_paused=True)
+
+
+def with_a_trial_of_another_program(toy: ToyStudy) -> None:
+    toy.store.optuna.create_new_trial(toy.stored.study_id)
+
+
+@pytest.mark.parametrize("begin", [claimed, handed_back, added, paused, with_a_trial_of_another_program])
+def test_study_of_which_something_was_begun_is_never_taken_back(
+    toy: ToyStudy, tmp_path: Path, begin: Callable[[ToyStudy], None]
+) -> None:
+    begin(toy)
+    before = (toy.trials, toy.tickets.read())
+    assert not withdraw(toy.store, toy.stored, tmp_path / "toy")
+    assert (toy.trials, toy.tickets.read()) == before
+    assert studies.read_all(toy.store) == [toy.stored]
+
+
+def test_study_that_a_worker_claims_while_it_is_taken_back_stays(
+    toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = toy.store.optuna.get_all_trials
+
+    def look_then_claim(*arguments: Any, **named: Any) -> Any:
+        trials = look(*arguments, **named)
+        toy.claim()
+        return trials
+
+    with monkeypatch.context() as patched:
+        patched.setattr(toy.store.optuna, "get_all_trials", look_then_claim)
+        assert not withdraw(toy.store, toy.stored, tmp_path / "toy")
+    assert (toy.tickets.count(), len(toy.trials)) == (4, 1)
 
 
 def test_somebody_else_s_study_that_has_only_notes_is_left_alone(sqlite_store: Store) -> None:
@@ -236,7 +308,7 @@ def test_newer_hpo_s_study_is_said_to_be_that(
         with pytest.raises(StorageError, match=r'"toy" was made by a newer hpo \(0\.9\.1'):
             studies.find(toy.store, "toy")
         with pytest.raises(StudyMismatchError, match="already"):
-            studies.create(toy.store, "toy", DEFINITION, facts=FACTS, n_trials=4)
+            create(toy.store, "toy", DEFINITION, facts=FACTS, n_trials=4)
         assert studies.read_all(toy.store) == [other.stored]
         assert "newer hpo" in caplog.text
 
@@ -344,7 +416,7 @@ def test_study_whose_facts_were_lost_is_not_swept_away(toy: ToyStudy, caplog: py
         with toy.store.engine.begin() as connection:
             connection.exec_driver_sql(change)
         with pytest.raises(StudyMismatchError, match="is gone or cannot be read, and it has trials"):
-            studies.create(toy.store, "toy", DEFINITION, facts=FACTS, n_trials=4)
+            create(toy.store, "toy", DEFINITION, facts=FACTS, n_trials=4)
         assert [trial.value for trial in toy.trials] == [0.5]
         assert toy.tickets.count() == 4
     assert 'the attribute "hpo:study" of study 1 in the database is left out' in caplog.text

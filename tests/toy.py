@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo import stored as studies
+from hpo.creation import create
 from hpo.definition import StudyDefinition
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.record import TrialRecord
@@ -59,7 +59,7 @@ class ToyStudy:
         cls, store: Store, *, name: str = "toy", n_trials: int = 4, facts: dict[str, Any] | None = None, **fields: Any
     ) -> "ToyStudy":
         definition = replace(DEFINITION, **fields)
-        stored = studies.create(store, name, definition, facts={**FACTS, **(facts or {})}, n_trials=n_trials)
+        stored = create(store, name, definition, facts={**FACTS, **(facts or {})}, n_trials=n_trials)
         return cls(store=store, stored=stored, definition=definition)
 
     @property

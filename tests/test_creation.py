@@ -1,0 +1,130 @@
+"""A study is opened as its file says: made, joined, or made anew while nothing of it was begun."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from conftest import TINY
+
+from hpo import stored as studies
+from hpo.catalog import StudyFile
+from hpo.ending import find_finished
+from hpo.errors import SamplerError, StudyFileError, StudyMismatchError
+from hpo.opening import open_study
+from hpo.settings import Wish
+from hpo.storage import open_store
+from hpo.stored import StoredStudy
+
+LIGHT = TINY.replace("from hpo.models import mlp\n", "").replace("model=mlp", "model=print")
+SAID: list[str] = []
+
+
+@pytest.fixture
+def wish(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Wish:
+    """To open a study whose file imports no Keras."""
+    monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "cache"))
+    SAID.clear()
+    path = tmp_path / "studies" / "tiny.py"
+    path.parent.mkdir()
+    path.write_text(LIGHT)
+    asked: dict[str, Any] = dict.fromkeys(["data_dir", "n_trials", "seed", "n_threads", "lease_seconds", "target"])
+    file = StudyFile(name="tiny", path=path, title="")
+    return Wish(file=file, url=database_url, runs_dir=tmp_path / "runs", is_new_generation=False, **asked)
+
+
+def edited(wish: Wish, old: str, new: str) -> Wish:
+    text = wish.file.path.read_text()
+    assert old in text
+    wish.file.path.write_text(text.replace(old, new))
+    return wish
+
+
+def open_(wish: Wish) -> StoredStudy:
+    assert find_finished(wish) is None
+    return open_study(wish, SAID.append)
+
+
+def names(wish: Wish) -> list[str]:
+    store = open_store(wish.url, create=False)
+    found = [study.study_name for study in store.optuna.get_all_studies()]
+    store.close()
+    return found
+
+
+def test_typo_in_a_study_of_which_nothing_was_begun_costs_no_generation(wish: Wish) -> None:
+    first = open_(replace(wish, n_trials=9, seed=3))
+    folder = wish.runs_dir / "tiny"
+    assert (folder / ".study").read_text() == first.key
+    second = open_(edited(wish, "learning_rate=1e-2", "learning_rate=2e-2"))
+    store = open_store(wish.url, create=False)
+    assert studies.read_all(store) == [second]
+    assert (second.name, second.seed, second.tickets(store).count()) == ("tiny", 3, 9)
+    (baseline,) = store.optuna.get_all_trials(second.study_id)
+    assert baseline.params["learning_rate"] == 2e-2
+    assert (folder / ".study").read_text() == second.key
+    assert first.tickets(store).count() == 0
+    assert sum("its baseline. No trial of it was begun, so it is made anew" in line for line in SAID) == 1
+    # Once a trial has been begun, the next change is refused.
+    assert second.tickets(store).claim("a worker", "token") is not None
+    edited(wish, "learning_rate=2e-2", "learning_rate=3e-2")
+    for opening in (lambda: open_study(wish, SAID.append), lambda: find_finished(wish)):
+        with pytest.raises(StudyMismatchError, match="its baseline"):
+            opening()
+    store.close()
+
+
+def test_later_generation_that_was_not_begun_is_made_anew_under_its_own_name(wish: Wish) -> None:
+    first = open_(wish)
+    store = open_store(wish.url, create=False)
+    first.tickets(store).claim("a worker", "token")
+    store.close()
+    open_(replace(edited(wish, "1e-3, 1e-1", "1e-4, 1e-1"), is_new_generation=True))
+    again = open_(edited(wish, "1e-4, 1e-1", "1e-5, 1e-1"))
+    assert again.name == "tiny@2"
+    assert sorted(names(wish)) == ["tiny", "tiny@2"]
+
+
+@pytest.mark.parametrize("step", ["delete_folder", "create"])
+def test_study_that_was_being_made_anew_when_its_maker_died_is_made(
+    wish: Wish, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_(wish)
+    edited(wish, "learning_rate=1e-2", "learning_rate=2e-2")
+
+    def die(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"hpo.{'opening' if step == 'create' else 'creation'}.{step}", die)
+        with pytest.raises(KeyboardInterrupt):
+            open_(wish)
+    made = open_(wish)
+    assert names(wish) == ["tiny"]
+    assert (wish.runs_dir / "tiny" / ".study").read_text() == made.key
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error", "said"),
+    [
+        (
+            "    n_trials=4,\n",
+            "    n_trials=4,\n    sampler=lambda seed: optuna.samplers.CmaEsSampler(),\n",
+            SamplerError,
+            "CmaEs",
+        ),
+        (
+            '"batch_size", [8, 16]',
+            '"batch_size", [(8,), (16,)]',
+            StudyFileError,
+            "batch_size must be|a choice of batch_size",
+        ),
+        ('"epochs", 1, 3', '"epochs", 3, 1', StudyFileError, "search_space raised ValueError"),
+    ],
+)
+def test_file_that_cannot_draw_makes_no_study(wish: Wish, old: str, new: str, error: Any, said: str) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with pytest.raises(error, match=said):
+        open_(edited(wish, old, new))
+    assert names(wish) == []
