@@ -41,6 +41,7 @@ class StudyDefinition:
         dataset: A name hpo knows ("cifar10", "digits"), the path of an .npz file (relative to the study's file), or a
             function that returns the same arrays as such a file: x, y and, if there are, x_val, y_val, x_test, y_test.
         search_space: Draws one trial's parameters. Called before any data are loaded; must depend on nothing else.
+            optuna.TrialPruned, raised in it, refuses a point, and another one is drawn.
         model: Parameters.model, the input's shape without the batch, and the number of classes -> an uncompiled Keras
             model with one input and softmax output. Images of dtype uint8 reach it scaled to [0, 1].
         metric: "val_accuracy" (a fraction, 0 to 1) or "val_loss" (nats); a trial's value is its best epoch's.
@@ -48,7 +49,8 @@ class StudyDefinition:
         n_trials: The budget over all workers; complete, pruned and failed trials all count.
         seed: What the study draws, splits and initialises comes from it. See seed_of.
         sampler: A recipe: builds a fresh sampler from a seed, one per trial. A sampler that walks through points in an
-            order of its own needs the same seed for all: lambda seed: GridSampler(grid, seed=0).
+            order of its own needs the same seed for all: lambda seed: GridSampler(grid, seed=0). CmaEsSampler is refused:
+            it unpickles what stands in the database.
         pruner: Decides after each epoch but the last. Its step is the number of epochs trained, from 1.
         audited_share: How many of the trials that the pruner gives up are trained to their end all the same, 0 to 1, to
             tell how often it errs. None: 5 % in studies of 100 trials or more, else none.
