@@ -13,7 +13,14 @@ from typing import Any
 
 from hpo.display import View
 from hpo.ending import Signals
-from hpo.errors import DatabaseAwayError, HpoError, WorkersFailingError
+from hpo.errors import (
+    DatabaseAwayError,
+    DatasetError,
+    HpoError,
+    StudyFileError,
+    StudyMismatchError,
+    WorkersFailingError,
+)
 from hpo.forkserver import start_process, work_in_child
 from hpo.leases import expire_dead
 from hpo.outage import TRANSIENT
@@ -24,6 +31,8 @@ from hpo.tickets import TicketTable
 STOP_SECONDS = 8.0  # docker kills after 10; a worker that is killed here loses what came after its last checkpoint
 N_DEATHS = 9  # three trials that kill each worker they get: they end as failed after three
 WORKER_BYTES = 1_500_000_000  # what a worker is counted with: TensorFlow, data and a few models
+# What a worker meets that starts after the study's file or data were edited.
+EDITED = (StudyFileError, StudyMismatchError, DatasetError)
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,7 @@ class Crew:
     Attributes:
         name: What the names of its workers begin with.
         error: Why it cannot go on, once it cannot.
+        edited: What a worker met that started after the study's file or data were edited; the others go on.
     """
 
     def __init__(
@@ -53,6 +63,8 @@ class Crew:
         self._members: dict[Any, Member] = {}
         self._n_started = self._n_deaths = self._n_trained_seen = 0
         self._has_warned = False
+        self.edited: HpoError | None = None
+        self._refused: set[Any] = set()  # the processes that met it
 
     def __len__(self) -> int:
         return len(self._members)
@@ -86,15 +98,25 @@ class Crew:
         for process, member in list(self._members.items()):
             exit_code = process.exitcode  # read before its last words are
             error = self._hear(member.pipe)
-            self.error = self.error or error
+            if isinstance(error, EDITED):
+                self._do_without(process, error)
+            else:
+                self.error = self.error or error
             if exit_code is None:
                 continue
             del self._members[process]
             member.pipe.close()
             if exit_code == REPLACE_ME:
                 self.start()
-            elif error is None and exit_code != 0:
+            elif error is None and exit_code != 0 and process not in self._refused:
                 self._bury(exit_code, n_trained)
+
+    def _do_without(self, process: Any, error: HpoError) -> None:
+        """Let the others go on without a worker that met an edited file: each checked what it trains as it began."""
+        self._refused.add(process)
+        if self.edited is None and len(self._members) > 1:
+            self._view.say(f"A worker could not start: {error.message} The others go on with what they have loaded.")
+        self.edited = error
 
     def _hear(self, pipe: Connection) -> HpoError | None:
         """Show the first warning of all workers; return the error that ends a worker."""
@@ -138,6 +160,7 @@ class Crew:
             error = self._hear(member.pipe)
             # Told to stop while the database was away, it left the trial to the next run.
             is_wanted = isinstance(error, DatabaseAwayError) and self._signals.ending is not None
+            is_wanted = is_wanted or isinstance(error, EDITED)
             self.error = self.error or (error if process.exitcode != 0 and not is_wanted else None)
         with contextlib.suppress(*TRANSIENT):
             expire_dead(self._tickets, self._study_dir / "leases", n_takeovers=0)

@@ -117,6 +117,10 @@ class Launcher:
         tickets, rows = self._look()
         self._show(tickets, rows)
         error = self._error or self._crew.error
+        if count_ended(tickets) == len(tickets):  # meanwhile
+            ending = Ending.FINISHED
+        elif ending == Ending.LEFT:
+            error = error or self._crew.edited
         if error is not None:
             raise error
         if ending == Ending.FINISHED:

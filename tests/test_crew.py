@@ -1,0 +1,74 @@
+"""A command's workers: what becomes of the others when one cannot start."""
+
+import multiprocessing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from hpo.crew import Crew, Member
+from hpo.errors import HpoError, StorageError, StudyMismatchError
+
+
+class Process:
+    """A worker that is running, or has left with an exit code."""
+
+    def __init__(self, exitcode: int | None = None) -> None:
+        self.exitcode = exitcode
+        self.pid = None
+
+    def join(self, seconds: float) -> None:
+        self.exitcode = self.exitcode or 0
+
+
+def crew_of(*said: tuple[HpoError | None, int | None]) -> tuple[Crew, list[Process], list[str]]:
+    """Make a crew whose workers have said an error, or nothing, and left with a code, or not yet."""
+    lines: list[str] = []
+    nothing: Any = None
+    plan: Any = SimpleNamespace(wish=SimpleNamespace(runs_dir=Path("nowhere")))
+    view: Any = SimpleNamespace(say=lines.append)
+    stored: Any = SimpleNamespace(name="toy")
+    signals: Any = SimpleNamespace(ending=None, n_interrupts=0)
+    crew = Crew(plan, view, signals, context=nothing, stored=stored, tickets=nothing)
+    processes = []
+    for seat, (error, exit_code) in enumerate(said):
+        ours, theirs = multiprocessing.Pipe()
+        if error is not None:
+            theirs.send(("error", error))
+        process = Process(exit_code)
+        crew._members[process] = Member(ours, seat)
+        processes.append(process)
+    return crew, processes, lines
+
+
+EDITED = StudyMismatchError('The study "toy" was made with another version of its model.', "Undo the change.")
+
+
+def test_worker_replaced_after_its_study_was_edited_does_not_end_the_others() -> None:
+    crew, processes, lines = crew_of((EDITED, None), (None, None))
+    crew.reap(0)
+    processes[0].exitcode = 6  # it leaves a moment after its words
+    crew.reap(0)
+    assert crew.error is None
+    assert len(crew) == 1
+    assert len(lines) == 1
+    assert "another version of its model. The others go on" in lines[0]
+
+    processes[1].exitcode = 0  # all that was left is done
+    crew.reap(0)
+    assert (len(crew), crew.error) == (0, None)
+
+
+def test_command_whose_only_worker_meets_an_edited_study_ends_with_that_error() -> None:
+    crew, _, lines = crew_of((EDITED, 6))
+    crew.reap(0)
+    assert (len(crew), crew.error) == (0, None)
+    assert crew.edited is not None, "the launcher raises it where trials are left"
+    assert crew.edited.exit_code == 6
+    assert lines == []
+
+
+def test_any_other_error_of_a_worker_ends_the_command_as_before() -> None:
+    crew, _, _ = crew_of((StorageError("It is gone."), 5), (None, None))
+    crew.reap(0)
+    assert crew.error is not None
+    assert crew.error.exit_code == 5
