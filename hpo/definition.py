@@ -49,8 +49,8 @@ class StudyDefinition:
         n_trials: The budget over all workers; complete, pruned and failed trials all count.
         seed: What the study draws, splits and initialises comes from it. See seed_of.
         sampler: A recipe: builds a fresh sampler from a seed, one per trial. A sampler that walks through points in an
-            order of its own needs the same seed for all: lambda seed: GridSampler(grid, seed=0). CmaEsSampler is refused:
-            it unpickles what stands in the database.
+            order of its own needs the same seed for all: lambda seed: GridSampler(grid, seed=0). CmaEsSampler is
+            refused: it unpickles what stands in the database.
         pruner: Decides after each epoch but the last. Its step is the number of epochs trained, from 1.
         audited_share: How many of the trials that the pruner gives up are trained to their end all the same, 0 to 1, to
             tell how often it errs. None: 5 % in studies of 100 trials or more, else none.
