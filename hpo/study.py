@@ -1,4 +1,4 @@
-"""Act on a stored study: python -m hpo.study pause | resume | add | export | delete."""
+"""Act on a stored study: python -m hpo.study pause | resume | add | export | delete | clean."""
 
 import csv
 import json
@@ -11,6 +11,7 @@ import typer
 
 from hpo.command import Storage, plain_app, run_command, stderr_to
 from hpo.errors import StudyFileError
+from hpo.terminal import plain
 
 if TYPE_CHECKING:
     from hpo.storage import Store
@@ -130,6 +131,45 @@ def delete(
     store.optuna.delete_study(stored.study_id)
     left = delete_folder(study_dir, stored.key)
     print(f"{stored.name} is deleted. {left}".rstrip())
+
+
+@app.command()
+def clean(
+    old_generations: Annotated[
+        bool, typer.Option("--old-generations", help="Also the files of older generations; their records stay.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    storage: Storage = None,
+    runs_dir: RunsDir = Path("runs"),
+    data_dir: Annotated[Path | None, typer.Option(envvar="HPO_DATA_DIR", help="The one that you run with.")] = None,
+) -> None:
+    """Show what hpo's files take on the disk; delete prepared copies of data and what killed processes left."""
+    from hpo.address import parse_url
+    from hpo.cache import home_dirs
+    from hpo.disk import caches, clear, study_folders
+    from hpo.outage import explained
+    from hpo.schema import check_schema
+    from hpo.storage import open_store
+    from hpo.stored import read_all
+
+    url, dirs = url_of(storage, runs_dir), home_dirs(data_dir)
+    if storage or Path(str(parse_url(url).database)).exists():
+        store = open_store(url, create=False)
+        with explained(parse_url(url)):
+            check_schema(store.engine)
+            folders = study_folders(runs_dir, read_all(store), store, are_old_spare=old_generations)
+    else:  # caches can be cleaned without a study
+        folders = study_folders(runs_dir, [], None, are_old_spare=False)
+    taken = [*folders, *caches(dirs)]
+    spare = [one for one in taken if one.is_spare]
+    for one in taken:
+        mark = "delete" if one.is_spare else "keep  "
+        print(plain(f"{mark} {one.n_bytes / 1e6:11,.1f} MB  {one.path}  ({one.what})"))
+    n_bytes = sum(one.n_bytes for one in spare)
+    if not yes:
+        typer.confirm(f"Delete {n_bytes / 1e6:,.1f} MB, and what killed processes left half-written?", abort=True)
+    n_freed_bytes, left = clear(spare, [one.path for one in folders], dirs)
+    print(plain(" ".join([f"{n_freed_bytes / 1e6:,.1f} MB are free now.", *left])))
 
 
 def url_of(storage: str | None, runs_dir: Path) -> str:

@@ -86,6 +86,7 @@ FLOORS = [
     ],
     [
         "agreement",
+        "disk",
     ],
     [
         "engine",
