@@ -128,6 +128,7 @@ class _Progress:
                 callbacks=self.callbacks.states(),
                 is_over=self.is_over,
             )
+            self.task.checkpoint_path.parent.mkdir(exist_ok=True)  # the log's failure to make it costs the log only
             checkpoints.save(self.task.checkpoint_path, whole)
         except OSError as error:
             reason = error.strerror or error

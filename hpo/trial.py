@@ -283,5 +283,6 @@ def save_model(path: Path, result: TrainingResult) -> None:
     """Write a trial's model with its best weights, as Keras's own file, whole or not at all."""
     model: Any = result.model
     model.set_weights(result.best_weights)
+    path.parent.mkdir(exist_ok=True)
     with files.replaced(path) as temporary:
         model.save(temporary)
