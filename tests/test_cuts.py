@@ -192,9 +192,9 @@ def workshop(toy: ToyStudy, scenario: Scenario, study_dir: Path) -> Workshop:
 
 def work(shop: Workshop, should_stop: Callable[[], bool]) -> None:
     settings: Any = SimpleNamespace(
-        shop=shop, name="worker", lease_seconds=3600.0, patience_seconds=5.0, max_growth_bytes=2**60
+        name="worker", patience_seconds=5.0, max_growth_bytes=2**60, trial_timeout_seconds=None
     )
-    assert worker.work(settings, should_stop, lambda text: None) == 0
+    assert worker.work(shop, settings, should_stop) == 0
 
 
 def contents(toy: ToyStudy) -> list[Any]:
@@ -230,7 +230,6 @@ def files(study_dir: Path) -> list[str]:
 @pytest.fixture
 def site(database_url: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     train_toys(monkeypatch)
-    monkeypatch.setattr(worker, "open_workshop", lambda settings, warn: settings.shop)
     monkeypatch.setattr(worker, "gc", SimpleNamespace(collect=lambda: None))  # 0.1 s each, with TensorFlow loaded
     monkeypatch.setattr(worker, "IDLE_SECONDS", 0.0)
     monkeypatch.setattr("hpo.outage.FIRST_RETRY_SECONDS", 0.0)

@@ -198,7 +198,7 @@ def test_learning_rate_schedule_is_followed_and_survives_a_takeover(data: Datase
 
 def test_vanished_folder_is_said_once_and_training_goes_on(data: Dataset, tmp_path: Path) -> None:
     said: list[str] = []
-    result = run(data, tmp_path / "gone", parameters(), on_loss=said.append)
+    result = run(data, tmp_path / "gone" / "trial", parameters(), on_loss=said.append)
     assert len(result.history) == 6
     assert len(said) == 1
     assert "No such file or directory" in said[0]
