@@ -136,6 +136,7 @@ class Crew:
         self._n_deaths = self._n_deaths + 1 if n_trained == self._n_trained_seen else 1
         self._n_trained_seen = n_trained
         how = f"killed by signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+        how += ", perhaps for want of memory" if exit_code == -signal.SIGKILL else ""
         how = "it ended no epoch within --trial-timeout" if exit_code == HUNG else how
         self._view.say(f"a worker died ({how}); its trial goes on from its last checkpoint")
         # A trial that kills its workers ends as failed after a few deaths; more than that is no single trial's fault.

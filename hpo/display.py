@@ -230,7 +230,7 @@ def describe_audit(audit: Audit) -> str:
     text = f"pruning:      saved {audit.n_saved} epochs of {audit.n_pruned} trials"
     if audit.n_audited:
         text += (
-            f"; of {audit.n_audited} that went on to audit it, {audit.n_wrong} became the best "
+            f"; of {audit.n_audited} that were trained to their end to check it, {audit.n_wrong} became the best "
             f"(95 % interval {audit.low:.0%} to {audit.high:.0%})"
         )
     return text

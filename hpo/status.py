@@ -213,7 +213,7 @@ def show(statuses: list[StudyStatus], url: str) -> None:
                 trial = "a trial that cannot be read" if entry["number"] is None else f"trial {entry['number']}"
                 print(f"  {label:9} {plain(one.metric)} {number(entry['value'])}  {trial}  {params}")
         for worker in one.workers:
-            trial = "a trial that is being drawn" if worker["trial"] is None else f"trial {worker['trial']}"
+            trial = "a trial that is being set up" if worker["trial"] is None else f"trial {worker['trial']}"
             epochs = f"epoch {worker['epoch']}/{worker['epochs']}" if worker["epochs"] else "starting"
             print(
                 f"  {plain(str(worker['worker']))}  {trial}  {epochs}  best {number(worker['value'])}  "

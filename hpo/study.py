@@ -31,10 +31,10 @@ def study() -> None:
 
 @app.command()
 def pause(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs")) -> None:
-    """Have all workers of the study, wherever they run, hand back their trials and leave."""
+    """Stop all workers of the study, wherever they run; their trials are saved and go on later."""
     store, stored = find(study, storage, runs_dir)
     stored.set_paused(store, is_paused=True)
-    print(f"{stored.name} is paused: its workers hand back within seconds. The same with resume lets it go on.")
+    print(f"{stored.name} is paused: its workers save their trials and leave in seconds. To go on: hpo study resume.")
 
 
 @app.command()
@@ -42,7 +42,7 @@ def resume(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs"
     """Let a paused study go on; starts no workers."""
     store, stored = find(study, storage, runs_dir)
     stored.set_paused(store, is_paused=False)
-    print(f"{stored.name} may go on: run it again.")
+    print(f"{stored.name} is not paused any more. Run it to go on: no worker has been started.")
 
 
 @app.command()

@@ -118,7 +118,7 @@ class _Progress:
             if forgotten:  # goes on from the last checkpoint that holds all there was, or from the start: never wrong
                 self._say_once(
                     f"No checkpoint: it would not hold what callbacks count ({', '.join(forgotten)}). A trial that is "
-                    "handed back starts over, unless they have state() and restore(state)."
+                    "interrupted starts over, unless they have state() and restore(state)."
                 )
                 return
             whole = Checkpoint(

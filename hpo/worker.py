@@ -111,7 +111,7 @@ def work(shop: Workshop, settings: WorkerSettings, should_stop: Callable[[], boo
             try:
                 run_trial(shop, ticket, lambda: should_stop() or keeper.is_lost, keeper.note_epoch)
             except LeaseLostError:
-                shop.say(f"ticket {ticket.number} was given to another worker")
+                shop.say("this trial is left to another worker: this one was silent too long, or it was deleted")
             except DatabaseAwayError:
                 keeper.abandon()
                 raise

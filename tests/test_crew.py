@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from hpo.crew import Crew, Member
+from hpo.ending import Ending
 from hpo.errors import HpoError, StorageError, StudyMismatchError
 
 
@@ -72,3 +73,14 @@ def test_any_other_error_of_a_worker_ends_the_command_as_before() -> None:
     crew.reap(0)
     assert crew.error is not None
     assert crew.error.exit_code == 5
+
+
+def test_worker_that_the_kernel_killed_may_have_wanted_memory(tmp_path: Path) -> None:
+    crew, _, lines = crew_of((None, -9))
+    crew._study_dir = tmp_path
+    crew._signals.n_terminations = 1  # so that none is put in its place
+    crew._signals.ending = Ending.TERMINATED  # type: ignore[misc]
+    crew.reap(0)
+    assert lines == [
+        "a worker died (killed by signal 9, perhaps for want of memory); its trial goes on from its last checkpoint"
+    ]

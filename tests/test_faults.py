@@ -675,7 +675,7 @@ def test_trial_that_kills_its_workers_ends_as_failed_and_a_crash_loop_stops_the_
     wait_for(lambda: site.tickets()[failed.number + 2].outcome == "COMPLETE", seconds=LIMIT_SECONDS)  # it goes on
     (site.folder / "deadly").touch()
     _, err = finish(command, code=8)
-    assert "Workers die again and again (killed by signal 9)" in err
+    assert "Workers die again and again (killed by signal 9, perhaps for want of memory)" in err
     assert failed.takeovers == 3
     assert "Its worker died 3 times without a new epoch" in site.trial(failed).user_attrs["hpo:reason"]
     assert not site.leased()

@@ -1,6 +1,7 @@
 """The one word of hpo status for what a study is doing."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from dataclasses import replace
 
 import pytest
 from toy import ToyStudy
+from typer.testing import CliRunner
 
 from hpo.status import BETWEEN_SECONDS, SILENT_SECONDS, may_live, read_status, show, state_of
+from hpo.study import app
 from hpo.tickets import TicketState
 
 
@@ -66,3 +69,16 @@ def test_status_says_in_words_what_its_states_mean(sqlite_toy: ToyStudy, capsys:
     show([read_status(sqlite_toy.store, sqlite_toy.stored)], "sqlite:///x")
     first = capsys.readouterr().out.splitlines()[0]
     assert first == ("toy: stopped (nobody works on it; hpo run goes on); 4 trials: 1 interrupted, 3 not begun")
+
+
+def test_pausing_and_resuming_are_told_without_hpo_s_own_words(sqlite_toy: ToyStudy) -> None:
+    def say(command: str) -> str:
+        done = CliRunner().invoke(app, [command, "--study", "toy", "--storage", sqlite_toy.store.url])
+        assert done.exit_code == 0
+        return done.stdout
+
+    paused, resumed = say("pause"), say("resume")
+    assert "save their trials and leave" in paused
+    assert "hpo study resume" in paused
+    assert "no worker has been started" in resumed
+    assert not re.search("ticket|lease|hand", paused + resumed)
