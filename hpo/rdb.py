@@ -9,6 +9,7 @@ from optuna.distributions import distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import orm
@@ -104,6 +105,20 @@ class Storage(RDBStorage):
                 lambda some: read(study_id, states, set(some), reading.MAX_ID),
                 f"trial of study {study_id} with id",
             )
+
+    def _get_best_trial_id(self, study_id: int, direction: StudyDirection) -> int:
+        found = super()._get_best_trial_id(study_id, direction)
+        try:
+            self.get_trial(found)
+        except reading.ODD:
+            complete = [
+                trial for trial in self._get_trials(study_id, (TrialState.COMPLETE,), set(), -1) if trial.values
+            ]
+            if not complete:
+                raise ValueError("no complete trial can be read") from None  # as where there is none
+            pick = max if direction == StudyDirection.MAXIMIZE else min
+            return pick(complete, key=lambda trial: float(trial.values[0]))._trial_id
+        return int(found)
 
     def _build_frozen_trial_from_trial_model(self, trial: models.TrialModel) -> FrozenTrial:
         return reading.check_types(super()._build_frozen_trial_from_trial_model(trial))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 import optuna
 import pytest
@@ -16,6 +17,7 @@ from test_reading import change
 from test_results import row
 from toy import ToyStudy
 
+from hpo.dashboard import Database, build_app
 from hpo.display import describe_params, summary
 from hpo.errors import LeaseLostError, StorageError, StudyFileError, StudyMismatchError
 from hpo.pruning import Verdict
@@ -218,3 +220,27 @@ def test_foreign_notes_of_a_pruner_s_are_not_believed(new_study: Callable[..., T
     record, _ = toy.begin()
     record.report(1, 0.75)
     assert record.decide(1, lambda: Verdict.PRUNE) is None, "it is the best of hpo's own"
+
+
+def test_dashboard_shows_all_that_can_be_read(toy: ToyStudy, database_url: str) -> None:
+    for value in (0.75, 0.5):
+        toy.run(value)
+    odd = ToyStudy.create(toy.store, name="odd")
+    change(
+        toy.store,
+        "UPDATE trial_user_attributes SET value_json = 'none' WHERE trial_id = 1",
+        f"UPDATE study_user_attributes SET value_json = '[' WHERE study_id = {odd.stored.study_id}",
+    )
+    page = build_app(Database(database_url))
+
+    def ask(path: str) -> Any:
+        environ: dict[str, Any] = {"PATH_INFO": path}
+        setup_testing_defaults(environ)
+        return json.loads(b"".join(page(environ, lambda *_: None)))
+
+    assert [one["study_name"] for one in ask("/api/studies")["study_summaries"]] == ["toy", "odd"]
+    study = ask(f"/api/studies/{toy.stored.study_id}")
+    assert [trial["number"] for trial in study["trials"]] == [1]
+    assert [trial["number"] for trial in study["best_trials"]] == [1]
+    change(toy.store, "UPDATE trial_user_attributes SET value_json = 'none'")
+    assert ask(f"/api/studies/{odd.stored.study_id}")["trials"] == []
