@@ -28,7 +28,8 @@ def file_of(name: str) -> str:
 
 def generation(name: str) -> int:
     """Return 1 for NAME, k for NAME@k."""
-    return int(name.rpartition("@")[2]) if "@" in name else 1
+    match = re.fullmatch(r".*@([1-9][0-9]{0,8})", name, re.DOTALL)
+    return int(match[1]) if match else 1
 
 
 def is_generation_of(name: str, file: str) -> bool:

@@ -106,6 +106,16 @@ class Storage(RDBStorage):
                 f"trial of study {study_id} with id",
             )
 
+    def delete_study(self, study_id: int) -> None:
+        """Delete a study with all its rows, also those that cannot be read."""
+        try:
+            super().delete_study(study_id)
+        except KeyError:
+            raise  # there is no such study
+        except reading.ODD:  # Optuna reads every row before it deletes it
+            with _create_scoped_session(self.scoped_session) as session:
+                reading.delete_study(session.connection(), study_id)
+
     def _get_best_trial_id(self, study_id: int, direction: StudyDirection) -> int:
         found = super()._get_best_trial_id(study_id, direction)
         try:

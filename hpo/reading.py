@@ -97,3 +97,14 @@ def read_attrs(storage: RDBStorage, model: Any, study_id: int) -> dict[str, Any]
         except ODD as error:
             warn_once(f'the attribute "{key}" of study {study_id} in the database is left out: {describe(error)}')
     return attrs
+
+
+def delete_study(connection: sa.Connection, study_id: int) -> None:
+    """Delete a study's rows without reading them."""
+    tables = models.BaseModel.metadata.sorted_tables
+    ids = sa.select(models.TrialModel.trial_id).where(models.TrialModel.study_id == study_id)
+    for table in reversed(tables):  # what refers to others first
+        if "trial_id" in table.c and table.name != models.TrialModel.__tablename__:
+            connection.execute(sa.delete(table).where(table.c.trial_id.in_(ids)))
+        elif "study_id" in table.c:
+            connection.execute(sa.delete(table).where(table.c.study_id == study_id))

@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 from toy import ToyStudy
 
+from hpo.names import generation
 from hpo.storage import Store, open_store
 
 
@@ -110,3 +111,43 @@ def test_odd_study_does_not_hide_the_others(
     assert found["fine"] == before["fine"]
     assert "hpo:study" not in (found["odd"].user_attrs if "odd" in found else {})
     assert "study 1" in caplog.text
+
+
+def count_rows(store: Store) -> dict[str, int]:
+    tables = [name for name in sa.inspect(store.engine).get_table_names() if name.startswith(("trial", "stud"))]
+    with store.engine.connect() as connection:
+        counts = {name: connection.scalar(sa.text(f"SELECT count(*) FROM {name}")) for name in tables}
+    return {name: n for name, n in counts.items() if n}
+
+
+def test_study_with_odd_rows_is_deleted_whole_and_no_other(new_study: Callable[..., ToyStudy]) -> None:
+    kept = new_study(name="kept")
+    kept.run(0.5)
+    before = count_rows(kept.store)
+    odd = new_study(name="odd")
+    odd.run(0.5)
+    add_state(odd.store, "trialstate", "ASLEEP")
+    add_state(odd.store, "studydirection", "SIDEWAYS")
+    change(
+        odd.store,
+        f"UPDATE trials SET state = 'ASLEEP' WHERE study_id = {odd.stored.study_id}",
+        f"UPDATE study_directions SET direction = 'SIDEWAYS' WHERE study_id = {odd.stored.study_id}",
+    )
+    odd.store.optuna.delete_study(odd.stored.study_id)
+    assert count_rows(kept.store) == before
+    with pytest.raises(KeyError):
+        odd.store.optuna.delete_study(odd.stored.study_id)
+    assert [study.study_name for study in kept.store.optuna.get_all_studies()] == ["kept"]
+
+
+def test_generation_of_any_name() -> None:
+    assert [generation(name) for name in ("a", "a@2", "a@10", "a@x", "a@", "a@0", "@", "a@2@3")] == [
+        1,
+        2,
+        10,
+        1,
+        1,
+        1,
+        1,
+        3,
+    ]
