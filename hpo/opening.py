@@ -13,13 +13,14 @@ from hpo.address import parse_url
 from hpo.agreement import check_same
 from hpo.catalog import load_definition
 from hpo.creation import create, withdraw
-from hpo.datasets import describe_majority, load
+from hpo.datasets import Dataset, describe_majority, load
 from hpo.definition import StudyDefinition, check_target
 from hpo.errors import StudyMismatchError
 from hpo.events import write_experiment
 from hpo.fingerprint import fingerprint
 from hpo.folder import check_folder, mark_folder
 from hpo.outage import explained, insist
+from hpo.rehearsal import rehearse_training
 from hpo.schema import create_tables
 from hpo.settings import Wish
 from hpo.space import rehearse
@@ -46,7 +47,9 @@ def open_study(wish: Wish, report: Callable[[str], None], *, patience_seconds: f
     space = rehearse(definition)
     patiently = partial(insist, should_stop=lambda: False, patience_seconds=patience_seconds, say=report)
     store = patiently(lambda: open_store(wish.url, create=True))
-    data = prepare(definition, wish, report)  # before the lock: a download may take minutes
+    dataset = prepare(definition, wish, report)  # before the lock: a download may take minutes
+    data = dataset.fingerprint
+    patiently(partial(rehearse_new, store, wish, definition, dataset))
     found_first: list[str | None] = []
     plans: list[Plan] = []  # of a study that takes another one's place
 
@@ -86,8 +89,8 @@ def open_study(wish: Wish, report: Callable[[str], None], *, patience_seconds: f
     return stored
 
 
-def prepare(definition: StudyDefinition, wish: Wish, report: Callable[[str], None]) -> str:
-    """Prepare the study's data and return their fingerprint, which is the same for any seed.
+def prepare(definition: StudyDefinition, wish: Wish, report: Callable[[str], None]) -> Dataset:
+    """Prepare the study's data; their fingerprint is the same for any seed.
 
     Raises:
         DatasetError: They cannot be used.
@@ -101,7 +104,18 @@ def prepare(definition: StudyDefinition, wish: Wish, report: Callable[[str], Non
     )
     if definition.metric == "val_accuracy" and (line := describe_majority(dataset)):
         report(line)
-    return dataset.fingerprint
+    return dataset
+
+
+def rehearse_new(store: Store, wish: Wish, definition: StudyDefinition, dataset: Dataset) -> None:
+    """Look at the model and callbacks of a study that is to be made; one that is joined has been looked at.
+
+    Raises:
+        StudyFileError: They ask for what hpo does not do.
+    """
+    stored = None if wish.is_new_generation else studies.find(store, wish.file.name)
+    if stored is None or mismatch(stored, wish, dataset.fingerprint) is not None:
+        rehearse_training(definition, dataset)
 
 
 def check_joined(stored: StoredStudy, wish: Wish, data: str) -> None:

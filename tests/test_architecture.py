@@ -87,6 +87,7 @@ FLOORS = [
     [
         "agreement",
         "disk",
+        "rehearsal",
     ],
     [
         "engine",
@@ -136,6 +137,7 @@ HOMES = {
         "callbacks",
         "callback_state",
         "refusals",
+        "rehearsal",
         "engine",
         "epoch",
         "costs",

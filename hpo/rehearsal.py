@@ -1,0 +1,48 @@
+"""One model and its callbacks built before anything is stored: what hpo does not do is said before the first trial."""
+
+import keras
+import numpy as np
+import optuna
+
+from hpo.costs import forward_graph
+from hpo.datasets import Dataset
+from hpo.definition import StudyDefinition
+from hpo.errors import StudyFileError, TrialError
+from hpo.parameters import Parameters
+from hpo.refusals import check_callbacks, check_calls, check_model
+from hpo.space import draw
+
+N_DRAWS = 20  # until search_space takes a point
+
+
+def rehearse_training(definition: StudyDefinition, dataset: Dataset) -> None:
+    """Build the baseline's model and callbacks, or those of a point drawn at random, and look at what they ask for.
+
+    An exception of the study's own code is no refusal: it may be this point's alone, so the trial tells it.
+
+    Raises:
+        StudyFileError: They ask for what hpo does not do.
+    """
+    parameters = definition.baseline or _drawn(definition)
+    if parameters is None:
+        return
+    try:
+        keras.utils.set_random_seed(definition.seed)
+        inner = definition.model(parameters.model, dataset.input_shape, dataset.n_classes)
+        check_model(inner, dataset.input_shape, dataset.n_classes)
+        check_calls(forward_graph(inner, dataset.input_shape), inner, is_bytes=dataset.x.dtype == np.uint8)
+        check_callbacks(definition.callbacks(parameters) if definition.callbacks is not None else ())
+    except TrialError as error:
+        raise StudyFileError(f"The study cannot be trained: {error}.", "Mend its file and try again.") from error
+    except Exception:
+        return
+
+
+def _drawn(definition: StudyDefinition) -> Parameters | None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(N_DRAWS):
+        try:
+            return draw(definition, study.ask()).parameters
+        except optuna.TrialPruned:
+            continue
+    return None
