@@ -49,7 +49,7 @@ class Found:
         """What is read: when path, size and time of these have not changed, neither have the data."""
         if self.layout is None:
             return [self.path]
-        return [self.path / name for name in self.layout.files if (self.path / name).exists()]
+        return [self.path / name for name in self.layout.files if (self.path / name).is_file()]
 
 
 def keras_dir() -> Path:
@@ -129,7 +129,7 @@ def folder_files(folder: Path, layout: Layout) -> Iterator[tuple[str, bytes]]:
     """The names and contents of the layout's files in a folder, those that are there."""
     for name in layout.files:
         path = folder / name
-        if not path.exists():
+        if not path.is_file():  # a FIFO would be read for ever
             continue
         try:
             if path.stat().st_size > MAX_FILE_BYTES:

@@ -95,6 +95,19 @@ def test_what_takes_all_memory_or_crashes_is_refused_before_it_is_built(
         pickles.unpickle(BOMBS[name])
 
 
+@pytest.mark.parametrize("name", ["batches.meta", "data_batch_2"])
+def test_fifo_among_the_files_blocks_nothing(tmp_path: Path, name: str) -> None:
+    unpack(python_files(), tmp_path)
+    path = next(tmp_path.rglob(name))
+    path.unlink()
+    os.mkfifo(path)
+    if name == "batches.meta":  # can be done without
+        assert_whole(*obtain(tmp_path)[:2])
+    else:
+        with pytest.raises(DatasetError, match=f"is incomplete: {name} missing"):
+            obtain(tmp_path)
+
+
 def test_stand_ins_keep_nothing_from_one_pickle_to_the_next(tmp_path: Path) -> None:
     for hostile in HOSTILE.values():
         with contextlib.suppress(DatasetError):
