@@ -26,7 +26,7 @@ def wish_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sqlite_toy: ToyStu
     def make(**fields: Any) -> Wish:
         file: Any = SimpleNamespace(name="toy", path=tmp_path / "toy.py")
         facts = {"url": f"sqlite:///{tmp_path / 'hpo.db'}", "runs_dir": tmp_path, "data_dir": None, "n_trials": None}
-        rest = {"seed": None, "n_threads": None, "target": None, "is_new_generation": False}
+        rest = {"seed": None, "n_threads": None, "lease_seconds": None, "target": None, "is_new_generation": False}
         return Wish(**{"file": file, **facts, **rest, **fields})
 
     return make
