@@ -118,7 +118,10 @@ def delete_folder(study_dir: Path, key: str) -> str:
     if owner_of(study_dir) != key:
         return f"{study_dir} was left: no {OWNER} file in it says that it is this study's."
     try:
-        shutil.rmtree(study_dir)
+        for path in study_dir.iterdir():
+            if path.name != OWNER:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        shutil.rmtree(study_dir)  # the owner's mark last: a deletion that is cut short can be repeated
     except OSError as error:
         return f"{study_dir} was not deleted whole: {error.strerror}."
     return ""

@@ -172,12 +172,14 @@ class Launcher:
 
     def _look(self) -> tuple[list[Ticket], list[TrialRow]]:
         try:
+            self._is_paused = self._stored.is_paused(self._store)
             tickets = self._tickets.read_on(self._last[0])
             # Trials are read again only when something happened to a ticket.
             if tickets != self._last[0]:
                 self._last = tickets, read_rows(self._store, self._stored, self._last[1])
-            self._is_paused = self._stored.is_paused(self._store)
             self._note = ""
+        except StorageError as error:  # somebody has deleted the study
+            self._error = self._error or error
         except TRANSIENT:
             self._note = "the database is away; training goes on"
         return self._last

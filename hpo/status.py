@@ -67,20 +67,23 @@ def status(
     from hpo.address import default_url, parse_url
     from hpo.errors import StudyFileError
     from hpo.names import file_of
-    from hpo.outage import explained
+    from hpo.outage import wait_shortly
     from hpo.schema import check_schema
     from hpo.storage import open_store
 
     url = storage or default_url(runs_dir)
-    store = open_store(url, create=False)
-    with explained(parse_url(url)):
+
+    def look() -> tuple[Any, list[StudyStatus]]:
+        store = open_store(url, create=False)
         check_schema(store.engine)
         found = [one for one in studies.read_all(store) if study is None or study in (one.name, file_of(one.name))]
         if study is not None and not found:
             studies.find(store, study)  # says so if what has this name cannot be used
             names = ", ".join(one.name for one in studies.read_all(store)) or "none"
             raise StudyFileError(f'There is no study "{study}" in {store.url} (found: {names}).', "Run it first.")
-        statuses = list(read_statuses(store, found))
+        return store, list(read_statuses(store, found))
+
+    store, statuses = wait_shortly(look, parse_url(url))
     if as_json:
         print(json.dumps([asdict(one) for one in statuses]))
     else:

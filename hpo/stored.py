@@ -5,6 +5,7 @@ is in its user attribute "hpo:study", so that nobody has to import a study's fil
 extend under storage.setup_lock.
 """
 
+import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.connections import Connection
-from hpo.errors import HpoError, StudyMismatchError
+from hpo.errors import HpoError, StorageError, StudyMismatchError
 from hpo.facts import copied, odd, parse
 from hpo.names import file_of, generation, is_generation_of, is_plain_name
 from hpo.origin import origin
@@ -91,12 +92,33 @@ class StoredStudy:
         return StudyDirection.MAXIMIZE if self.is_maximized else StudyDirection.MINIMIZE
 
     def is_paused(self, store: Store) -> bool:
-        """Whether somebody has paused it: its workers leave, and none begin."""
-        return bool(store.optuna.get_study_user_attrs(self.study_id).get(PAUSED_ATTR))
+        """Whether somebody has paused it: its workers leave, and none begin.
+
+        Raises:
+            StorageError: The study is gone from the database.
+        """
+        return bool(self._attrs(store).get(PAUSED_ATTR))
 
     def set_paused(self, store: Store, *, is_paused: bool) -> None:
         """Pause it, or let it go on."""
+        self.check_there(store)
         store.optuna.set_study_user_attr(self.study_id, PAUSED_ATTR, is_paused)
+
+    def check_there(self, store: Store) -> None:
+        """Refuse to go on without the study.
+
+        Raises:
+            StorageError: It is gone from the database.
+        """
+        self._attrs(store)
+
+    def _attrs(self, store: Store) -> dict[str, Any]:
+        attrs: dict[str, Any] = {}
+        with contextlib.suppress(KeyError):
+            attrs = store.optuna.get_study_user_attrs(self.study_id)
+        if attrs.get(KEY_ATTR) != self.key:  # SQLite gives an id again
+            raise StorageError(f'The study "{self.name}" is gone from the database.', "Was it deleted?")
+        return attrs
 
     def tickets(self, store: Store) -> TicketTable:
         """Return this study's tickets."""

@@ -1,11 +1,13 @@
 """Act on a stored study: python -m hpo.study pause | resume | add | export | delete | clean."""
 
+import contextlib
 import csv
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from hpo.stored import StoredStudy
 
 app = plain_app(no_args_is_help=True)
+
+T = TypeVar("T")
 
 Name = Annotated[str, typer.Option("--study", envvar="HPO_STUDY", help="NAME for its latest generation, or NAME@2.")]
 RunsDir = Annotated[Path, typer.Option(envvar="HPO_RUNS_DIR", help="Logs, checkpoints, models, the SQLite file.")]
@@ -33,7 +37,7 @@ def study() -> None:
 def pause(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs")) -> None:
     """Stop all workers of the study, wherever they run; their trials are saved and go on later."""
     store, stored = find(study, storage, runs_dir)
-    stored.set_paused(store, is_paused=True)
+    shortly(lambda: stored.set_paused(store, is_paused=True), storage, runs_dir)
     print(f"{stored.name} is paused: its workers save their trials and leave in seconds. To go on: hpo study resume.")
 
 
@@ -41,7 +45,7 @@ def pause(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs")
 def resume(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs")) -> None:
     """Let a paused study go on; starts no workers."""
     store, stored = find(study, storage, runs_dir)
-    stored.set_paused(store, is_paused=False)
+    shortly(lambda: stored.set_paused(store, is_paused=False), storage, runs_dir)
     print(f"{stored.name} is not paused any more. Run it to go on: no worker has been started.")
 
 
@@ -79,9 +83,14 @@ def add(
         raise typer.BadParameter(f"not JSON: {error}", param_hint="VALUES") from error
     except ParameterError as error:
         raise typer.BadParameter(str(error), param_hint="VALUES") from error
-    with setup_lock(parse_url(url_of(storage, runs_dir))):
-        create_tables(store.engine)  # older ones are brought up to date
-        number, n_trials = add_trial(store, stored, draw)
+
+    def store_trial() -> tuple[int, int]:
+        with setup_lock(parse_url(url_of(storage, runs_dir))):
+            stored.check_there(store)
+            create_tables(store.engine)  # older ones are brought up to date
+            return add_trial(store, stored, draw)
+
+    number, n_trials = shortly(store_trial, storage, runs_dir)
     print(f"{stored.name}: trial {number} is run next; the budget is {n_trials} trials now.")
 
 
@@ -97,7 +106,7 @@ def export(
     from hpo.terminal import plain_cell
 
     store, stored = find(study, storage, runs_dir)
-    rows = read_rows(store, stored)
+    rows = shortly(lambda: read_rows(store, stored), storage, runs_dir)
     names = list(dict.fromkeys(name for row in rows for name in row.params))
     header = ["trial", "state", stored.metric, "best_epoch", "seconds", "diverged", "reason", *names]
     try:
@@ -125,11 +134,19 @@ def delete(
     store, stored = find(study, storage, runs_dir, half_deleted=True)
     tickets, study_dir = stored.tickets(store), runs_dir / stored.name
     if not yes:
-        typer.confirm(f"Delete {stored.name} with {tickets.count()} trials, and {study_dir}?", abort=True)
-    # First the tickets: from then on a live worker's token is worth nothing, and it writes nothing more.
-    tickets.delete()
-    store.optuna.delete_study(stored.study_id)
-    left = delete_folder(study_dir, stored.key)
+        n_trials = shortly(tickets.count, storage, runs_dir)
+        typer.confirm(f"Delete {stored.name} with {n_trials} trials, and {study_dir}?", abort=True)
+
+    def delete_all() -> str:
+        # First the tickets: from then on a live worker's token is worth nothing, and it writes nothing more. Last the
+        # study: until then the same command finds it, and goes on where it was cut short.
+        tickets.delete()
+        left = delete_folder(study_dir, stored.key)
+        with contextlib.suppress(KeyError):  # gone: only the answer to the COMMIT was lost
+            store.optuna.delete_study(stored.study_id)
+        return left
+
+    left = shortly(delete_all, storage, runs_dir)
     print(f"{stored.name} is deleted. {left}".rstrip())
 
 
@@ -179,22 +196,31 @@ def url_of(storage: str | None, runs_dir: Path) -> str:
     return storage or default_url(runs_dir)
 
 
+def shortly(call: Callable[[], T], storage: str | None, runs_dir: Path) -> T:
+    """Make a call to the database, which is waited for a few seconds where it is away.
+
+    Raises:
+        DatabaseAwayError: It stayed away.
+    """
+    from hpo.address import parse_url
+    from hpo.outage import wait_shortly
+
+    return wait_shortly(call, parse_url(url_of(storage, runs_dir)))
+
+
 def find(name: str, storage: str | None, runs_dir: Path, *, half_deleted: bool = False) -> "tuple[Store, StoredStudy]":
     """Open the database and find the study; one that is half deleted only where that is asked for.
 
     Raises:
         HpoError: There is no such database, or no such study.
     """
-    from hpo.address import parse_url
-    from hpo.outage import explained
     from hpo.schema import check_schema
     from hpo.storage import open_store
     from hpo.stored import TicketlessError, read_all
     from hpo.stored import find as find_stored
 
-    url = url_of(storage, runs_dir)
-    store = open_store(url, create=False)
-    with explained(parse_url(url)):
+    def look() -> "tuple[Store, StoredStudy]":
+        store = open_store(url_of(storage, runs_dir), create=False)
         check_schema(store.engine)
         try:
             stored = find_stored(store, name)
@@ -205,7 +231,9 @@ def find(name: str, storage: str | None, runs_dir: Path, *, half_deleted: bool =
         if stored is None:
             names = ", ".join(one.name for one in read_all(store)) or "none"
             raise StudyFileError(f'There is no study "{name}" in {store.url} (found: {names}).', "Run it first.")
-    return store, stored
+        return store, stored
+
+    return shortly(look, storage, runs_dir)
 
 
 if __name__ == "__main__":

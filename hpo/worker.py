@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -109,7 +109,8 @@ def work(shop: Workshop, settings: WorkerSettings, should_stop: Callable[[], boo
                 threading.Event().wait(IDLE_SECONDS)
                 continue
             try:
-                run_trial(shop, ticket, lambda: should_stop() or keeper.is_lost, keeper.note_epoch)
+                with _deletion_told(shop):
+                    run_trial(shop, ticket, lambda: should_stop() or keeper.is_lost, keeper.note_epoch)
             except LeaseLostError:
                 shop.say("this trial is left to another worker: this one was silent too long, or it was deleted")
             except DatabaseAwayError:
@@ -168,6 +169,15 @@ def open_workshop(settings: WorkerSettings, warn: Callable[[str], None]) -> Work
         say=log.info,
         warn=warn,
     )
+
+
+@contextlib.contextmanager
+def _deletion_told(shop: Workshop) -> Iterator[None]:
+    try:
+        yield
+    except KeyError:  # Optuna's, for a trial that is not there
+        shop.stored.check_there(shop.store)
+        raise
 
 
 def leave_hung() -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sqlite3
 import subprocess
 import sys
 import time
@@ -115,7 +116,12 @@ def test_deleted_study_stops_its_live_workers(tmp_path: Path) -> None:
     project.write(SLOW_MODEL)
     process = project.start("--study", "blobs", "--workers", "1", "--trials", "2")
     project.wait_for_epoch(1)
-    call(project, "study", "delete", "--study", "blobs", "--yes")
-    process.communicate(timeout=40)
-    assert "Traceback" not in (process.stderr.read() if process.stderr and not process.stderr.closed else "")
-    assert json.loads(call(project, "status", "--json")) == []
+    assert "blobs is deleted." in call(project, "study", "delete", "--study", "blobs", "--yes")
+    _, err = process.communicate(timeout=40)
+    assert process.returncode == 5
+    assert 'The study "blobs" is gone from the database. Was it deleted?' in " ".join(err.split())
+    assert "Traceback" not in err
+    assert "bug in hpo" not in err
+    with sqlite3.connect(tmp_path / "runs" / "hpo.db") as connection:
+        tables = ("hpo_tickets", "studies", "trials", "trial_intermediate_values")
+        assert [connection.execute(f"SELECT count(*) FROM {table}").fetchone() for table in tables] == [(0,)] * 4

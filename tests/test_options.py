@@ -90,7 +90,7 @@ def test_target_within_the_metric_s_range_is_taken(target: float | None, metric:
 def test_target_outside_the_range_is_refused_before_a_stored_study_goes_on(
     sqlite_toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpo.ending.fingerprint", lambda path: sqlite_toy.stored.meaning)
+    monkeypatch.setattr("hpo.ending.fingerprint", lambda path, **_: sqlite_toy.stored.meaning)
     url = f"sqlite:///{tmp_path / 'hpo.db'}"
     file: Any = SimpleNamespace(name="toy", path=tmp_path / "toy.py")
     wish: Any = SimpleNamespace(file=file, url=url, seed=None, n_trials=None, target=98.0, is_new_generation=False)
