@@ -66,9 +66,12 @@ class Session:
 class TrialLog:
     """The scalars of one trial, from open_log. Holds no open file, so it needs no closing."""
 
-    def __init__(self, trial_dir: Path, files: Mapping[str, Path], on_loss: OnLoss) -> None:
+    def __init__(self, trial_dir: Path, files: Mapping[str, Path], first_epoch: int, on_loss: OnLoss) -> None:
         self._trial_dir = trial_dir
         self._files = files  # of each run; none when the log has gone quiet
+        # The mark goes into the first file too: TensorBoard takes the first one it meets for the beginning.
+        restart = Event(wall_time=time.time(), step=first_epoch, session_log=SessionLog(status=SessionLog.START))
+        self._beginnings = dict.fromkeys(files, _file_of(restart))
         self._on_loss = on_loss
 
     def epoch(self, epoch: int, logs: Mapping[str, float], learning_rate: float) -> None:
@@ -90,7 +93,7 @@ class TrialLog:
                 record = _record(Event(wall_time=time.time(), step=epoch, summary=Summary(value=of_run)))
                 # Opened anew each time: into a file that stays open, a folder's removal would go unnoticed.
                 with self._files[run].open("ab") as file:
-                    file.write(record)
+                    file.write(self._beginnings.pop(run, b"") + record)
 
     def _go_quiet(self, sentence: str) -> None:
         self._files = {}
@@ -100,17 +103,19 @@ class TrialLog:
 def open_log(trial_dir: Path, *, first_epoch: int, on_loss: OnLoss) -> TrialLog:
     """Begin a trial's scalars, or go on with them after another worker.
 
+    Until the first epoch is logged this only takes the places for its files, after all that are there: TensorBoard
+    reads them in this order. Call it before making sure that the trial is still this worker's: one that stood still
+    in between then strikes out nothing of its successor's, whose files come after its own.
+
     Args:
         trial_dir: Made if missing.
         first_epoch: The epoch to be trained next, from 1; what is logged of it and of later ones is struck out.
         on_loss: Called at most once, when nothing more can be written; the log is quiet from then on.
     """
-    # The mark goes into the first file too: TensorBoard takes the first one it meets for the beginning.
-    restart = Event(wall_time=time.time(), step=first_epoch, session_log=SessionLog(status=SessionLog.START))
     files: dict[str, Path] = {}
     with _losses_told(trial_dir, on_loss):
-        files = {run: _create_next(trial_dir / run, _file_of(restart)) for run in ("train", "validation")}
-    return TrialLog(trial_dir, files, on_loss)
+        files = {run: _create_next(trial_dir / run) for run in ("train", "validation")}
+    return TrialLog(trial_dir, files, first_epoch, on_loss)
 
 
 def write_session(trial_dir: Path, session: Session, *, on_loss: OnLoss) -> None:
@@ -216,15 +221,14 @@ def _file_of(event: Any) -> bytes:
     return _record(Event(wall_time=event.wall_time, file_version="brain.Event:2")) + _record(event)
 
 
-def _create_next(run_dir: Path, content: bytes) -> Path:
+def _create_next(run_dir: Path) -> Path:
     """Create the run's next event file, numbered and not dated: the next worker's clock may be behind."""
     make_private(run_dir)
     number = 0
     while True:
         path = run_dir / f"{_EVENT_FILE}.{number:06d}"
         try:
-            with path.open("xb") as file:
-                file.write(content)
+            path.touch(exist_ok=False)
             return path
         except FileExistsError:
             number += 1

@@ -27,6 +27,7 @@ from hpo.stored import SPARED_ATTR, TICKET_ATTR, StoredStudy, own_trials
 from hpo.terminal import warn_once
 from hpo.tickets import Ticket, TicketTable
 
+HAND_BACK_SECONDS = 3.0  # of the 8 that a launcher gives a worker to stop; the compiled call may take 2
 HELD_UP_SHARE = 0.1  # how much longer training takes, at most, for trying a database that is away
 
 T = TypeVar("T")
@@ -157,11 +158,18 @@ class TrialRecord:
         return self._tickets.count()
 
     def hand_back(self, *, seconds: float) -> None:
-        """Leave the trial for this or another worker to go on with, after seconds of training."""
-        self._insist(self._flush)
+        """Leave the trial for this or another worker to go on with, after seconds of training.
+
+        A worker that was told to stop insists for a moment too: one statement that fails must not leave it leased.
+        """
         wait = partial(self._storage.set_trial_state_values, self._trial_id, TrialState.WAITING)
-        self._insist(lambda: self._write(wait, self._note_decision))
-        self._insist(lambda: self._tickets.hand_back(self._token, seconds=seconds))
+
+        def leave() -> None:
+            self._flush()
+            self._write(wait, self._note_decision)
+            self._tickets.hand_back(self._token, seconds=seconds)
+
+        insist(leave, should_stop=lambda: False, patience_seconds=min(self._patience_seconds, HAND_BACK_SECONDS))
 
     def end(self, state: TrialState, value: float | None, attrs: Mapping[str, Any], *, seconds: float) -> None:
         """Record how the trial ended, then end its ticket, after seconds of training."""

@@ -105,8 +105,8 @@ def run_trial(
         reason = f"Its stored parameters are no point of the search space; did another program change them? {error}"
         record.end(TrialState.FAIL, None, {REASON_ATTR: reason[:2000]}, seconds=0.0)
         return
-    record.note(epochs=parameters.training.epochs)
-    run = _Run(shop, record, ticket, trial, parameters)
+    run = _Run(shop, record, ticket, trial, parameters)  # takes the place of its log
+    record.note(epochs=parameters.training.epochs)  # raises where the ticket is another's by now
     if ticket.deaths >= MAX_DEATHS:
         why = "out of memory, or longer than --trial-timeout?"
         run.fail(f"Its worker died {ticket.deaths} times without a new epoch ({why}).", seconds=0.0)

@@ -110,6 +110,17 @@ def test_handed_back_trial_goes_on_as_the_same(toy: ToyStudy) -> None:
     assert toy.tickets.read()[0].seconds == 3.0
 
 
+@pytest.mark.parametrize("statement", ["UPDATE trials", "UPDATE hpo_tickets"])
+def test_hand_back_of_a_stopped_worker_that_fails_once_is_tried_again(toy: ToyStudy, statement: str) -> None:
+    record, _ = toy.begin(patience_seconds=5.0, should_stop=lambda: True)
+    record.report(1, 0.5)
+    with commit_refused(toy.store, statement) as refused:
+        record.hand_back(seconds=2.0)
+    assert len(refused) == 1
+    assert (toy.trials[0].state, toy.tickets.read()[0].state) == (TrialState.WAITING, TicketState.HANDED_BACK)
+    assert toy.tickets.read()[0].seconds == 2.0
+
+
 def test_expired_trial_goes_on_as_the_same(toy: ToyStudy) -> None:
     _, first = toy.begin()
     toy.tickets.expire(str(toy.tickets.read()[0].token))

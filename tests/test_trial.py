@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import optuna
@@ -10,12 +11,14 @@ import pytest
 from optuna.distributions import IntDistribution, distribution_to_json
 from optuna.trial import TrialState
 from small_training import make_dataset
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy import BASELINE, ToyStudy
 from toy_training import ToyEngine, train_toys
 
 from hpo.definition import is_audited
 from hpo.engine import Engine
-from hpo.errors import StudyFileError
+from hpo.errors import LeaseLostError, StudyFileError
+from hpo.events import TrialLog, open_log
 from hpo.folder import trial_dir
 from hpo.models import mlp
 from hpo.parameters import MLPParameters
@@ -147,6 +150,27 @@ def test_older_of_equally_good_trials_that_ends_later_has_its_model_saved(
     assert [trial.value for trial in toy.trials] == [best, best]
     assert rank(read_rows(toy.store, toy.stored), toy.stored)[0].number == 0
     assert [path.parent.name for path in shop.study_dir.glob(f"*/{MODEL}")] == ["trial-00000"]
+
+
+def test_worker_that_stood_still_before_it_opened_its_log_strikes_out_nothing_of_its_successor_s(
+    toy: ToyStudy, shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_toys(monkeypatch)
+    shop, ticket = replace(shop, engine=ToyEngine()), toy.claim()
+
+    def stand_still(*arguments: Any, **named: Any) -> TrialLog:
+        monkeypatch.setattr("hpo.trial.open_log", open_log)
+        toy.tickets.expire(str(ticket.token))
+        run(shop, toy.claim())
+        return open_log(*arguments, **named)
+
+    monkeypatch.setattr("hpo.trial.open_log", stand_still)
+    with pytest.raises(LeaseLostError):
+        run(shop, ticket)
+    assert toy.trials[0].state == TrialState.COMPLETE
+    for name in ("train", "validation"):
+        shown = EventAccumulator(str(trial_dir(shop.study_dir, 0) / name)).Reload()
+        assert [point.step for point in shown.Scalars("epoch_loss")] == [1, 2]
 
 
 @pytest.mark.parametrize("metric", ["val_accuracy", "val_loss"])
