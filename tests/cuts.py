@@ -123,7 +123,7 @@ class Knife:
         if self.is_dead:
             raise DeadError
         self.points.append(kind)
-        if self.at != len(self.points) - 1:
+        if self.at != len(self.points) - 1 or self.how not in FAULTS[kind]:
             return act()
         return self._cut(act, connection)
 

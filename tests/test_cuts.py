@@ -33,9 +33,10 @@ from hpo import worker
 from hpo.leases import expire_dead
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.results import CHECKPOINT, MODEL, RESULT_ATTR
+from hpo.schema import create_tables
 from hpo.storage import Store, open_store
 from hpo.stored import SPARED_ATTR
-from hpo.tickets import TicketState
+from hpo.tickets import TicketState, TicketTable
 from hpo.trial import Workshop
 
 NAN, RAISES = float("nan"), -1.0
@@ -234,6 +235,8 @@ def site(database_url: str, store: Store, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(worker, "IDLE_SECONDS", 0.0)
     monkeypatch.setattr("hpo.outage.FIRST_RETRY_SECONDS", 0.0)
     (tmp_path / "runs").mkdir()
+    create_tables(store.engine)
+    TicketTable(engine=store.engine, study="").read()  # looks for missing columns, once per engine
     theirs = open_store(database_url, create=False)
     yield Site(ours=store, theirs=theirs, runs_dir=tmp_path / "runs", names=(f"cut{i}" for i in itertools.count()))
     theirs.close()
