@@ -420,7 +420,7 @@ def check(folder: Path, url: str, n_asked: int) -> tuple[dict[str, Any], dict[st
     for trial in trials:
         of_ticket.setdefault(trial.user_attrs.get(TICKET_ATTR, -1), []).append(trial)
     # A trial whose workers died three times has failed, by hpo's own rule.
-    worn = {ticket.trial_id for ticket in tickets if ticket.takeovers >= 3}
+    worn = {ticket.trial_id for ticket in tickets if ticket.deaths >= 3}
     whole = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     again = train_again(folder, stored, [t for t in trials if t.intermediate_values])
     begun = Counter((line["rate"], line["epoch"]) for line in witnesses(folder) if line["epoch"])
