@@ -204,12 +204,12 @@ def freeze_in_a_creation(pipe: Any, url: str, idle_seconds: float) -> None:
     store = open_store(url, create=True)
     pipe.send(os.getpid())
 
-    def create() -> None:
+    def make() -> None:
         with setup_lock(parse_url(url)):
             stop_at_commit(store.engine)
             create(store, "toy", DEFINITION, facts=FACTS, n_trials=4)
 
-    pipe.send(_outcome(create))
+    pipe.send(_outcome(make))
 
 
 def hold_setup_lock(pipe: Any, url: str) -> None:
