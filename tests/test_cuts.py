@@ -315,6 +315,7 @@ def test_worker_cut_at_every_point(
             assert_as_undisturbed(site.run(scenario, knife, monkeypatch), undisturbed, knife, scenario)
         except Exception as error:
             wrong.append(f"{how} at point {at}, a {counted.points[at]}: {error!r}"[:500])
+            print(wrong[-1], flush=True)
         n_skipped += knife.is_skipped
     print(f"{name}: {len(counted.points)} points, {len(cuts_of(counted))} cuts, {n_skipped} frozen with SQLite's lock")
     assert wrong == []
