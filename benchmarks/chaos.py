@@ -41,7 +41,7 @@ from hpo.outage import TRANSIENT
 from hpo.results import CHECKPOINT, MODEL, RESULT_ATTR, rank, read_rows, trial_dir
 from hpo.storage import open_store
 from hpo.stored import TICKET_ATTR, StoredStudy
-from hpo.tickets import TicketState
+from hpo.ticket import TicketState
 
 N_COMMANDS = 2
 LIMIT_SECONDS = 3600

@@ -15,7 +15,7 @@ from hpo.names import file_of, generation
 from hpo.prepared import facts_of
 from hpo.storage import Store
 from hpo.stored import StoredStudy
-from hpo.tickets import TicketState
+from hpo.ticket import TicketState
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from rich.text import Text
 from hpo.results import Audit, TrialRow, find_baseline, group_parameter, rank
 from hpo.stored import StoredStudy
 from hpo.terminal import plain, plain_lines
-from hpo.tickets import Ticket, TicketState, count_ended
+from hpo.ticket import Ticket, TicketState, count_ended
 
 MIN_TRIALS_FOR_ESTIMATE = 3
 

@@ -24,7 +24,7 @@ from hpo.schema import check_schema
 from hpo.settings import Wish
 from hpo.storage import Store, open_store
 from hpo.stored import StoredStudy
-from hpo.tickets import Ticket, count_ended
+from hpo.ticket import Ticket, count_ended
 
 MEND = "Mend the study's file; then open a new generation of it with --new-generation."
 

@@ -22,7 +22,7 @@ from hpo.results import TrialRow, drop_files, rank, read_rows
 from hpo.settings import Plan, Wish
 from hpo.storage import Store, open_store
 from hpo.stored import StoredStudy
-from hpo.tickets import Ticket, TicketState, count_ended
+from hpo.ticket import Ticket, TicketState, count_ended
 
 N_FAILING_TRIALS = 3
 

@@ -24,7 +24,8 @@ from pathlib import Path
 from hpo.errors import LeaseLostError
 from hpo.files import make_private
 from hpo.outage import TRANSIENT
-from hpo.tickets import Ticket, TicketState, TicketTable
+from hpo.ticket import Ticket, TicketState
+from hpo.tickets import TicketTable
 
 LOG = logging.getLogger(__name__)
 BEATS_PER_LEASE = 6

@@ -25,7 +25,8 @@ from hpo.sampling import Mirror
 from hpo.storage import Store
 from hpo.stored import SPARED_ATTR, TICKET_ATTR, StoredStudy, own_trials
 from hpo.terminal import warn_once
-from hpo.tickets import Ticket, TicketTable
+from hpo.ticket import Ticket
+from hpo.tickets import TicketTable
 
 HAND_BACK_SECONDS = 3.0  # of the 8 that a launcher gives a worker to stop; the compiled call may take 2
 HELD_UP_SHARE = 0.1  # how much longer training takes, at most, for trying a database that is away

@@ -16,7 +16,7 @@ from hpo.ending import Ending, NotOpenedError, Outcome
 from hpo.folder import trial_dir
 from hpo.results import MODEL, as_json, audit, count_states, find_baseline, rank
 from hpo.settings import Wish
-from hpo.tickets import count_unused
+from hpo.ticket import count_unused
 
 
 def show(outcome: Outcome, wish: Wish, console: Console) -> None:

@@ -13,7 +13,7 @@ from hpo.parameters import is_number
 from hpo.storage import Store
 from hpo.stored import SPARED_ATTR, StoredStudy, own_trials
 from hpo.terminal import warn_once
-from hpo.tickets import Ticket
+from hpo.ticket import Ticket
 
 T = TypeVar("T")
 RESULT_ATTR, REASON_ATTR = "hpo:result", "hpo:reason"

@@ -106,7 +106,7 @@ def read_statuses(store: Any, found: list[Any]) -> Iterator[StudyStatus]:
 
 def read_status(store: Any, stored: Any) -> StudyStatus:
     """Read one study's status from its tickets, and no more than three of its trials."""
-    from hpo.tickets import UNUSED, TicketState, count_ended
+    from hpo.ticket import UNUSED, TicketState, count_ended
 
     tickets, now = stored.tickets(store).read(), time.time()
     leased = [ticket for ticket in tickets if ticket.state == TicketState.LEASED]
@@ -150,7 +150,7 @@ def read_status(store: Any, stored: Any) -> StudyStatus:
 
 def state_of(tickets: Any, now: float) -> str:
     """Return the state of a study that has trials left and is not paused."""
-    from hpo.tickets import TicketState
+    from hpo.ticket import TicketState
 
     leased = [ticket for ticket in tickets if ticket.state == TicketState.LEASED]
     if any(now - (ticket.seen or now) < SILENT_SECONDS for ticket in leased):

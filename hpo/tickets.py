@@ -1,13 +1,6 @@
 """Who may run which trial: the table behind exact budgets, leases and takeovers, beside Optuna's own tables.
 
-A ticket is the right to run one trial. A study with a budget of N has tickets 0 to N-1, and a ticket ends once.
-
-    state         meaning                      Optuna's trial         goes to
-    free          never begun                  none                   leased
-    leased        a worker trains it           RUNNING                ended; handed back (on purpose, or expired)
-    handed back   waits to be gone on with     WAITING                leased
-    ended         final                        COMPLETE, PRUNED, FAIL -
-                  or unused: the space ran out none
+A study with a budget of N has tickets 0 to N-1, and a ticket ends once; ticket.py has the states.
 
 The ticket decides. Ticket and trial change in two transactions, so after a kill they may disagree; whoever claims a
 ticket first brings the trial in line with it. Every change here is one UPDATE that names the state or token it expects,
@@ -17,72 +10,17 @@ which both databases run atomically: no transaction is held open, no clock is re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from hpo.errors import LeaseLostError, StorageError
-from hpo.schema import ADDED, missing_columns, versions
+from hpo.errors import LeaseLostError
 from hpo.schema import tickets as _tickets
-
-UNUSED = "UNUSED"  # the outcome of a ticket that ended without a trial
-
-TEXTS = {"state", "worker", "token", "outcome", "verdict"}
-
-
-class TicketState(StrEnum):
-    """See the table above."""
-
-    FREE = "free"
-    LEASED = "leased"
-    HANDED_BACK = "handed back"
-    ENDED = "ended"
-
+from hpo.schema import versions
+from hpo.ticket import UNUSED, Ticket, TicketState, columns_of, read_ticket
 
 _columns = _tickets.c
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
-    """One row of the table, as it was read.
-
-    Attributes:
-        number: From 0.
-        trial_id: Optuna's id of the trial, None until it is born.
-        state: See TicketState.
-        worker: Who holds or last held it, for people.
-        token: Random, new at every claim; whoever knows the current one may write to the trial.
-        beat: Raised by the holder every few seconds.
-        takeovers: How many holders died with it.
-        seconds: Trained so far, over all holders.
-        epoch: Epochs trained so far.
-        epochs: Epochs the trial asks for, None until it is born.
-        value: The best epoch's metric so far.
-        outcome: The trial's final state, by Optuna's name, or UNUSED; None before.
-        seen: When the holder last wrote, Unix time by its own clock: for show, nothing is decided by it.
-        deaths: How many holders died with it since its last new epoch.
-        decided: The last epoch that the pruner has decided on.
-        verdict: What the pruner said other than "go on": "prune", or "spare" where the trial goes on all the same.
-    """
-
-    number: int
-    trial_id: int | None
-    state: TicketState
-    worker: str | None
-    token: str | None
-    beat: int
-    takeovers: int
-    seconds: float
-    epoch: int
-    epochs: int | None
-    value: float | None
-    outcome: str | None = None
-    seen: float | None = None
-    deaths: int = 0
-    decided: int = 0
-    verdict: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +49,10 @@ class TicketTable:
 
     def read(self, state: TicketState | None = None) -> list[Ticket]:
         """Return the tickets in a state, or all, by number."""
-        query = sa.select(*_fields(self.engine)).where(_columns.study == self.study).order_by(_columns.number)
+        query = sa.select(*columns_of(self.engine)).where(_columns.study == self.study).order_by(_columns.number)
         query = query if state is None else query.where(_columns.state == state.value)
         with self.engine.connect() as connection:
-            return [_ticket(row) for row in connection.execute(query)]
+            return [read_ticket(row) for row in connection.execute(query)]
 
     def read_on(self, known: Sequence[Ticket]) -> list[Ticket]:
         """Return all tickets by number, given those read before, and read only what may have changed since.
@@ -123,11 +61,11 @@ class TicketTable:
         """
         first_open = next((ticket.number for ticket in known if ticket.state != TicketState.ENDED), len(known))
         may_differ = sa.or_(_columns.state != TicketState.FREE.value, _columns.number >= len(known))
-        query = sa.select(*_fields(self.engine)).where(
+        query = sa.select(*columns_of(self.engine)).where(
             _columns.study == self.study, _columns.number >= first_open, may_differ
         )
         with self.engine.connect() as connection:
-            read = {row.number: _ticket(row) for row in connection.execute(query.order_by(_columns.number))}
+            read = {row.number: read_ticket(row) for row in connection.execute(query.order_by(_columns.number))}
         return [read.pop(ticket.number, ticket) for ticket in known] + list(read.values())
 
     def trial_ids(self) -> set[int]:
@@ -163,13 +101,13 @@ class TicketTable:
             sa.update(_tickets)
             .where(_columns.study == self.study, _columns.number == chosen, _columns.state.in_(claimable))
             .values(state=TicketState.LEASED.value, worker=worker, token=token, beat=0, seen=time.time())
-            .returning(*_fields(self.engine))
+            .returning(*columns_of(self.engine))
         )
-        mine = sa.select(*_fields(self.engine)).where(_columns.study == self.study, _columns.token == token)
+        mine = sa.select(*columns_of(self.engine)).where(_columns.study == self.study, _columns.token == token)
         with self.engine.begin() as connection:
             # An earlier call may have been committed though its answer was lost; a token never holds two tickets.
             row = connection.execute(mine).one_or_none() or connection.execute(query).one_or_none()
-        return None if row is None else _ticket(row)
+        return None if row is None else read_ticket(row)
 
     def trial_of(self, token: str) -> int | None:
         """Return the trial that a leased ticket stands for; None before it is born.
@@ -278,34 +216,3 @@ class TicketTable:
         query = sa.update(_tickets).where(_columns.study == self.study, _columns.token == current).values(**values)
         if connection.execute(query).rowcount != 1:
             raise LeaseLostError
-
-
-def count_ended(tickets: Sequence[Ticket]) -> int:
-    """Count the tickets that have ended."""
-    return sum(ticket.state == TicketState.ENDED for ticket in tickets)
-
-
-def count_unused(tickets: Sequence[Ticket]) -> int:
-    """Count the tickets that ended without a trial, because all configurations had been tried."""
-    return sum(ticket.outcome == UNUSED for ticket in tickets)
-
-
-def _fields(engine: sa.Engine) -> list[sa.ColumnElement[Any]]:
-    """Return what a Ticket is read from, also where the tables are of an older version."""
-    missing = missing_columns(engine)
-    return [
-        sa.literal(ADDED[column.name], column.type).label(column.name) if column.name in missing else column
-        for column in _columns
-        if column is not _columns.study
-    ]
-
-
-def _ticket(row: sa.Row[Any]) -> Ticket:
-    if row.state not in set(TicketState):
-        raise StorageError(
-            f'Ticket {row.number} has a state that this hpo does not know, "{row.state}".', "Did a newer hpo write it?"
-        )
-    texts = [name for name, value in row._mapping.items() if isinstance(value, str) and name not in TEXTS]
-    if texts:  # in a column of numbers, which SQLite allows
-        raise StorageError(f"Ticket {row.number} has a text as {', '.join(texts)}.", "Another program has changed it.")
-    return Ticket(**{**row._mapping, "state": TicketState(row.state)})

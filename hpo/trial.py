@@ -26,7 +26,7 @@ from hpo.sampling import Mirror
 from hpo.space import place
 from hpo.storage import Store
 from hpo.stored import StoredStudy
-from hpo.tickets import Ticket
+from hpo.ticket import Ticket
 from hpo.tracebacks import told
 from hpo.training import Task, TrainingResult, is_finite, train
 

@@ -63,6 +63,7 @@ FLOORS = [
         "costs",
         "optimizers",
         "pruning",
+        "ticket",
     ],
     ["samplers"],
     ["space"],
@@ -127,7 +128,7 @@ FLOORS = [
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOMES = {
-    "sqlalchemy": {"address", "outage", "connections", "rdb", "storage", "schema", "tickets", "reading"},
+    "sqlalchemy": {"address", "outage", "connections", "rdb", "storage", "schema", "ticket", "tickets", "reading"},
     "tensorboard": {"events", "tensorboard"},
     "optuna_dashboard": {"dashboard"},
     "waitress": {"server"},

@@ -36,7 +36,8 @@ from hpo.results import CHECKPOINT, MODEL, RESULT_ATTR
 from hpo.schema import create_tables
 from hpo.storage import Store, open_store
 from hpo.stored import SPARED_ATTR
-from hpo.tickets import TicketState, TicketTable
+from hpo.ticket import TicketState
+from hpo.tickets import TicketTable
 from hpo.trial import Workshop
 
 NAN, RAISES = float("nan"), -1.0

@@ -25,7 +25,7 @@ from hpo.display import (
 )
 from hpo.results import TrialRow
 from hpo.stored import StoredStudy
-from hpo.tickets import Ticket, TicketState
+from hpo.ticket import Ticket, TicketState
 
 
 @pytest.fixture

@@ -34,7 +34,8 @@ from hpo.errors import DatabaseAwayError, StorageError
 from hpo.launcher import Launcher
 from hpo.outage import TRANSIENT
 from hpo.storage import Store, open_store
-from hpo.tickets import Ticket, TicketState, TicketTable
+from hpo.ticket import Ticket, TicketState
+from hpo.tickets import TicketTable
 
 Numbers = dict[int, tuple[Any, ...]]  # by ticket: all of a trial that must not depend on what happened to it
 

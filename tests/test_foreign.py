@@ -26,7 +26,7 @@ from hpo.status import read_status, show, status
 from hpo.storage import Store
 from hpo.stored import SPARED_ATTR, TICKET_ATTR, own_trials
 from hpo.study import export
-from hpo.tickets import TicketState, count_ended
+from hpo.ticket import TicketState, count_ended
 
 
 def foreign_trials() -> list[FrozenTrial]:

@@ -17,7 +17,8 @@ from toy import ToyStudy, wait_for
 
 from hpo.leases import BEATS_PER_LEASE, LATE, Holder, LeaseKeeper, Limit, Watch, expire_dead, find_holder, kernel
 from hpo.storage import open_store
-from hpo.tickets import Ticket, TicketState, TicketTable
+from hpo.ticket import Ticket, TicketState
+from hpo.tickets import TicketTable
 
 LEASE_SECONDS = 1.2
 BEAT_SECONDS = LEASE_SECONDS / BEATS_PER_LEASE

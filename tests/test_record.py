@@ -24,7 +24,8 @@ from hpo.pruning import Verdict
 from hpo.record import TrialRecord
 from hpo.storage import open_store
 from hpo.stored import TICKET_ATTR
-from hpo.tickets import TicketState, TicketTable
+from hpo.ticket import TicketState
+from hpo.tickets import TicketTable
 
 
 class PruneBelowHalf(optuna.pruners.BasePruner):

@@ -28,7 +28,7 @@ from hpo.sampling import Mirror
 from hpo.space import place, rehearse
 from hpo.storage import Store
 from hpo.stored import TICKET_ATTR, add_trial
-from hpo.tickets import count_unused
+from hpo.ticket import count_unused
 
 RATES = [1e-3, 1e-2, 2e-2, 3e-2]
 GRID = {"optimizer": ["adam"], "learning_rate": RATES, "batch_size": [8, 16], "epochs": [1], "width": [4, 8]}

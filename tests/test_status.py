@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from hpo.status import BETWEEN_SECONDS, SILENT_SECONDS, may_live, read_status, show, state_of
 from hpo.study import app
-from hpo.tickets import TicketState
+from hpo.ticket import TicketState
 
 
 def state(toy: ToyStudy) -> str:

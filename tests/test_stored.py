@@ -25,7 +25,7 @@ from hpo.schema import keys
 from hpo.space import place
 from hpo.storage import Store, open_store
 from hpo.stored import KEY_ATTR, STUDY_ATTR, TICKET_ATTR
-from hpo.tickets import TicketState
+from hpo.ticket import TicketState
 
 
 def test_created_study_is_found_as_it_was_created(toy: ToyStudy) -> None:

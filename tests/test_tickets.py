@@ -16,7 +16,8 @@ from hpo.connections import guarded
 from hpo.errors import LeaseLostError, StorageError
 from hpo.schema import check_schema, create_tables
 from hpo.storage import Store
-from hpo.tickets import Ticket, TicketState, TicketTable
+from hpo.ticket import Ticket, TicketState
+from hpo.tickets import TicketTable
 
 
 @pytest.fixture

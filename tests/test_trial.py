@@ -26,7 +26,7 @@ from hpo.record import TrialRecord
 from hpo.results import CHECKPOINT, MODEL, audit, rank, read_rows, wilson
 from hpo.storage import Store
 from hpo.stored import SPARED_ATTR
-from hpo.tickets import Ticket
+from hpo.ticket import Ticket
 from hpo.trial import Workshop, run_trial
 
 

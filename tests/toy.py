@@ -16,7 +16,8 @@ from hpo.record import TrialRecord
 from hpo.sampling import Mirror
 from hpo.storage import Store
 from hpo.stored import StoredStudy
-from hpo.tickets import Ticket, TicketTable
+from hpo.ticket import Ticket
+from hpo.tickets import TicketTable
 
 BASELINE = Parameters(
     training=TrainingParameters(optimizer="adam", learning_rate=1e-2, batch_size=8, epochs=2),
