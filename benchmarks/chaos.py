@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import itertools
 import json
-import math
 import multiprocessing
 import os
 import random
@@ -35,7 +34,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo import stored as studies
 from hpo.command import stderr_to
-from hpo.errors import StorageError
 from hpo.forkserver import ENVIRONMENT
 from hpo.outage import TRANSIENT
 from hpo.results import CHECKPOINT, MODEL, RESULT_ATTR, rank, read_rows, trial_dir
@@ -45,7 +43,6 @@ from hpo.ticket import TicketState
 
 N_COMMANDS = 2
 LIMIT_SECONDS = 3600
-STARTUP_SECONDS = 60
 OUTAGE_LEASES = (0.3, 1.2, 3.0)
 KILLS = ("training", "claim", "end", "training", "launcher", "claim", "end", "training", "forkserver", "everything")
 STUDY = '''"""A small study whose epochs leave a witness: a line in a file as each begins."""
@@ -239,7 +236,6 @@ class Chaos:
         self._keeper = threading.Thread(target=self._keep_running)
         self._outage = threading.Thread()
         self._is_over = False
-        self._back_seconds = 0.0  # when the database is or was back; infinite while it is away
         self.done: Counter[str] = Counter()
         self.n_gave_up = 0
 
@@ -295,14 +291,8 @@ class Chaos:
                     self._commands.remove(command)
                     break
                 if code is not None:
-                    self.n_gave_up += not (code == -signal.SIGKILL or self._found_no_database(command))
+                    self.n_gave_up += code != -signal.SIGKILL
                     self._commands[index] = self._start(index)
-
-    def _found_no_database(self, command: Command) -> bool:
-        """Whether a command met an outage at its start: it may say so and leave; later it has to wait."""
-        seconds = time.monotonic() - command.begun_seconds
-        is_storage = command.process.returncode == StorageError.exit_code
-        return is_storage and seconds < STARTUP_SECONDS and self._back_seconds > command.begun_seconds
 
     def _happen(self, kind: str) -> bool:
         if kind == "outage":
@@ -363,9 +353,7 @@ class Chaos:
         return self._freeze()
 
     def _go_away(self, seconds: float) -> None:
-        self._back_seconds = math.inf
         self._database.go_away(seconds, self._random)
-        self._back_seconds = time.monotonic()
 
     def _wait(self, condition: Callable[[], Any]) -> Any:
         """Return the condition's value once it is something, or when no command runs any more."""

@@ -7,7 +7,6 @@ trust as any Python file.
 import ast
 import difflib
 import importlib.util
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from hpo.errors import HpoError, StudyFileError
 from hpo.names import is_file_name
 from hpo.source import definitions, parse
 from hpo.terminal import warn_once
+from hpo.tracebacks import told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ def load_definition(file: StudyFile) -> StudyDefinition:
         raise type(error)(f"{file.path}: {error.message}", error.hint) from error
     except Exception as error:
         raise StudyFileError(
-            f"{file.path} cannot be imported: {type(error).__name__}: {error}{_line(error, file.path)}",
+            f"{file.path} cannot be imported: {told(error)}",
             f"Try it by itself: python {file.path}",
         ) from error
     definition = getattr(module, "STUDY", None)
@@ -120,13 +120,3 @@ def _declares_study(path: Path) -> bool:
         return "STUDY" in definitions(ast.parse(path.read_bytes()))
     except (SyntaxError, ValueError, OSError):
         return False
-
-
-def _line(error: Exception, path: Path) -> str:
-    lines = []
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == os.path.abspath(path):
-            lines.append(trace.tb_lineno)
-        trace = trace.tb_next
-    return f" (line {lines[-1]})" if lines else ""

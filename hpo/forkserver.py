@@ -7,8 +7,10 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 from hpo.command import stderr_to
 from hpo.display import View
 from hpo.ending import Signals
-from hpo.errors import WorkersFailingError
+from hpo.errors import HpoError, WorkersFailingError
 from hpo.settings import Plan, Wish, WorkerSettings
 from hpo.stored import StoredStudy
 
@@ -30,7 +32,7 @@ ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 
 
 def start_forkserver(log_dir: Path) -> Any:
-    """Start the process that imports TensorFlow and from which workers are forked.
+    """Start the process that imports TensorFlow and from which workers are forked; returns at once.
 
     What it says while it does, in a file of its own, is of use only where it cannot.
     """
@@ -38,8 +40,8 @@ def start_forkserver(log_dir: Path) -> Any:
         os.environ.setdefault(name, value)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["hpo.worker"])
-    with stderr_to(log_dir / IMPORT_LOG):
-        start_process(context, _nothing)
+    with stderr_to(log_dir / IMPORT_LOG), held_back(signal.SIGHUP):
+        forkserver.ensure_running()  # it imports meanwhile; its first child waits for that
     return context
 
 
@@ -84,7 +86,9 @@ def open_in_child(context: Any, plan: Plan, view: View, signals: Signals) -> Sto
         HpoError: As open_study does.
     """
     ours, theirs = context.Pipe()
-    process = start_process(context, _open, plan.wish, plan.patience_seconds, theirs)
+    process = _unless_stopped(signals, lambda: start_process(context, _open, plan.wish, plan.patience_seconds, theirs))
+    if process is None:
+        return None
     theirs.close()
     while signals.ending is None:
         if not ours.poll(LOOK_SECONDS):
@@ -109,11 +113,28 @@ def open_in_child(context: Any, plan: Plan, view: View, signals: Signals) -> Sto
     )
 
 
+def _unless_stopped(signals: Signals, start: Callable[[], Any]) -> Any:
+    """Return what start returns, or None if something asks for a stop before: TensorFlow's import takes seconds."""
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(_outcome(start)), daemon=True)
+    thread.start()
+    while thread.is_alive() and signals.ending is None:
+        thread.join(LOOK_SECONDS)
+    if thread.is_alive():
+        return None
+    if isinstance(results[0], HpoError):
+        raise results[0]
+    return results[0]
+
+
+def _outcome(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except HpoError as error:
+        return error
+
+
 # Targets of processes: named here so that this process need not import what they import.
-def _nothing() -> None:
-    return None
-
-
 def _open(wish: Wish, patience_seconds: float, pipe: Connection) -> None:
     from hpo.worker import open_in_process
 

@@ -69,10 +69,12 @@ def load(folder: Path, name: str) -> StudyDefinition:
 
 def test_error_in_the_file_names_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "wrong", "x = 1\n\n\nimport a_module_that_is_not_there\nSTUDY = 1\n")
-    with pytest.raises(StudyFileError, match=r"wrong\.py cannot be imported: ModuleNotFoundError: .* \(line 4\)"):
+    with pytest.raises(
+        StudyFileError, match=r"wrong\.py cannot be imported: ModuleNotFoundError: .* \(wrong\.py, line 4\)"
+    ):
         load(tmp_path, "wrong")
     monkeypatch.chdir(tmp_path)  # the default studies folder is a relative path
-    with pytest.raises(StudyFileError, match=r"\(line 4\)"):
+    with pytest.raises(StudyFileError, match=r"\(wrong\.py, line 4\)"):
         load(Path(), "wrong")
 
 

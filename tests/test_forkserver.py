@@ -7,26 +7,68 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from test_run import SLOW_MODEL, Project
 
+from hpo import forkserver
 from hpo.ending import Ending
+from hpo.errors import WorkersFailingError
 from hpo.forkserver import held_back, open_in_child
+
+
+def open_with(start: Callable[[], object], deeds: list[str]) -> object:
+    """Open a study whose process starts like this, until the deadline; it passes when that process is there."""
+    process = SimpleNamespace(start=start, kill=lambda: deeds.append("killed"))
+    context: Any = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=lambda **_: process)
+    plan: Any = SimpleNamespace(wish=None, patience_seconds=0.0)
+    view, signals = cast(Any, None), cast(Any, Deadline(deeds))
+    return open_in_child(context, plan, view, signals)
+
+
+class Deadline:
+    """Passes once something was done."""
+
+    def __init__(self, deeds: list[str]) -> None:
+        self.deeds = deeds
+
+    @property
+    def ending(self) -> Ending | None:
+        return Ending.TIMEOUT if self.deeds else None
 
 
 def test_opening_ends_at_the_deadline_and_its_process_is_killed() -> None:
     deeds: list[str] = []
-    process = SimpleNamespace(start=lambda: deeds.append("started"), kill=lambda: deeds.append("killed"))
-    context: Any = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=lambda **_: process)
-    plan: Any = SimpleNamespace(wish=None, patience_seconds=0.0)
-    view: Any = None
-    signals: Any = SimpleNamespace(ending=Ending.TIMEOUT)
-    assert open_in_child(context, plan, view, signals) is None
+    assert open_with(lambda: deeds.append("started"), deeds) is None
     assert deeds == ["started", "killed"]
+
+
+def test_deadline_holds_while_tensorflow_is_imported() -> None:
+    deeds: list[str] = []
+    forever = threading.Event()
+
+    def start() -> None:
+        deeds.append("started")
+        forever.wait()
+
+    assert open_with(start, deeds) is None
+    assert deeds == ["started"]
+    forever.set()
+
+
+def test_forkserver_that_dies_again_and_again_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forkserver, "FORKSERVER_SECONDS", 0.0)
+
+    def start() -> None:
+        raise EOFError
+
+    with pytest.raises(WorkersFailingError, match="dies again and again"):
+        open_with(start, [])
 
 
 def test_what_is_started_while_hangups_are_held_back_never_gets_one() -> None:
