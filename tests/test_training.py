@@ -1,14 +1,17 @@
 """One trial's training: resumed, stopped, diverging, with callbacks of the study's own."""
 
 import functools
+import itertools
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
+from hpo.checkpoint import Checkpoint
 from hpo.datasets import Dataset, load
 from hpo.engine import Engine
 from hpo.errors import TrialError
@@ -68,7 +71,7 @@ def run(
     task = Task(
         parameters=chosen,
         seed=11,
-        is_better=lambda new, old: new["val_accuracy"] > old["val_accuracy"],
+        is_better=options.pop("is_better", lambda new, old: new["val_accuracy"] > old["val_accuracy"]),
         checkpoint_path=folder / "checkpoint.npz",
         resumed=options.pop("resumed", lambda history: True),
         after_epoch=options.pop("after_epoch", lambda epoch, logs: bool(done.append(epoch)) or True),
@@ -81,20 +84,52 @@ def run(
 
 @pytest.mark.parametrize("averaged", [False, True])
 def test_stopped_and_resumed_training_ends_with_the_same_numbers(
-    data: Dataset, tmp_path: Path, *, averaged: bool
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, averaged: bool
 ) -> None:
+    monkeypatch.setattr("hpo.training.CHECKPOINT_SHARE", 0.0)  # none is ever due: the stop itself saves
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     stopped = run(data, tmp_path / "a", parameters(averaged=averaged), stop_after=3)
     assert stopped.is_stopped
     assert len(stopped.history) == 3
-    resumed = run(data, tmp_path / "a", parameters(averaged=averaged))
+    trained: list[int] = []
+    resumed = run(
+        data, tmp_path / "a", parameters(averaged=averaged), after_epoch=lambda epoch, logs: not trained.append(epoch)
+    )
     whole = run(data, tmp_path / "b", parameters(averaged=averaged))
 
+    assert trained == [4, 5, 6]
     assert resumed.history == whole.history
     assert resumed.best_epoch == whole.best_epoch
     for ours, theirs in zip(resumed.best_weights, whole.best_weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_stop_before_the_first_epoch_trains_nothing_and_is_a_stop(data: Dataset, tmp_path: Path) -> None:
+    result = run(data, tmp_path, parameters(), stop_after=1)
+    assert (result.history, result.best_epoch, result.best_weights) == ([], 0, [])
+    assert (result.is_stopped, result.is_diverged) == (True, False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checkpoints_take_a_twentieth_of_the_time(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, saved = [0.0], []
+
+    def save(path: Path, checkpoint: Checkpoint) -> None:
+        now[0] += 0.18
+        saved.append(len(checkpoint.history))
+
+    def pass_a_second(epoch: int, logs: dict[str, float]) -> None:
+        now[0] += 1.0
+
+    monkeypatch.setattr("hpo.training.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("hpo.training.checkpoints.save", save)
+    clock = keras.callbacks.LambdaCallback(on_epoch_begin=pass_a_second)
+    monkeypatch.setattr("hpo.callbacks.changed", lambda callback, before: [])  # the clock's own counting
+    run(data, tmp_path, parameters(epochs=10), callbacks=[clock])
+    assert saved == [1, 5, 9]
 
 
 def test_damaged_checkpoint_is_a_start_from_the_first_epoch(data: Dataset, tmp_path: Path) -> None:
@@ -116,14 +151,39 @@ def test_divergence_stops_training_and_keeps_the_best_finite_epoch(data: Dataset
     assert result.best_epoch < len(result.history)
 
 
+class RootOutsideTraining(keras.layers.Layer):  # type: ignore[misc]
+    def call(self, x: Any, *, training: bool = False) -> Any:
+        return x if training else keras.ops.sqrt(x)  # NaN below 0
+
+
+def test_validation_that_is_no_number_is_a_divergence(data: Dataset, tmp_path: Path) -> None:
+    def build(shape: MLPParameters, input_shape: tuple[int, ...], n_classes: int) -> keras.Model:
+        layers = [keras.Input(input_shape), RootOutsideTraining(), keras.layers.Dense(n_classes, activation="softmax")]
+        return keras.Sequential(layers)
+
+    result = run(data, tmp_path, parameters(), build=build)
+    assert np.isfinite(result.history[0]["loss"])
+    assert (len(result.history), result.best_epoch, result.best_weights) == (1, 0, [])
+    assert (result.is_diverged, result.is_stopped) == (True, False)
+
+
 @pytest.mark.parametrize("averaged", [False, True])
 def test_best_weights_are_those_of_the_best_epoch(data: Dataset, tmp_path: Path, *, averaged: bool) -> None:
-    result = run(data, tmp_path, parameters(epochs=8, averaged=averaged))
+    """The best is neither the last nor the first, and no two epochs have the same loss."""
+
+    def is_better(new: dict[str, float], old: dict[str, float]) -> bool:
+        return abs(new["learning_rate"] - 0.004) < abs(old["learning_rate"] - 0.004)
+
+    rates = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.001 * (epoch + 1))
+    result = run(data, tmp_path, parameters(epochs=6, averaged=averaged), callbacks=[rates], is_better=is_better)
+    assert result.best_epoch == 4
     result.model.set_weights(result.best_weights)
     result.model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    _, accuracy = result.model.evaluate(data.x[data.val_rows], data.y[data.val_rows], verbose=0)
-    best = max(logs["val_accuracy"] for logs in result.history)
-    assert accuracy == pytest.approx(best, abs=1e-6)
+    loss, accuracy = result.model.evaluate(data.x[data.val_rows], data.y[data.val_rows], verbose=0)
+    assert accuracy == pytest.approx(result.history[3]["val_accuracy"], abs=1e-6)
+    assert loss == pytest.approx(result.history[3]["val_loss"], rel=1e-4)
+    losses = sorted(logs["val_loss"] for logs in result.history)
+    assert all(more > less * 1.001 for less, more in itertools.pairwise(losses))
 
 
 def test_averaged_training_goes_its_way_and_is_validated_otherwise(data: Dataset, tmp_path: Path) -> None:
