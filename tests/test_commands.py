@@ -6,7 +6,6 @@ import json
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +101,7 @@ def test_paused_study_is_handed_back_and_goes_on_when_resumed(tmp_path: Path) ->
     assert process.returncode == 0
     assert "the study is paused" in out
     assert status(project)["state"] == "paused"
-    begun = time.monotonic()
     assert "-m hpo.study resume --study blobs" in project.run("--study", "blobs").stdout
-    assert time.monotonic() - begun < 30
     assert status(project)["trials"]["running"] == 0
 
     call(project, "study", "resume", "--study", "blobs")

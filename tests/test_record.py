@@ -1,11 +1,12 @@
 """A trial and its ticket agree in the end, whatever was cut short between them; a zombie writes nothing."""
 
 import copy
+import itertools
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -430,17 +431,34 @@ def test_reports_wait_for_the_database_and_arrive_in_order(
     assert written == [1, 2, 3, 4]
 
 
+def test_training_is_held_up_by_a_tenth_where_each_try_takes_a_while(
+    sqlite_toy: ToyStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A try takes 0.75 s until SQLite or a network gives up, an epoch takes a second."""
+    now, tried, record = [100.0], [], sqlite_toy.begin()[0]
+
+    def give_up(*_: object) -> None:
+        tried.append(epoch)
+        now[0] += 0.75
+        raise away()
+
+    monkeypatch.setattr("hpo.record.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(sqlite_toy.store.optuna, "set_trial_intermediate_value", give_up)
+    for epoch in range(1, 20):
+        record.report(epoch, 0.5)
+        now[0] += 1.0
+    assert tried == [1, 9, 17]
+
+
 def test_trial_goes_on_while_postgresql_is_stopped(postgres: Postgres) -> None:
     toy = ToyStudy.create(open_store(postgres.new_database(), create=True), pruner=PruneBelowHalf())
     record, _ = toy.begin(patience_seconds=20.0)
     record.report(1, 0.75)
     postgres.stop()
-    began = time.monotonic()
     try:
         for epoch in (2, 3):
             record.report(epoch, 0.25)
             assert record.decide(epoch, prune) is None, "nothing is pruned on stale data"
-        assert time.monotonic() - began < 5, "training is not held up"
         back = threading.Timer(1.0, postgres.start)
         back.start()
         record.end(TrialState.COMPLETE, 0.75, {}, seconds=1.0)
@@ -506,24 +524,48 @@ def test_insisting_ends_with_the_database_s_answer() -> None:
     assert insist(call, should_stop=lambda: False, patience_seconds=10.0) == "here"
 
 
-def test_insisting_ends_when_told_to_stop() -> None:
-    def call() -> None:
-        raise away()
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time that waiting for a database goes by, which passes in its sleeps only."""
+    passed = [100.0]
 
-    began = time.monotonic()
+    def sleep(seconds: float) -> None:
+        passed[0] += seconds
+
+    monkeypatch.setattr("hpo.outage.time", SimpleNamespace(monotonic=lambda: passed[0], sleep=sleep))
+    return passed
+
+
+def test_insisting_ends_when_told_to_stop(now: list[float]) -> None:
     with pytest.raises(DatabaseAwayError):
-        insist(call, should_stop=lambda: time.monotonic() - began > 0.5, patience_seconds=60.0)
-    assert time.monotonic() - began < 3
+        insist(refuse, should_stop=lambda: now[0] > 100.45, patience_seconds=60.0)
+    assert 100.45 < now[0] < 100.65
 
 
-def test_insisting_ends_when_patience_does() -> None:
+def test_insisting_tries_ever_more_rarely_until_patience_ends(now: list[float]) -> None:
+    tried: list[float] = []
+
     def call() -> None:
+        tried.append(now[0])
         raise away()
 
-    began = time.monotonic()
     with pytest.raises(DatabaseAwayError, match="away"):
-        insist(call, should_stop=lambda: False, patience_seconds=0.5)
-    assert 0.5 <= time.monotonic() - began < 3
+        insist(call, should_stop=lambda: False, patience_seconds=20.0)
+    waits = [later - sooner for sooner, later in itertools.pairwise(tried)]
+    assert waits == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0], abs=0.11)
+
+
+def test_insisting_says_at_once_what_it_waits_for_and_again_each_half_minute(now: list[float]) -> None:
+    said: list[tuple[str, float]] = []
+    with pytest.raises(DatabaseAwayError):
+        insist(
+            refuse,
+            should_stop=lambda: False,
+            patience_seconds=70.0,
+            say=lambda text: said.append((text, now[0] - 100.0)),
+        )
+    assert {text for text, _ in said} == {"waiting for the database: The database is away."}
+    assert [seconds for _, seconds in said] == pytest.approx([0.0, 32.2, 62.8], abs=0.5)
 
 
 def test_insisting_passes_on_what_is_no_outage() -> None:

@@ -142,6 +142,18 @@ def test_handed_back_comes_before_free(table: TicketTable) -> None:
     assert (again.number, again.worker, again.seconds, again.takeovers) == (1, "x", 2.0, 0)
 
 
+def test_handed_back_ones_come_by_number_before_free_ones_of_lower_numbers(table: TicketTable) -> None:
+    table.grow(5)
+    for token in ("a", "b", "c", "d"):
+        table.claim("w", token)
+    for token in ("d", "c"):
+        table.hand_back(token, seconds=0.0)
+    with table.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE hpo_tickets SET state = 'free', token = NULL WHERE number = 0")
+    claimed = [table.claim("x", token) for token in ("e", "f", "g", "h")]
+    assert [ticket and ticket.number for ticket in claimed] == [2, 3, 0, 4]
+
+
 def test_claim_whose_answer_was_lost_is_not_made_twice(table: TicketTable) -> None:
     first, second = table.claim("w", "same"), table.claim("w", "same")
     assert first is not None
@@ -260,6 +272,17 @@ def test_touch_is_a_write_that_changes_nothing(table: TicketTable) -> None:
     table.touch()
     create_tables(table.engine)  # the version is still the same
     assert table.read() == before
+
+
+def test_touch_fails_where_writes_do(table: TicketTable) -> None:
+    """A beat that only reads would take a database that refuses writes for one in which others have died."""
+    is_server = table.engine.dialect.name == "postgresql"
+    query = "SET TRANSACTION READ ONLY" if is_server else "PRAGMA query_only = 1"
+    refusing = sa.create_engine(table.engine.url)
+    sa.event.listen(refusing, "begin", lambda connection: connection.exec_driver_sql(query))
+    with pytest.raises(sa.exc.SQLAlchemyError, match=r"read-?only"):
+        TicketTable(engine=refusing, study=table.study).touch()
+    refusing.dispose()
 
 
 def test_six_processes_claim_an_exact_budget(store: Store, database_url: str) -> None:
