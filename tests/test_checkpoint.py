@@ -81,6 +81,36 @@ def test_other_arrays_than_a_checkpoint_s_are_none(tmp_path: Path) -> None:
     assert load(tmp_path / "c.npz") is None
 
 
+class Bomb:
+    """A pickle that makes a folder where it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("name", ["told", "state_0", "best_0"])
+def test_pickle_in_a_checkpoint_is_not_loaded(tmp_path: Path, name: str) -> None:
+    told = np.array('{"counts": [1, 1], "history": [], "callbacks": []}')
+    whole = {"told": told, "state_0": np.zeros(3), "best_0": np.zeros(3)}
+    np.savez(tmp_path / "c.npz", **whole)
+    assert load(tmp_path / "c.npz") is not None
+    np.savez(tmp_path / "c.npz", **{**whole, name: np.array([Bomb(tmp_path / "bombed")], dtype=object)})
+    assert load(tmp_path / "c.npz") is None
+    assert not (tmp_path / "bombed").exists()
+
+
+def test_all_that_callbacks_count_and_whether_it_is_over_come_back(tmp_path: Path) -> None:
+    counted = {"n": 3, "rates": [0.5, None], "by": {"array": "x", "dict": {}}, "a": np.arange(3), "in": [np.ones(2)]}
+    save(tmp_path / "c.npz", Checkpoint(state=[np.zeros(1)], callbacks=[counted, {}], is_over=True))
+    loaded = load(tmp_path / "c.npz")
+    assert loaded is not None
+    assert (loaded.is_over, len(loaded.callbacks), loaded.callbacks[1]) == (True, 2, {})
+    assert repr(loaded.callbacks[0]) == repr(counted)
+
+
 def test_vanished_folder_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="none"):
         save(tmp_path / "none/c.npz", WHOLE)

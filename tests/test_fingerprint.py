@@ -167,6 +167,28 @@ def test_neighbour_that_is_a_package_counts(print_of: PRINT_OF, tmp_path: Path) 
     assert differing(before, print_of(packed)) == {"model"}
 
 
+def test_files_of_a_package_count_in_an_order_of_their_names(
+    print_of: PRINT_OF, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nets").mkdir()
+    for name in ("__init__", "deep", "wide"):
+        (tmp_path / f"nets/{name}.py").write_text(f"{name} = 3\n")
+    packed, found = ("from blocks import", "from nets import"), Path.rglob
+    before = print_of(packed)
+    listed = [path.name for path in found(tmp_path / "nets", "*.py")]
+    monkeypatch.setattr(Path, "rglob", lambda path, pattern: reversed(sorted(found(path, pattern))))
+    assert print_of(packed) == before
+    monkeypatch.setattr(Path, "rglob", lambda path, pattern: sorted(found(path, pattern)))
+    assert (print_of(packed), len(listed)) == (before, 3)
+
+
+def test_neighbours_that_import_each_other_and_the_study_count_once(print_of: PRINT_OF) -> None:
+    cycle = ("N_BRICKS = 5", "import a\nimport blocks\nN_BRICKS = 5")
+    before = print_of(cycle)
+    assert "model" in differing(before, print_of(cycle, ("3 * N_BRICKS", "4 * N_BRICKS")))
+    assert differing(before, print_of(cycle, ("    # and why\n", ""))) == set()
+
+
 def test_study_that_is_no_plain_call_is_covered_whole(print_of: PRINT_OF) -> None:
     built = ("STUDY = StudyDefinition(", "STUDY = (lambda **fields: fields)(**dict(")
     closed = ("(seed=seed),\n)", "(seed=seed),\n))")

@@ -431,6 +431,48 @@ def test_reports_wait_for_the_database_and_arrive_in_order(
     assert written == [1, 2, 3, 4]
 
 
+class Asked(optuna.pruners.BasePruner):
+    """Prunes where the last report is below a half; remembers which report that was."""
+
+    def __init__(self) -> None:
+        self.steps: list[int | None] = []
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        self.steps.append(trial.last_step)
+        return trial.intermediate_values[max(trial.intermediate_values)] < 0.5
+
+
+def test_pruner_is_not_asked_while_a_report_waits_for_the_database(
+    new_study: Callable[..., ToyStudy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = new_study(pruner=Asked())
+    record, _ = toy.begin()
+    record.report(1, 0.25)
+    with monkeypatch.context() as patched:
+        patched.setattr(toy.store.optuna, "set_trial_intermediate_value", refuse)
+        record.report(2, 0.75)
+        assert (record.decide(2, prune), toy.definition.pruner.steps) == (None, [])  # type: ignore[attr-defined]
+    record._try_again_seconds = 0.0  # a moment later
+    record.report(3, 0.75)
+    assert (record.decide(3, prune), toy.definition.pruner.steps) == (None, [3])  # type: ignore[attr-defined]
+
+
+def test_pruner_is_not_asked_about_epochs_before_the_last_one_that_was_recorded(
+    new_study: Callable[..., ToyStudy],
+) -> None:
+    toy = new_study(pruner=Asked())
+    record, _ = toy.begin()
+    for epoch in (1, 2, 3):
+        record.report(epoch, 0.25)  # and dies before it decides
+    toy.tickets.expire(str(toy.tickets.read()[0].token))
+    successor, _ = toy.begin()
+    answers = []
+    for epoch in (1, 2, 3):  # over again, without a checkpoint
+        successor.report(epoch, 0.25)
+        answers.append(successor.decide(epoch, prune))
+    assert (answers, toy.definition.pruner.steps) == ([None, None, Verdict.PRUNE], [3])  # type: ignore[attr-defined]
+
+
 def test_training_is_held_up_by_a_tenth_where_each_try_takes_a_while(
     sqlite_toy: ToyStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,10 @@ def answer(one: socket.socket) -> bytes:
     return one.recv(10_000)
 
 
+def status(one: socket.socket) -> bytes:
+    return answer(one).split()[1]
+
+
 def is_closed(one: socket.socket) -> bool:
     return bool(select.select([one], [], [], 0)[0]) and one.recv(1) == b""
 
@@ -108,6 +112,14 @@ def test_the_server_looks_for_slow_requests_by_itself(monkeypatch: pytest.Monkey
     with running(hello) as (connect, _):
         one = connect(HALF)
         wait_for(lambda: is_closed(one))
+
+
+def test_a_body_or_a_header_beyond_the_limits_is_refused_before_it_has_arrived() -> None:
+    post = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+    with running(hello) as (connect, _):
+        assert status(connect(post + b"1000001\r\n\r\n")) == b"413"
+        assert status(connect(HALF + b"a" * 64_000)) == b"431"
+        assert status(connect(post + b"5\r\n\r\nhello")) == b"200"
 
 
 def test_an_address_that_is_taken_or_not_ours_is_one_clear_message() -> None:

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hpo import stored as studies
 from hpo.agreement import check_same
 from hpo.creation import create, withdraw
 from hpo.errors import StorageError, StudyFileError, StudyMismatchError
+from hpo.facts import libraries
 from hpo.folder import mark_folder
 from hpo.outage import TRANSIENT
 from hpo.parameters import TrainingParameters
@@ -297,6 +299,19 @@ def test_another_engine_is_another_study(sqlite_toy: ToyStudy, monkeypatch: pyte
     stored = replace(sqlite_toy.stored, libraries={})
     with pytest.raises(StudyMismatchError, match=r"keras \(.* here, none there\)"):
         check_same(stored, FACTS["meaning"], None, None)  # type: ignore[arg-type]
+
+
+def test_tensorflow_without_cuda_is_the_same_library_under_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"tensorflow-cpu": "2.21.4", "keras": "3.15.2", "optuna": "5.0.1"}
+
+    def version_of(name: str) -> str:
+        if name not in versions:
+            raise PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr("hpo.facts.version_of", version_of)
+    found = libraries()
+    assert (found["tensorflow"], found["keras"], found["optuna"]) == ("2.21", "3.15", "5")
 
 
 def test_newer_hpo_s_study_is_said_to_be_that(

@@ -51,7 +51,25 @@ def test_own_names_are_answered_to(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:8080", "10.0.0.1", "localhost.evil.example", "", "[", "a@localhost", "localhost/a"],
+    [
+        "evil.example",
+        "evil.example:8080",
+        "10.0.0.1",
+        "localhost.evil.example",
+        "",
+        "[",
+        "a@localhost",
+        "localhost/a",
+        "localhost:",
+        "localhost:x",
+        "localhost:1:2",
+        "[::1",
+        "[::2]",
+        "[localhost.evil]",
+        "localhost\n",
+        "::1",
+        "\u0661",
+    ],
 )
 def test_foreign_host_headers_are_refused_on_loopback(host: str) -> None:
     assert ask(rules(), HTTP_HOST=host)[0] == 421
