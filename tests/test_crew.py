@@ -1,11 +1,17 @@
 """A command's workers: what becomes of the others when one cannot start."""
 
 import multiprocessing
+import signal
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from hpo.crew import Crew, Member
+import pytest
+from processes import hear, start
+from toy import ToyStudy
+
+from hpo.crew import STOP_SECONDS, Crew, Member
 from hpo.ending import Ending
 from hpo.errors import HpoError, StorageError, StudyMismatchError
 
@@ -39,6 +45,46 @@ def crew_of(*said: tuple[HpoError | None, int | None]) -> tuple[Crew, list[Proce
         crew._members[process] = Member(ours, seat)
         processes.append(process)
     return crew, processes, lines
+
+
+def ignore_termination(pipe: Any) -> None:
+    """Go on until the end; say each SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: pipe.send("told to stop"))
+    pipe.send("ready")
+    while True:
+        signal.pause()
+
+
+def test_second_interrupt_kills_workers_that_do_not_stop_and_a_first_one_waits_for_them(
+    sqlite_toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpo.crew.STOP_SECONDS", float("inf"))
+    crew, _, _ = crew_of()
+    crew._tickets, crew._study_dir = sqlite_toy.tickets, tmp_path
+    process, heard = start(ignore_termination)
+    assert hear(heard) == "ready"
+    crew._members[process] = Member(multiprocessing.Pipe()[0], 0)
+    stopping = threading.Thread(target=crew.stop, daemon=True)
+    stopping.start()
+    assert hear(heard) == "told to stop"
+    assert process.exitcode is None
+    crew._signals.n_interrupts += 1
+    stopping.join(30)
+    assert (stopping.is_alive(), process.exitcode) == (False, -9)
+
+
+def test_workers_that_do_not_stop_in_time_are_killed(
+    sqlite_toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert STOP_SECONDS == 8.0  # docker kills after 10
+    monkeypatch.setattr("hpo.crew.STOP_SECONDS", 0.1)
+    crew, _, _ = crew_of()
+    crew._tickets, crew._study_dir = sqlite_toy.tickets, tmp_path
+    process, heard = start(ignore_termination)
+    assert hear(heard) == "ready"
+    crew._members[process] = Member(multiprocessing.Pipe()[0], 0)
+    crew.stop()
+    assert (hear(heard), process.exitcode) == ("told to stop", -9)
 
 
 EDITED = StudyMismatchError('The study "toy" was made with another version of its model.', "Undo the change.")

@@ -431,6 +431,33 @@ def test_reports_wait_for_the_database_and_arrive_in_order(
     assert written == [1, 2, 3, 4]
 
 
+class Notes(optuna.pruners.BasePruner):
+    """Notes something of each kind, about the trial at hand or, told so, about another one."""
+
+    other_id: int | None = None
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        trial_id = trial._trial_id if self.other_id is None else self.other_id
+        study._storage.set_trial_system_attr(trial_id, "system", (1, 2))
+        study._storage.set_trial_user_attr(trial_id, "user", {"a": 1})
+        return False
+
+
+def test_what_a_pruner_notes_about_its_trial_is_stored_and_about_another_refused(
+    new_study: Callable[..., ToyStudy],
+) -> None:
+    toy = new_study(pruner=Notes())
+    record, trial = toy.begin()
+    record.report(1, 0.5)
+    assert record.decide(1, prune) is None
+    assert toy.trials[0].system_attrs == {"system": [1, 2]}
+    assert toy.trials[0].user_attrs["user"] == {"a": 1}
+    toy.definition.pruner.other_id = trial._trial_id + 1  # type: ignore[attr-defined]
+    record.report(2, 0.5)
+    with pytest.raises(ValueError, match="of the trial that it is asked about"):
+        record.decide(2, prune)
+
+
 class Asked(optuna.pruners.BasePruner):
     """Prunes where the last report is below a half; remembers which report that was."""
 

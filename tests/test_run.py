@@ -228,7 +228,8 @@ def test_forkserver_killed_while_it_imports_tensorflow_is_started_again(project:
     assert json.loads(out)["ending"] == "finished"
 
 
-def test_second_interrupt_kills_at_once_and_nothing_stays_running(project: Project) -> None:
+def test_second_interrupt_leaves_a_study_that_goes_on(project: Project) -> None:
+    """That it kills is in test_crew."""
     project.write(SLOW_MODEL)
     process = project.start("--study", "blobs", "--workers", "1", "--trials", "2")
     project.wait_for_epoch(1)
@@ -237,6 +238,10 @@ def test_second_interrupt_kills_at_once_and_nothing_stays_running(project: Proje
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 130
+    with sqlite3.connect(project.folder / "runs" / "hpo.db") as connection:
+        rows = connection.execute("SELECT state, takeovers FROM hpo_tickets").fetchall()
+    assert "leased" not in [state for state, _ in rows]
+    assert {takeovers for _, takeovers in rows} == {0}, "killed on purpose is no death"
 
     result = project.tune("--workers", "1")
     assert result["states"]["COMPLETE"] + result["states"]["PRUNED"] == 2

@@ -18,6 +18,7 @@ import optuna
 import pytest
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from toy import BASELINE, DEFINITION, ToyStudy
 
@@ -25,6 +26,7 @@ from hpo.errors import SamplerError, SpaceExhaustedError, StudyFileError
 from hpo.origin import origin
 from hpo.parameters import MLPParameters, ParameterError, Parameters, TrainingParameters
 from hpo.sampling import Mirror
+from hpo.snapshot import Snapshot
 from hpo.space import place, rehearse
 from hpo.storage import Store
 from hpo.stored import TICKET_ATTR, add_trial
@@ -189,6 +191,21 @@ def test_mirror_catches_up_with_trials_that_ended_elsewhere(sqlite_toy: ToyStudy
     mirror.draw(3, sqlite_toy.trials)
     assert (seen[0].state, seen[0].value, seen[0].intermediate_values) == (TrialState.PRUNED, 0.75, {1: 0.5, 2: 0.75})
     assert (seen[1].state, seen[1].value) == (TrialState.COMPLETE, 0.25)
+
+
+def test_snapshot_shows_waiting_trials_as_running_and_numbers_a_drawn_one_as_it_will_be_born(
+    sqlite_toy: ToyStudy,
+) -> None:
+    stored = sqlite_toy.trials
+    assert [trial.state for trial in stored] == [TrialState.WAITING]
+    snapshot = Snapshot(StudyDirection.MAXIMIZE, stored, n_stored=5, attrs={})
+    drawn = snapshot.get_trial(snapshot.create_new_trial(0))
+    assert (drawn.number, drawn.state) == (5, TrialState.RUNNING)
+    assert snapshot.get_trial(snapshot.create_new_trial(0)).number == 6
+    running = snapshot.get_all_trials(0, states=(TrialState.RUNNING,))
+    assert [trial.number for trial in running] == [0, 5, 6]
+    assert snapshot.get_all_trials(0, states=(TrialState.WAITING,)) == []
+    assert sqlite_toy.trials == stored
 
 
 def test_failed_trial_is_mirrored_as_failed(sqlite_toy: ToyStudy) -> None:
