@@ -605,6 +605,16 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return passed
 
 
+def test_stopped_worker_hands_back_within_the_seconds_that_its_launcher_gives_it(
+    now: list[float], sqlite_toy: ToyStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, _ = sqlite_toy.begin(patience_seconds=600.0, should_stop=lambda: True)
+    monkeypatch.setattr(sqlite_toy.store.optuna, "set_trial_state_values", refuse)
+    with pytest.raises(DatabaseAwayError):
+        record.hand_back(seconds=1.0)
+    assert 3.0 < now[0] - 100.0 < 5.0
+
+
 def test_insisting_ends_when_told_to_stop(now: list[float]) -> None:
     with pytest.raises(DatabaseAwayError):
         insist(refuse, should_stop=lambda: now[0] > 100.45, patience_seconds=60.0)

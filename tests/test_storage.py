@@ -20,7 +20,7 @@ from toy import wait_for
 
 from hpo import connections
 from hpo.address import default_url, parse_url, public_url
-from hpo.connections import guarded
+from hpo.connections import engine_arguments, guarded
 from hpo.errors import DatabaseAwayError, FolderError, LeaseLostError, StorageError
 from hpo.storage import Store, open_store, setup_lock
 
@@ -108,13 +108,28 @@ def test_server_that_is_not_there_is_an_error_and_not_waited_for(monkeypatch: py
 
 
 def test_server_that_never_answers_is_given_up_at_libpq_s_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert connections.CONNECT_SECONDS == 5
     monkeypatch.setattr(connections, "CONNECT_SECONDS", 2)  # the shortest that libpq takes
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         with pytest.raises(DatabaseAwayError, match="timeout expired"):
             open_store(f"postgresql://me:hunter2@127.0.0.1:{silent.getsockname()[1]}/tuning", create=True)
+
+
+def test_connections_are_given_their_limits() -> None:
+    assert engine_arguments(parse_url("postgresql://me@h/d")) == {
+        "connect_args": {
+            "connect_timeout": 5,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
+        },
+        "plugins": ["hpo"],
+        "pool_pre_ping": True,
+        "pool_size": 1,
+    }
+    assert engine_arguments(parse_url("sqlite:///x.db")) == {"connect_args": {"timeout": 5.0}, "plugins": ["hpo"]}
 
 
 def test_missing_database_on_a_server_is_named(postgres: Postgres) -> None:
