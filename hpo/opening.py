@@ -3,6 +3,7 @@
 Runs in a process of its own, because it imports Keras and the study's own code.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -113,7 +114,9 @@ def rehearse_new(store: Store, wish: Wish, definition: StudyDefinition, dataset:
     Raises:
         StudyFileError: They ask for what hpo does not do.
     """
-    stored = None if wish.is_new_generation else studies.find(store, wish.file.name)
+    stored = None
+    with contextlib.suppress(studies.TicketlessError):  # half deleted: it may be made anew
+        stored = None if wish.is_new_generation else studies.find(store, wish.file.name)
     if stored is None or mismatch(stored, wish, dataset.fingerprint) is not None:
         rehearse_training(definition, dataset)
 

@@ -18,6 +18,7 @@ def stream() -> Iterator[io.StringIO]:
     before = {name: (logging.getLogger(name).handlers[:], logging.getLogger(name).level) for name in names}
     logging.getLogger().handlers.clear()  # pytest's, which would be closed
     written = io.StringIO()
+    note_trial(None)
     write_lines(written, "host-12-0")
     yield written
     logging.captureWarnings(capture=False)

@@ -326,7 +326,7 @@ def test_wrong_arguments_get_one_message(project: Project) -> None:
     cases = [
         (["--study", "blob"], 3, 'Did you mean "blobs"?'),
         (["--study", "blobs", "--storage", "mysql://u:secret@h/d"], 5, "SQLite or PostgreSQL"),
-        (["--study", "blobs", "--storage", "postgresql://u:secret@127.0.0.1:1/d"], 5, "Is PostgreSQL up"),
+        (["--study", "blobs", "--patience", "1s", "--storage", "postgresql://u:secret@127.0.0.1:1/d"], 11, "is lost"),
         (["--study", "blobs", "--timeout", "soon"], 2, "not a duration"),
         (["--study", "blobs", "--trials", "0"], 2, "greater than or equal to 1"),
         ([], 2, "--study"),

@@ -21,7 +21,7 @@ from toy import wait_for
 from hpo import connections
 from hpo.address import default_url, parse_url, public_url
 from hpo.connections import engine_arguments, guarded
-from hpo.errors import DatabaseAwayError, FolderError, LeaseLostError, StorageError
+from hpo.errors import DatabaseAwayError, FolderError, HpoError, LeaseLostError, StorageError
 from hpo.storage import Store, open_store, setup_lock
 
 PASSWORDS = ["p@ss", "a/b", "100%", "{x}", "@:/#%{}? &=+", "ünïcödé"]
@@ -180,10 +180,13 @@ def test_file_that_is_no_database(tmp_path: Path) -> None:
     assert (tmp_path / "hpo.db").read_text().startswith("Dear diary")
 
 
-@pytest.mark.parametrize("path", ["{folder}", "{folder}/file/below/hpo.db", "/proc/hpo.db"])
-def test_place_where_no_database_can_be(tmp_path: Path, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [("{folder}", StorageError), ("{folder}/file/below/hpo.db", FolderError), ("/proc/hpo.db", StorageError)],
+)
+def test_place_where_no_database_can_be(tmp_path: Path, path: str, error: type[HpoError]) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises((StorageError, FolderError)):
+    with pytest.raises(error):
         open_store(f"sqlite:///{path.format(folder=tmp_path)}", create=True)
 
 
