@@ -59,11 +59,16 @@ def test_export_writes_every_trial(finished: Project) -> None:
     ("values", "said"),
     [
         ('{"optimizer": "adam", "learning_rate": 9, "batch_size": 20, "epochs": 3, "width": 4}', "0.0001 to 0.1"),
-        ('{"optimizer": "lion", "learning_rate": 0.1, "batch_size": 20, "epochs": 3, "width": 4}', "rmsprop"),
-        ('{"optimizer": "adam"}', "learning_rate"),
-        (
+        pytest.param(
+            '{"optimizer": "lion", "learning_rate": 0.1, "batch_size": 20, "epochs": 3, "width": 4}',
+            "rmsprop",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param('{"optimizer": "adam"}', "learning_rate", marks=pytest.mark.slow),
+        pytest.param(
             '{"optimizer": "adam", "learning_rate": 0.1, "batch_size": 20, "epochs": 3, "width": 4, "depth": 1}',
             "no depth",
+            marks=pytest.mark.slow,
         ),
         ("{", "not JSON"),
     ],

@@ -256,7 +256,7 @@ def stopped(postgres: Postgres) -> Iterator[None]:
         postgres.start()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.slow), "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     if request.param == "sqlite":
         return Database(f"sqlite:///{tmp_path / 'hpo.db'}", lambda: locked(tmp_path / "hpo.db"))
@@ -653,6 +653,7 @@ def test_sigterm_within_a_long_epoch_and_within_a_call_that_does_not_return(sqli
     ]
 
 
+@pytest.mark.slow
 def test_neighbours_with_another_file_or_other_data_are_refused_and_a_new_generation_stands_apart(
     sqlite_site: Site, reference: Numbers
 ) -> None:

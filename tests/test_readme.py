@@ -48,6 +48,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_commands_that_need_nothing_run(project: Path) -> None:
     listed = commands("nothing")
