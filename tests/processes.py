@@ -10,7 +10,7 @@ import traceback
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy
 from optuna.storages._rdb.models import BaseModel
@@ -21,12 +21,15 @@ from hpo import stored as studies
 from hpo.address import parse_url
 from hpo.creation import create
 from hpo.leases import LeaseKeeper, kernel
+from hpo.outage import insist
 from hpo.storage import open_store, setup_lock
 from hpo.tickets import TicketTable
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["optuna", "sqlalchemy.dialects.postgresql.psycopg2", "scipy.stats"])
 LIMIT_SECONDS = 60
+
+T = TypeVar("T")
 
 
 def start(target: Callable[..., None], *arguments: Any) -> Any:
@@ -64,6 +67,11 @@ def _call(pipe: Any, barrier: Any, target: Callable[..., Any], index: int, argum
         pipe.send((False, traceback.format_exc()))
 
 
+def _patiently(call: Callable[[], T]) -> T:
+    """Wait for the set-up lock as every command does: eight on a busy machine need longer than one wait for it."""
+    return insist(call, should_stop=lambda: False, patience_seconds=LIMIT_SECONDS)
+
+
 def open_and_close(index: int, url: str) -> str:
     """Open a database, taking long between looking which tables there are and making them."""
 
@@ -71,22 +79,27 @@ def open_and_close(index: int, url: str) -> str:
         time.sleep(0.2 if tables else 0.0)
 
     sqlalchemy.event.listen(BaseModel.metadata, "before_create", dawdle)
-    store = open_store(url, create=True)
+    store = _patiently(lambda: open_store(url, create=True))
     store.close()
     return store.url
 
 
 def open_study(index: int, url: str, n_trials: int) -> str:
     """Create the study or join it, as every command does, taking long to find out which; returns its key."""
-    store = open_store(url, create=True)
-    with setup_lock(parse_url(url)):
-        stored = studies.find(store, "toy")
-        if stored is None:
-            time.sleep(0.3)
-            stored = create(store, "toy", DEFINITION, facts=FACTS, n_trials=n_trials)
-        stored.tickets(store).grow(n_trials)
+    store = _patiently(lambda: open_store(url, create=True))
+
+    def find_or_create() -> str:
+        with setup_lock(parse_url(url)):
+            stored = studies.find(store, "toy")
+            if stored is None:
+                time.sleep(0.3)
+                stored = create(store, "toy", DEFINITION, facts=FACTS, n_trials=n_trials)
+            stored.tickets(store).grow(n_trials)
+        return stored.key
+
+    key = _patiently(find_or_create)
     store.close()
-    return stored.key
+    return key
 
 
 def claim_all(index: int, url: str, key: str, hand_back_every: int) -> list[int]:

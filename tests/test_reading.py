@@ -5,6 +5,7 @@ from collections.abc import Callable
 import optuna
 import pytest
 import sqlalchemy as sa
+from optuna.study import StudyDirection
 from toy import ToyStudy
 
 from hpo.names import generation
@@ -79,6 +80,19 @@ def test_odd_trial_among_many_is_found_by_few_queries(sqlite_toy: ToyStudy) -> N
     n_halvings = 8  # of 201 trials; two reads of seven statements for each
     assert len(n_statements) < 10 + n_halvings * 2 * 7
     fresh.close()
+
+
+@pytest.mark.parametrize("direction", [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE])
+def test_best_of_the_trials_that_can_be_read_goes_by_the_direction(store: Store, direction: StudyDirection) -> None:
+    study_id = store.optuna.create_new_study([direction], "mine")
+    for value in (0.1, 0.5, 0.9):
+        store.optuna.create_new_trial(study_id, optuna.trial.create_trial(value=value, user_attrs={"a": 1}))
+    best = store.optuna.get_best_trial(study_id)
+    assert best.value == (0.9 if direction == StudyDirection.MAXIMIZE else 0.1)
+    change(store, f"UPDATE trial_user_attributes SET value_json = 'text' WHERE trial_id = {best._trial_id}")
+    again = open_store(store.url, create=False)  # which has not seen it whole
+    assert again.optuna.get_best_trial(study_id).value == 0.5
+    again.close()
 
 
 def test_gone_study_is_still_gone(toy: ToyStudy) -> None:
