@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,15 @@ from hpo.results import (
     RESULT_ATTR,
     TrialRow,
     as_json,
+    audit,
     count_states,
     find_baseline,
     group_parameter,
+    kept,
     rank,
     read_rows,
 )
+from hpo.storage import Store
 
 
 def row(number: int, value: float | None, state: TrialState = TrialState.COMPLETE, **params: object) -> TrialRow:
@@ -92,6 +96,63 @@ def test_ranking_leaves_out_failures_and_puts_the_older_first(sqlite_toy: ToyStu
 def test_worst_value_there_is_ranks_last(new_study: Callable[..., ToyStudy]) -> None:
     stored = new_study(metric="val_loss", direction="minimize").stored
     assert [r.number for r in rank([row(0, float("inf")), row(1, 5.0)], stored)] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction", "worst"),
+    [("val_accuracy", "maximize", 0.0), ("val_loss", "minimize", float("inf"))],
+)
+def test_diverged_trial_ranks_last(sqlite_store: Store, metric: str, direction: str, worst: float) -> None:
+    stored = ToyStudy.create(sqlite_store, metric=metric, direction=direction).stored
+    rows = [row(0, worst), row(1, 0.1), row(2, 0.9)]
+    assert [r.number for r in rank(rows, stored)] == ([2, 1, 0] if direction == "maximize" else [1, 2, 0])
+    assert kept(rows, stored, 1) == ({2} if direction == "maximize" else {1})
+
+
+def test_loss_of_zero_ranks_first(sqlite_store: Store) -> None:
+    stored = ToyStudy.create(sqlite_store, metric="val_loss", direction="minimize").stored
+    assert [r.number for r in rank([row(0, 0.5), row(1, 0.0), row(2, 2.0)], stored)] == [1, 0, 2]
+
+
+def test_only_ended_trials_keep_a_model_and_failed_ones_none(sqlite_toy: ToyStudy) -> None:
+    states = [TrialState.PRUNED, TrialState.RUNNING, TrialState.FAIL, TrialState.COMPLETE, TrialState.WAITING]
+    rows = [row(number, 0.5 + number / 10, state) for number, state in enumerate(states)]
+    assert [kept(rows, sqlite_toy.stored, n_kept) for n_kept in (0, 1, 2, 3)] == [set(), {3}, {0, 3}, {0, 3}]
+
+
+def given_up(number: int, value: float | None, state: TrialState = TrialState.COMPLETE) -> TrialRow:
+    """A trial that went on as an audit."""
+    return replace(row(number, value, state), spared_epoch=1)
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction", "flip"), [("val_accuracy", "maximize", 1), ("val_loss", "minimize", -1)]
+)
+def test_audit_is_counted_exactly(sqlite_store: Store, metric: str, direction: str, flip: int) -> None:
+    toy = ToyStudy.create(sqlite_store, n_trials=5, metric=metric, direction=direction, baseline=None)
+    seen = [("PRUNED", 2, 9), ("PRUNED", 3, 4), ("COMPLETE", 5, 9), ("FAIL", 1, 9), ("PRUNED", 6, None)]
+    tickets = [
+        replace(ticket, outcome=outcome, epoch=epoch, epochs=epochs)
+        for ticket, (outcome, epoch, epochs) in zip(toy.tickets.read(), seen, strict=True)
+    ]
+    rows = [
+        row(0, flip * 5.0),  # the best that no audit chose
+        row(1, flip * 4.0, TrialState.PRUNED),
+        row(2, flip * 9.0, TrialState.FAIL),
+        given_up(3, flip * 6.0),  # wrong
+        given_up(4, flip * 5.0),  # no better
+        given_up(5, flip * 7.0),  # wrong
+        given_up(6, flip * 1.0),
+        given_up(7, flip * 8.0, TrialState.RUNNING),  # nobody knows yet
+        given_up(8, None, TrialState.FAIL),
+    ]
+    found = audit(tickets, rows, toy.stored)
+    assert (found.n_pruned, found.n_saved, found.n_audited, found.n_wrong) == (3, 8, 4, 2)
+    assert (found.low, found.high) == pytest.approx((0.1500, 0.8500), abs=5e-5)
+    alone = audit([], [given_up(0, flip * 1.0)], toy.stored)
+    assert (alone.n_pruned, alone.n_saved, alone.n_audited, alone.n_wrong) == (0, 0, 1, 0)
+    none = audit([], [], toy.stored)
+    assert (none.n_audited, none.n_wrong, none.low, none.high) == (0, 0, 0.0, 1.0)
 
 
 def test_diverged_trial_with_an_infinite_value_comes_back(new_study: Callable[..., ToyStudy]) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import pickle
 import platform
 import threading
@@ -25,6 +26,7 @@ from toy import BASELINE, DEFINITION, ToyStudy
 from hpo.errors import SamplerError, SpaceExhaustedError, StudyFileError
 from hpo.origin import origin
 from hpo.parameters import MLPParameters, ParameterError, Parameters, TrainingParameters
+from hpo.results import rank, read_rows
 from hpo.sampling import Mirror
 from hpo.snapshot import Snapshot
 from hpo.space import place, rehearse
@@ -68,6 +70,28 @@ def test_history_changes_the_draw(sqlite_toy: ToyStudy) -> None:
     before = sqlite_toy.mirror().draw(20, sqlite_toy.trials).params
     fill(sqlite_toy, 1)
     assert sqlite_toy.mirror().draw(20, sqlite_toy.trials).params != before
+
+
+def test_search_learns_in_which_direction_to_go(sqlite_store: Store) -> None:
+    """Two studies whose trials are worth their learning rate, one of each direction, through a whole search."""
+    rates: dict[str, list[float]] = {}
+    for metric, direction in (("val_accuracy", "maximize"), ("val_loss", "minimize")):
+        toy = ToyStudy.create(
+            sqlite_store, name=direction, n_trials=30, metric=metric, direction=direction, baseline=None
+        )
+        mirror = toy.mirror()
+        for _ in range(30):
+            record = toy.record(toy.claim())
+            rate = record.align(mirror).params["learning_rate"]
+            record.report(1, rate)
+            record.end(TrialState.COMPLETE, rate, {}, seconds=0.0)
+        rates[direction] = [trial.params["learning_rate"] for trial in toy.trials]
+        plain = optuna.load_study(study_name=direction, storage=sqlite_store.url)
+        best = max(rates[direction]) if direction == "maximize" else min(rates[direction])
+        assert (plain.best_value, rank(read_rows(sqlite_store, toy.stored), toy.stored)[0].value) == (best, best)
+    high, low = ([math.log10(rate) for rate in rates[name][15:]] for name in ("maximize", "minimize"))
+    assert sum(high) / 15 > -1.75, "of -4 to -1"
+    assert sum(low) / 15 < -3.25
 
 
 def test_two_tickets_draw_differently(sqlite_toy: ToyStudy) -> None:

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from hpo.parameters import TrainingParameters
 from hpo.schema import keys
 from hpo.space import place
 from hpo.storage import Store, open_store
-from hpo.stored import KEY_ATTR, STUDY_ATTR, TICKET_ATTR
+from hpo.stored import KEY_ATTR, STUDY_ATTR, TICKET_ATTR, add_trial
 from hpo.ticket import TicketState
 
 
@@ -35,6 +35,81 @@ def test_created_study_is_found_as_it_was_created(toy: ToyStudy) -> None:
     assert studies.read_all(toy.store) == [toy.stored]
     assert (toy.stored.seed, toy.stored.n_threads, toy.stored.direction) == (7, 1, "maximize")
     assert studies.find(toy.store, "to") is None
+
+
+def test_names_in_the_database_are_those_that_older_studies_have(toy: ToyStudy) -> None:
+    toy.stored.set_paused(toy.store, is_paused=True)
+    attrs = toy.store.optuna.get_study_user_attrs(toy.stored.study_id)
+    assert set(attrs) == {"hpo:key", "hpo:study", "hpo:paused"}
+    assert attrs["hpo:key"] == toy.stored.key
+    facts = attrs["hpo:study"]
+    assert (facts["version"], facts["hpo"]) == (2, version("hpo"))
+    assert {name: said.count(".") for name, said in facts["libraries"].items()} == {
+        "tensorflow": 1, "keras": 1, "optuna": 0, "hpo's engine": 0,
+    }  # fmt: skip
+    assert facts["libraries"]["hpo's engine"] == "1"
+    assert {key: value for key, value in facts.items() if key not in ("hpo", "version", "libraries")} == {
+        "name": "toy",
+        "study_id": toy.stored.study_id,
+        "key": toy.stored.key,
+        "metric": "val_accuracy",
+        "direction": "maximize",
+        "seed": 7,
+        "n_threads": 1,
+        "baseline": {"optimizer": "adam", "learning_rate": 1e-2, "batch_size": 8, "epochs": 2, "width": 4},
+        "meaning": {"model": "a", "dataset": "b"},
+        "data": "c" * 16,
+        "lease_seconds": 60.0,
+    }
+    (trial,) = toy.trials
+    assert set(trial.user_attrs) == {"hpo:ticket", "hpo:origin"}
+
+
+def test_directions_of_two_studies_in_one_database(new_study: Callable[..., ToyStudy]) -> None:
+    up, down = new_study(name="up"), new_study(name="down", metric="val_loss", direction="minimize")
+    for toy, direction, best in ((up, StudyDirection.MAXIMIZE, 3.0), (down, StudyDirection.MINIMIZE, 1.0)):
+        assert toy.store.optuna.get_study_directions(toy.stored.study_id) == [direction]
+        assert toy.stored.optuna_direction == direction
+        assert toy.stored.pick([2.0, 1.0, 3.0]) == best
+    assert (up.stored.sign, down.stored.sign) == (1, -1)
+    assert (up.stored.is_maximized, down.stored.is_maximized) == (True, False)
+
+
+def test_what_happens_to_one_study_leaves_another_as_it_is(new_study: Callable[..., ToyStudy], tmp_path: Path) -> None:
+    other = new_study(name="other", n_trials=6)
+    other.run(0.5)
+    running, _ = other.begin()
+    running.report(1, 0.25)
+    waiting, _ = other.begin()
+    waiting.hand_back(seconds=1.0)
+
+    def whole() -> tuple[object, ...]:
+        storage, study_id = other.store.optuna, other.stored.study_id
+        attrs = (storage.get_study_user_attrs(study_id), storage.get_study_system_attrs(study_id))
+        return other.tickets.read(), other.trials, attrs, other.tickets.trial_ids(), other.tickets.count()
+
+    before = whole()
+    toy = new_study(n_trials=6)
+    assert whole() == before
+    assert toy.tickets.count() == 6
+    toy.run(0.75)
+    ticket = toy.claim()
+    toy.begin(ticket)
+    toy.tickets.expire(str(ticket.token))
+    toy.tickets.exhaust(str(toy.claim().token))
+    assert toy.tickets.is_finished()
+    add_trial(toy.store, toy.stored, place(DEFINITION, toy.trials[1].params))
+    toy.stored.set_paused(toy.store, is_paused=True)
+    assert not other.stored.is_paused(toy.store)
+    assert whole() == before
+    assert not withdraw(toy.store, toy.stored, tmp_path / "toy")
+    toy.tickets.delete()
+    toy.store.optuna.delete_study(toy.stored.study_id)
+    assert whole() == before
+    fresh = new_study(name="fresh")
+    assert withdraw(fresh.store, fresh.stored, tmp_path / "fresh")
+    assert whole() == before
+    assert [stored.name for stored in studies.read_all(toy.store)] == ["other"]
 
 
 def test_baseline_is_trial_0_and_waits_on_ticket_0(toy: ToyStudy) -> None:

@@ -3,7 +3,7 @@
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -20,12 +20,31 @@ from hpo.ticket import Ticket, TicketState
 from hpo.tickets import TicketTable
 
 
+def rows_of_other(store: Store) -> list[tuple[object, ...]]:
+    """Read what every version of the tables has."""
+    names = "number, trial_id, state, worker, token, beat, takeovers, seconds, epoch, epochs, value, outcome"
+    with store.engine.connect() as connection:
+        query = f"SELECT {names} FROM hpo_tickets WHERE study = 'other' ORDER BY number"
+        return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+
 @pytest.fixture
-def table(store: Store) -> TicketTable:
+def table(store: Store) -> Iterator[TicketTable]:
+    """A study's tickets, beside another study's in every state, with tokens of the same name: nothing changes those."""
     create_tables(store.engine)
+    other = TicketTable(engine=store.engine, study="other")
+    other.grow(7)
+    for token in ("ended", "unborn", "back", "a", "t0"):
+        other.claim("another", token)
+    for token, trial_id in (("ended", 100), ("a", 101), ("back", 102)):
+        note_birth(other, token, trial_id)
+    other.end("ended", seconds=1.0, outcome="COMPLETE")
+    other.hand_back("back", seconds=2.0)
+    before = rows_of_other(store)
     tickets = TicketTable(engine=store.engine, study=uuid.uuid4().hex)
     tickets.grow(3)
-    return tickets
+    yield tickets
+    assert rows_of_other(store) == before
 
 
 def note_progress(table: TicketTable, token: str) -> None:
@@ -220,10 +239,63 @@ def test_trial_stored_ahead_is_run_next(table: TicketTable) -> None:
 
 def test_deleted_tickets_stop_their_holders(table: TicketTable) -> None:
     table.claim("w", "a")
+    assert not table.is_finished()
     table.delete()
     with pytest.raises(LeaseLostError):
         note_progress(table, "a")
-    assert table.is_finished()
+    assert (table.read(), table.count(), table.is_finished()) == ([], 0, True)
+
+
+def test_exhausted_space_ends_the_holder_s_ticket_and_the_free_ones(table: TicketTable) -> None:
+    table.grow(6)
+    for token in ("a", "b", "c", "d"):
+        table.claim("w", token)
+    table.end("a", seconds=1.0, outcome="PRUNED")
+    table.hand_back("b", seconds=1.0)
+    table.exhaust("d")
+    assert [(ticket.state.value, ticket.outcome, ticket.token) for ticket in table.read()] == [
+        ("ended", "PRUNED", None),
+        ("handed back", None, None),
+        ("leased", None, "c"),
+        ("ended", "UNUSED", None),
+        ("ended", "UNUSED", None),
+        ("ended", "UNUSED", None),
+    ]
+
+
+def test_trials_that_tickets_stand_for_are_the_study_s_own(table: TicketTable) -> None:
+    assert table.trial_ids() == set()
+    table.claim("w", "a")
+    note_birth(table, "a", 7)
+    add(table, 3, 8)
+    assert table.trial_ids() == {7, 8}
+    assert table.trial_of("a") == 7
+    table.claim("w", "b")  # what was added
+    table.claim("w", "c")
+    assert (table.trial_of("b"), table.trial_of("c")) == (8, None)
+
+
+@pytest.mark.parametrize(
+    "state", ["untouched", "with a baseline", "claimed", "claimed and given back", "added by hand"]
+)
+def test_only_tickets_that_nobody_claimed_are_deleted(table: TicketTable, state: str) -> None:
+    if state == "with a baseline":
+        table.claim("w", "a")
+        note_birth(table, "a", 7)
+        table.expire("a", n_takeovers=0)
+        with table.engine.begin() as connection:
+            mine = "UPDATE hpo_tickets SET worker = NULL WHERE worker = 'w'"
+            connection.exec_driver_sql(mine)
+    elif state.startswith("claimed"):
+        table.claim("w", "a")
+        if state == "claimed and given back":
+            table.hand_back("a", seconds=0.0)
+    elif state == "added by hand":
+        add(table, 3, 7)
+    before = table.read()
+    is_deleted = state in ("untouched", "with a baseline")
+    assert table.delete_unclaimed() == is_deleted
+    assert table.read() == ([] if is_deleted else before)
 
 
 def test_expiry_counts_a_death_and_keeps_the_trial(table: TicketTable) -> None:

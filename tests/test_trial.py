@@ -1,5 +1,6 @@
 """A trial with real training on a real database: what it leaves under the runs folder, also when its worker dies."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,20 +9,21 @@ from typing import Any
 import keras
 import optuna
 import pytest
+import sqlalchemy as sa
 from optuna.distributions import IntDistribution, distribution_to_json
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from small_training import make_dataset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from toy import BASELINE, ToyStudy
+from toy import BASELINE, ToyStudy, search_space
 from toy_training import ToyEngine, train_toys
 
 from hpo.definition import is_audited
 from hpo.engine import Engine
-from hpo.errors import LeaseLostError, StudyFileError
-from hpo.events import TrialLog, open_log
+from hpo.errors import LeaseLostError, StudyFileError, TrialError
+from hpo.events import Session, TrialLog, open_log
 from hpo.folder import trial_dir
 from hpo.models import mlp
-from hpo.parameters import MLPParameters
+from hpo.parameters import MLPParameters, Parameters
 from hpo.record import TrialRecord
 from hpo.results import CHECKPOINT, MODEL, audit, rank, read_rows, wilson
 from hpo.storage import Store
@@ -189,6 +191,212 @@ def test_models_of_the_best_few_are_kept_in_both_directions(
         run(shop, toy.claim())
         kept.append(sorted(int(path.parent.name[-1]) for path in shop.study_dir.glob(f"*/{MODEL}")))
     assert kept == ([[0], [0, 1], [1, 2], [1, 2]] if metric == "val_accuracy" else [[0], [0, 1], [0, 1], [0, 3]])
+
+
+CURVE = (0.5, 0.75, 0.25, 0.625)
+
+
+def along(values: Sequence[float], parameters: Any, seed: int, epoch: int) -> dict[str, float]:
+    """The logs of a toy trial whose validation follows these values."""
+    value = values[epoch - 1]
+    return {"loss": value, "accuracy": 0.5, "val_loss": value, "val_accuracy": value}
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction", "best_epoch", "best"),
+    [("val_accuracy", "maximize", 2, 0.75), ("val_loss", "minimize", 3, 0.25)],
+)
+def test_every_field_of_a_trial_that_trained_to_its_end_in_both_directions(
+    sqlite_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    metric: str,
+    direction: str,
+    best_epoch: int,
+    best: float,
+) -> None:
+    train_toys(monkeypatch)
+    sessions: list[Session] = []
+    monkeypatch.setattr("hpo.trial.write_session", lambda path, session, **_: sessions.append(session))
+    four = replace(BASELINE, training=replace(BASELINE.training, epochs=4))
+    toy = ToyStudy.create(
+        sqlite_store, pruner=optuna.pruners.NopPruner(), metric=metric, direction=direction, baseline=four
+    )
+    record, _ = toy.begin()
+    record.hand_back(seconds=100.0)  # an earlier worker's
+    shop = workshop(toy, tmp_path / "runs" / "toy")
+    n_epochs: list[int] = []
+    run_trial(
+        replace(shop, engine=ToyEngine(partial(along, CURVE))), toy.claim(), lambda: False, lambda: n_epochs.append(1)
+    )
+    (trial,), ticket, (session,) = toy.trials, toy.tickets.read()[0], sessions
+    assert (trial.state, trial.values, len(n_epochs)) == (TrialState.COMPLETE, [best], 4)
+    assert trial.intermediate_values == {1: 0.5, 2: 0.75, 3: 0.25, 4: 0.625}
+    assert trial.user_attrs["hpo:result"] == {
+        "best_epoch": best_epoch, "epochs": 4, "seconds": round(ticket.seconds, 3), "diverged": False,
+    }  # fmt: skip
+    assert 100.0 < ticket.seconds < 150.0
+    assert (ticket.state.value, ticket.outcome, ticket.token) == ("ended", "COMPLETE", None)
+    assert (ticket.epoch, ticket.epochs, ticket.value, ticket.takeovers, ticket.deaths) == (4, 4, best, 0, 0)
+    assert (session.state, session.metric, session.best, session.epochs) == ("complete", metric, best, 4)
+    assert session.trained_seconds == pytest.approx(ticket.seconds, abs=1e-6)
+    assert trial.datetime_start is not None
+    assert session.started_seconds == trial.datetime_start.timestamp() <= session.ended_seconds
+    assert session.parameters == trial.params
+    assert (trial_dir(shop.study_dir, 0) / "model.keras").read_text() == f"epoch {best_epoch}"
+    assert not list(shop.study_dir.glob("*/checkpoint.npz"))
+    (row,) = read_rows(toy.store, toy.stored)
+    assert (row.value, row.best_epoch, row.seconds, row.is_diverged, row.reason) == (
+        best, best_epoch, round(ticket.seconds, 3), False, "",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction", "values", "best_epoch", "worst"),
+    [
+        ("val_accuracy", "maximize", (float("nan"),), 0, 0.0),
+        ("val_loss", "minimize", (float("nan"),), 0, float("inf")),
+        ("val_accuracy", "maximize", (0.5, float("nan")), 1, 0.5),
+        ("val_loss", "minimize", (0.5, float("inf")), 1, 0.5),
+    ],
+)
+def test_every_field_of_a_trial_that_diverged(
+    sqlite_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    metric: str,
+    direction: str,
+    values: tuple[float, ...],
+    best_epoch: int,
+    worst: float,
+) -> None:
+    train_toys(monkeypatch)
+    sessions: list[Session] = []
+    monkeypatch.setattr("hpo.trial.write_session", lambda path, session, **_: sessions.append(session))
+    three = replace(BASELINE, training=replace(BASELINE.training, epochs=3))
+    toy = ToyStudy.create(
+        sqlite_store, pruner=optuna.pruners.NopPruner(), metric=metric, direction=direction, baseline=three
+    )
+    shop = replace(workshop(toy, tmp_path / "runs" / "toy"), engine=ToyEngine(partial(along, values)))
+    run(shop, toy.claim())
+    (trial,), ticket, (session,) = toy.trials, toy.tickets.read()[0], sessions
+    assert (trial.state, trial.values) == (TrialState.COMPLETE, [worst])
+    assert trial.user_attrs["hpo:result"] == {
+        "best_epoch": best_epoch, "epochs": len(values), "seconds": round(ticket.seconds, 3), "diverged": True,
+    }  # fmt: skip
+    assert trial.intermediate_values == ({1: 0.5} if best_epoch else {})
+    assert (ticket.outcome, ticket.value) == ("COMPLETE", 0.5 if best_epoch else None)
+    assert (session.state, session.best, session.epochs) == ("complete", 0.5 if best_epoch else None, len(values))
+    assert (trial_dir(shop.study_dir, 0) / "model.keras").exists() == bool(best_epoch)
+
+
+def test_every_field_of_a_trial_that_failed(toy: ToyStudy, shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions: list[Session] = []
+    monkeypatch.setattr("hpo.trial.write_session", lambda path, session, **_: sessions.append(session))
+
+    def fail(*_: object) -> None:
+        raise TrialError("no " + 3000 * "x")
+
+    record, _ = toy.begin()
+    record.report(1, 0.25)
+    record.hand_back(seconds=100.0)
+    monkeypatch.setattr("hpo.trial.train", fail)
+    run(shop, toy.claim())
+    (trial,), ticket, (session,) = toy.trials, toy.tickets.read()[0], sessions
+    assert (trial.state, trial.values, trial.intermediate_values) == (TrialState.FAIL, None, {1: 0.25})
+    assert trial.user_attrs["hpo:reason"] == "no " + 1997 * "x"
+    assert "hpo:result" not in trial.user_attrs
+    assert (ticket.state.value, ticket.outcome, ticket.token) == ("ended", "FAIL", None)
+    assert 100.0 <= ticket.seconds < 150.0
+    assert (session.state, session.best, session.epochs) == ("failed", None, 1)
+    assert session.trained_seconds == pytest.approx(ticket.seconds, abs=1e-6)
+
+
+def test_each_trial_trains_with_a_seed_of_its_own(
+    toy: ToyStudy, shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_toys(monkeypatch)
+    seeds: list[int] = []
+
+    def note(parameters: Any, seed: int, epoch: int) -> dict[str, float]:
+        seeds.append(seed)
+        return constant(0.5)
+
+    for _ in range(3):
+        run(replace(shop, engine=ToyEngine(note)), toy.claim())
+    assert list(dict.fromkeys(seeds)) == [
+        81436219,
+        696980593,
+        1269534974,
+    ]  # of study seed 7; others would change every trial's bits
+
+
+class PruneAt(optuna.pruners.BasePruner):
+    """Gives a trial up at its epochs from one on."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch, self.asked = epoch, []
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        self.asked.append(trial.last_step)
+        return trial.last_step is not None and trial.last_step >= self.epoch
+
+
+def three_epochs(trial: optuna.Trial) -> Parameters:
+    """Toy's space, with three epochs."""
+    parameters = search_space(trial)
+    return replace(parameters, training=replace(parameters.training, epochs=3))
+
+
+@pytest.mark.parametrize(("epoch", "state", "n_epochs"), [(1, "PRUNED", 1), (2, "PRUNED", 2), (3, "COMPLETE", 3)])
+def test_trial_is_pruned_before_its_last_epoch_or_not_at_all(
+    sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, state: str, n_epochs: int
+) -> None:
+    train_toys(monkeypatch)
+    pruner = PruneAt(epoch)
+    toy = ToyStudy.create(sqlite_store, pruner=pruner, baseline=None, search_space=three_epochs)
+    shop = replace(workshop(toy, tmp_path / "runs" / "toy"), engine=ToyEngine(partial(along, CURVE)))
+    run(shop, toy.claim())
+    (trial,), ticket = toy.trials, toy.tickets.read()[0]
+    assert (trial.state.name, len(trial.intermediate_values), pruner.asked) == (state, n_epochs, [1, 2][:n_epochs])
+    assert (ticket.outcome, ticket.epoch, ticket.epochs, trial.value) == (state, n_epochs, 3, max(CURVE[:n_epochs]))
+    assert trial.user_attrs["hpo:result"]["epochs"] == n_epochs
+
+
+@pytest.mark.parametrize(("n_told", "is_over"), [(1, False), (2, True), (3, True)])
+def test_stop_hands_an_unfinished_trial_back_and_ends_a_finished_one(
+    sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_told: int, *, is_over: bool
+) -> None:
+    train_toys(monkeypatch)
+    toy = ToyStudy.create(sqlite_store, pruner=optuna.pruners.NopPruner(), baseline=None, search_space=three_epochs)
+    shop = replace(workshop(toy, tmp_path / "runs" / "toy"), engine=ToyEngine(partial(along, CURVE)))
+    n_epochs: list[int] = []
+    run_trial(shop, toy.claim(), lambda: len(n_epochs) >= n_told, lambda: n_epochs.append(1))
+    (trial,), ticket = toy.trials, toy.tickets.read()[0]
+    assert ticket.seconds > 0
+    if is_over:  # told within its last epoch, or after it
+        assert (trial.state, ticket.outcome, ticket.epoch) == (TrialState.COMPLETE, "COMPLETE", 3)
+        return
+    assert (trial.state, ticket.state.value, ticket.outcome) == (TrialState.WAITING, "handed back", None)
+    assert len(n_epochs) == ticket.epoch == 2
+    run_trial(shop, toy.claim(), lambda: False, lambda: n_epochs.append(1))
+    again = toy.tickets.read()[0]
+    assert (toy.trials[0].state, len(n_epochs), again.epoch) == (TrialState.COMPLETE, 3, 3)
+    assert toy.trials[0].user_attrs["hpo:result"]["seconds"] == round(again.seconds, 3)
+    assert again.seconds > ticket.seconds
+
+
+@pytest.mark.parametrize(("n_kept_models", "names"), [(0, []), (1, ["trial-00000"])])
+def test_model_is_kept_while_the_database_is_away(
+    toy: ToyStudy, shop: Workshop, monkeypatch: pytest.MonkeyPatch, n_kept_models: int, names: list[str]
+) -> None:
+    def away(*_: object) -> None:
+        raise sa.exc.OperationalError("SELECT 1", {}, Exception("the server went away"))
+
+    train_toys(monkeypatch)
+    monkeypatch.setattr("hpo.trial.read_rows", away)
+    run(replace(shop, engine=ToyEngine(partial(constant, 0.5)), n_kept_models=n_kept_models), toy.claim())
+    assert [path.parent.name for path in shop.study_dir.glob("*/model.keras")] == names
 
 
 def prune_at_once(toy: ToyStudy, shop: Workshop, share: float) -> Workshop:
