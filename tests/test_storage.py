@@ -116,6 +116,29 @@ def test_server_that_never_answers_is_given_up_at_libpq_s_limit(monkeypatch: pyt
             open_store(f"postgresql://me:hunter2@127.0.0.1:{silent.getsockname()[1]}/tuning", create=True)
 
 
+def test_trial_is_born_with_all_that_its_template_holds(store: Store) -> None:
+    study_id = store.optuna.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "mine")
+    parts = {
+        "params": {"rate": 0.5, "kind": "b"},
+        "distributions": {
+            "rate": optuna.distributions.FloatDistribution(0.1, 1.0, log=True),
+            "kind": optuna.distributions.CategoricalDistribution(["a", "b"]),
+        },
+        "user_attrs": {"mine": [1, {"a": None}]},
+        "system_attrs": {"sampler's": {"b": 2.5}},
+    }
+    waiting = optuna.trial.create_trial(state=TrialState.RUNNING, **parts)
+    ended = optuna.trial.create_trial(value=0.25, intermediate_values={1: 0.125, 2: 0.25}, **parts)
+    for number, template in enumerate((waiting, ended)):
+        noted: list[int] = []
+        template.number = -1
+        trial_id = store.rdb.bear(study_id, template, lambda _, born, noted=noted: noted.append(born))  # type: ignore[misc]
+        trial = store.optuna.get_trial(trial_id)
+        assert (noted, trial.number) == ([trial_id], number)
+        for name in (*parts, "state", "values", "intermediate_values", "datetime_start", "datetime_complete"):
+            assert getattr(trial, name) == getattr(template, name), name
+
+
 def test_connections_are_given_their_limits() -> None:
     assert engine_arguments(parse_url("postgresql://me@h/d")) == {
         "connect_args": {
