@@ -170,10 +170,22 @@ class TrialRecord:
             self._write(wait, self._note_decision)
             self._tickets.hand_back(self._token, seconds=seconds)
 
-        insist(leave, should_stop=lambda: False, patience_seconds=min(self._patience_seconds, HAND_BACK_SECONDS))
+        patience_seconds = min(self._patience_seconds, HAND_BACK_SECONDS)
+        insist(self._parting(leave), should_stop=lambda: False, patience_seconds=patience_seconds)
 
-    def end(self, state: TrialState, value: float | None, attrs: Mapping[str, Any], *, seconds: float) -> None:
-        """Record how the trial ended, then end its ticket, after seconds of training."""
+    def end(
+        self,
+        state: TrialState,
+        value: float | None,
+        attrs: Mapping[str, Any],
+        *,
+        seconds: float,
+        clean_up: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Record how the trial ended, clean up, then end its ticket, after seconds of training.
+
+        In this order, because a worker may be killed at any point: whoever ends the ticket has cleaned up before.
+        """
         is_retry = False
 
         def finish() -> None:
@@ -188,11 +200,34 @@ class TrialRecord:
             self._write(lambda: self._storage.set_trial_state_values(self._trial_id, state, values))
 
         self._insist(finish)
+        clean_up()
         self.end_ticket(state, seconds=seconds)
 
     def end_ticket(self, state: TrialState, *, seconds: float) -> None:
         """End the ticket of a trial that has ended like this."""
-        self._insist(lambda: self._tickets.end(self._token, seconds=seconds, outcome=state.name))
+        end = partial(self._tickets.end, self._token, seconds=seconds, outcome=state.name)
+        self._insist(self._parting(end))
+
+    def _parting(self, leave: Callable[[], None]) -> Callable[[], None]:
+        """Return a call that gives the ticket up, and knows when an earlier try did, but its answer was lost."""
+        is_retry = False
+
+        def part() -> None:
+            nonlocal is_retry
+            try:
+                leave()
+            except TRANSIENT:
+                is_retry = True
+                raise
+            except LeaseLostError:
+                if not is_retry or self._is_taken_over():
+                    raise
+
+        return part
+
+    def _is_taken_over(self) -> bool:
+        ours = (ticket for ticket in self._tickets.read() if ticket.number == self._ticket.number)
+        return all(ticket.takeovers != self._ticket.takeovers for ticket in ours)
 
     def _try_to_flush(self) -> None:
         begun_seconds = time.monotonic()

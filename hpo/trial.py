@@ -1,8 +1,10 @@
 """One trial from ticket to result: the only place where Optuna and Keras meet."""
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo import files
 from hpo.definition import StudyDefinition, is_audited, seed_of
 from hpo.engine import Engine
-from hpo.errors import TrialError
+from hpo.errors import LeaseLostError, TrialError
 from hpo.events import Session, State, open_log, write_session
 from hpo.folder import trial_dir
 from hpo.logs import note_trial
@@ -84,6 +86,15 @@ def run_trial(
         LeaseLostError: Another worker has been given the ticket; nothing was written since.
         DatabaseAwayError: The database stayed away; the ticket is left leased.
     """
+    try:
+        _run_leased(shop, ticket, should_stop, on_epoch)
+    except LeaseLostError:
+        with contextlib.suppress(KeyError):  # the study was deleted
+            _drop_files(shop)  # files have no token: this worker may have saved some after the trial's end
+        raise
+
+
+def _run_leased(shop: Workshop, ticket: Ticket, should_stop: Callable[[], bool], on_epoch: Callable[[], None]) -> None:
     record = TrialRecord(
         shop.store,
         shop.study,
@@ -94,16 +105,17 @@ def run_trial(
     )
     trial = record.align(shop.mirror)
     note_trial(trial.number)
+    clean_up = partial(_clean_up, shop, trial.number)
     if trial.state.is_finished():
+        clean_up()  # its worker died before it could, or before it said so
         record.end_ticket(trial.state, seconds=0.0)
-        tidy(shop)  # its worker died before it could
         return
     baseline = shop.definition.baseline if shop.stored.is_baseline(ticket.number) else None
     try:
         parameters = baseline or place(shop.definition, trial.params).parameters
     except ParameterError as error:
         reason = f"Its stored parameters are no point of the search space; did another program change them? {error}"
-        record.end(TrialState.FAIL, None, {REASON_ATTR: reason[:2000]}, seconds=0.0)
+        record.end(TrialState.FAIL, None, {REASON_ATTR: reason[:2000]}, seconds=0.0, clean_up=clean_up)
         return
     run = _Run(shop, record, ticket, trial, parameters)  # takes the place of its log
     record.note(epochs=parameters.training.epochs)  # raises where the ticket is another's by now
@@ -131,6 +143,7 @@ class _Run:
     ) -> None:
         self._shop, self._record, self._ticket, self._trial, self._parameters = shop, record, ticket, trial, parameters
         self._dir = trial_dir(shop.study_dir, trial.number)
+        self._end = partial(record.end, clean_up=partial(_clean_up, shop, trial.number))
         self._log = open_log(self._dir, first_epoch=1, on_loss=shop.warn)
         self._began = time.time()
         self._best: float | None = None
@@ -201,8 +214,7 @@ class _Run:
         """Record a trial that trained: its value is its best epoch's, of pruned and diverged ones too."""
         seconds = self._ticket.seconds + result.seconds
         state = TrialState.PRUNED if self._is_pruned else TrialState.COMPLETE
-        metric = self._shop.stored.metric
-        best = result.history[result.best_epoch - 1][metric] if result.best_epoch else None
+        best = result.history[result.best_epoch - 1][self._shop.stored.metric] if result.best_epoch else None
         value = self._worst_value() if best is None else best
         attrs = {
             "best_epoch": result.best_epoch,
@@ -213,16 +225,14 @@ class _Run:
         # Files before the end: a worker killed after it would leave the trial without.
         self._keep_model(result, value)
         self._write_session(state, best, epochs=len(result.history), seconds=seconds)
-        self._record.end(state, value, {RESULT_ATTR: attrs}, seconds=result.seconds)
-        self._clean_up()
+        self._end(state, value, {RESULT_ATTR: attrs}, seconds=result.seconds)
 
     def fail(self, reason: str, *, seconds: float) -> None:
         """Record a trial that could not be trained."""
         self._shop.say(f"failed: {reason}")
         epochs = max(self._trial.intermediate_values, default=0)
         self._write_session(TrialState.FAIL, self._best, epochs=epochs, seconds=self._ticket.seconds + seconds)
-        self._record.end(TrialState.FAIL, None, {REASON_ATTR: reason[:2000]}, seconds=seconds)
-        self._clean_up()
+        self._end(TrialState.FAIL, None, {REASON_ATTR: reason[:2000]}, seconds=seconds)
 
     def _worst_value(self) -> float:
         # Something the sampler learns from; a FAIL would be ignored and drawn again and again.
@@ -261,18 +271,20 @@ class _Run:
         ended = [replace(row, value=value, state=TrialState.COMPLETE) if row.number == number else row for row in rows]
         return number in kept(ended, stored, n_kept)
 
-    def _clean_up(self) -> None:
-        try:
-            (self._dir / CHECKPOINT).unlink(missing_ok=True)
-            files.sweep(self._dir)  # what its workers that were killed while writing left there
-        except OSError as error:
-            self._shop.warn(f"trial {self._trial.number}: its checkpoint was not deleted: {error}.")
-        if (self._dir / MODEL).exists():  # then it may have taken the place of another
-            tidy(self._shop)
+
+def _clean_up(shop: Workshop, number: int) -> None:
+    """Delete what a trial that has just ended needs no more, and the model whose place its own has taken."""
+    folder = trial_dir(shop.study_dir, number)
+    try:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        files.sweep(folder)  # what its workers that were killed while writing left there
+    except OSError as error:
+        shop.warn(f"trial {number}: its checkpoint was not deleted: {error}.")
+    if (folder / MODEL).exists():
+        _drop_files(shop)
 
 
-def tidy(shop: Workshop) -> None:
-    """Delete what ended trials need no more."""
+def _drop_files(shop: Workshop) -> None:
     try:
         drop_files(shop.study_dir, read_rows(shop.store, shop.stored), shop.stored, shop.n_kept_models)
     except (OSError, *TRANSIENT) as error:

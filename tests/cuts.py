@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 import pytest
 
+from hpo.record import TrialRecord
 from hpo.storage import Store
 
 T = TypeVar("T")
@@ -101,6 +102,8 @@ class Knife:
         points: The kinds of the points passed so far.
         is_dead: Killed: every further point raises.
         is_stopped: The worker has been told to stop.
+        is_deciding: The thread reports an epoch, or asks the pruner about it.
+        is_decision_cut: The cut came then.
         is_skipped: Frozen there, a worker holds SQLite's only write lock, and nobody else can go on.
     """
 
@@ -111,6 +114,8 @@ class Knife:
     points: list[str] = field(default_factory=list)
     is_dead: bool = False
     is_stopped: bool = False
+    is_deciding: bool = False
+    is_decision_cut: bool = False
     is_skipped: bool = False
     _thread: int = field(default_factory=threading.get_ident)
     _locking: set[int] = field(default_factory=set)  # connections whose transaction holds locks
@@ -145,6 +150,7 @@ class Knife:
         raise DeadError
 
     def _cut(self, act: Callable[[], T], connection: Any) -> T:
+        self.is_decision_cut = self.is_deciding
         if self.how == "killed before":
             self._die()
         if self.how == "failing":
@@ -197,6 +203,24 @@ class Knife:
 
         for function in (do_execute, do_commit, do_rollback):
             patch.setattr(dialect, function.__name__, function, raising=False)
+
+    def watch_decisions(self, patch: pytest.MonkeyPatch) -> None:
+        """Note while the thread is in what a decision needs: the report of its epoch, and the pruner's answer."""
+
+        def watched(real: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*arguments: Any) -> Any:
+                if threading.get_ident() != self._thread:
+                    return real(*arguments)
+                self.is_deciding = True
+                try:
+                    return real(*arguments)
+                finally:
+                    self.is_deciding = False
+
+            return call
+
+        for name in ("report", "decide"):
+            patch.setattr(TrialRecord, name, watched(getattr(TrialRecord, name)))
 
     def cut_files(self, patch: pytest.MonkeyPatch) -> None:
         """Let what is done to files under the folder be points."""

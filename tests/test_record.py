@@ -176,6 +176,36 @@ def test_answer_to_the_end_was_lost(toy: ToyStudy, monkeypatch: pytest.MonkeyPat
     assert (toy.trials[0].state, toy.tickets.read()[0].state) == (TrialState.COMPLETE, TicketState.ENDED)
 
 
+def test_ticket_given_up_is_not_taken_for_lost_when_the_answer_was(toy: ToyStudy) -> None:
+    """The retry found no token and said "left to another worker"; what another does with it since changes nothing."""
+    statement = "UPDATE hpo_tickets SET state="
+    record, _ = toy.begin(patience_seconds=5.0)
+    with answer_lost(toy.store, statement) as happened:
+        record.hand_back(seconds=1.0)
+    assert happened
+    again, trial = toy.begin(patience_seconds=5.0)
+    assert (trial.number, toy.tickets.read()[0].seconds) == (0, 1.0)
+    with answer_lost(toy.store, statement) as happened:
+        again.end(TrialState.FAIL, None, {}, seconds=1.0)
+    assert happened
+    ticket = toy.tickets.read()[0]
+    assert (ticket.state, ticket.outcome, ticket.seconds) == (TicketState.ENDED, "FAIL", 2.0)
+
+
+def test_ticket_taken_over_while_the_database_was_away_is_lost(toy: ToyStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, _ = toy.begin(patience_seconds=5.0)
+    real = TicketTable.hand_back
+
+    def expire_and_fail(tickets: TicketTable, token: str, *, seconds: float) -> None:
+        monkeypatch.setattr(TicketTable, "hand_back", real)
+        tickets.expire(token)
+        raise away()
+
+    monkeypatch.setattr(TicketTable, "hand_back", expire_and_fail)
+    with pytest.raises(LeaseLostError):
+        record.hand_back(seconds=1.0)
+
+
 def test_birth_whose_commit_s_answer_is_lost_stores_one_trial(toy: ToyStudy) -> None:
     toy.run(0.5)
     with answer_lost(toy.store, "INSERT INTO trials") as lost:
