@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from optuna.trial import TrialState
 from rich.console import Console
 
 from hpo.address import default_url, has_password, typable_url
@@ -53,6 +54,10 @@ def headlines(outcome: Outcome, wish: Wish) -> list[str]:
     else:
         ended = f"{name}: {outcome.n_ended} of {n_trials} trials have ended."
         lines = [f"{ended} Stopped: {outcome.ending.value}. {go_on(outcome, wish)}"]
+    failed = [row for row in outcome.rows if row.state == TrialState.FAIL]
+    if failed:
+        reason = failed[-1].reason.partition("\n")[0]
+        lines.append(f"{len(failed)} of its trials failed, last trial {failed[-1].number}: {reason}")
     if wish.n_trials is not None and wish.n_trials < n_trials:
         lines.append(f"--trials {wish.n_trials} changes nothing: the study already has {n_trials}.")
     elif wish.n_trials is not None and wish.n_trials > n_trials:  # a study that was paused, or not reached

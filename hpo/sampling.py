@@ -90,14 +90,14 @@ class Mirror:
         return template
 
     def _learn(self, trials: Sequence[FrozenTrial]) -> None:
-        self._known.update(_key(trial.params, trial.distributions) for trial in self._seen(trials[self._n_known :]))
+        self._known.update(key_of(trial.params, trial.distributions) for trial in self._seen(trials[self._n_known :]))
         self._n_known = len(trials)
 
     def _seen(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         return [t for t in trials if not (self._skips_baseline and t.user_attrs.get(TICKET_ATTR) == 0)]
 
     def _is_taken(self, trial: FrozenTrial) -> bool:
-        return not self._definition.allow_duplicates and _key(trial.params, trial.distributions) in self._known
+        return not self._definition.allow_duplicates and key_of(trial.params, trial.distributions) in self._known
 
     def _study(self, trials: Sequence[FrozenTrial], sampler: BaseSampler) -> optuna.Study:
         seen, direction = self._seen(trials), self._stored.optuna_direction
@@ -149,7 +149,7 @@ class Mirror:
                 drawn, is_refused = self._attempt(study)
             except SamplerError:  # a continuous parameter
                 return None
-            key = _key(drawn.params, drawn.distributions)
+            key = key_of(drawn.params, drawn.distributions)
             if key in (refused if is_refused else self._known):
                 raise SpaceExhaustedError
             if not is_refused:
@@ -166,7 +166,7 @@ class Mirror:
         raise refused_all()
 
 
-def _key(params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> Key:
+def key_of(params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> Key:
     """Return what makes two configurations equal, also where a category's choices are lists, or 1 and True."""
     return frozenset(
         (name, json.dumps(value) if isinstance(distributions[name], CategoricalDistribution) else float(value))

@@ -16,6 +16,7 @@ from hpo.errors import StudyFileError
 from hpo.terminal import plain
 
 if TYPE_CHECKING:
+    from hpo.space import Draw
     from hpo.storage import Store
     from hpo.stored import StoredStudy
 
@@ -88,10 +89,28 @@ def add(
         with setup_lock(parse_url(url_of(storage, runs_dir))):
             stored.check_there(store)
             create_tables(store.engine)  # older ones are brought up to date
+            if not definition.allow_duplicates:
+                check_new(store, stored, draw)
             return add_trial(store, stored, draw)
 
     number, n_trials = shortly(store_trial, storage, runs_dir)
     print(f"{stored.name}: trial {number} is run next; the budget is {n_trials} trials now.")
+
+
+def check_new(store: "Store", stored: "StoredStudy", draw: "Draw") -> None:
+    """Refuse a configuration that a trial has already.
+
+    Raises:
+        typer.BadParameter: Which one.
+    """
+    from hpo.sampling import key_of
+
+    for trial in store.optuna.get_all_trials(stored.study_id, deepcopy=False):
+        if key_of(trial.params, trial.distributions) == key_of(draw.params, draw.distributions):
+            raise typer.BadParameter(
+                f"trial {trial.number} has this configuration; with allow_duplicates=True in STUDY it is tried again",
+                param_hint="VALUES",
+            )
 
 
 @app.command()

@@ -72,6 +72,11 @@ class Ticket:
     decided: int = 0
     verdict: str | None = None
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether a worker has ever held it, or it has ended; one added by hand waits to be gone on with from birth."""
+        return self.worker is not None or self.state == TicketState.ENDED
+
 
 def count_ended(tickets: Sequence[Ticket]) -> int:
     """Count the tickets that have ended."""

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState
 from rich.console import Console
 from toy import ToyStudy
 
@@ -53,6 +54,16 @@ def test_command_that_is_said_to_go_on_goes_on(
     sqlite_toy: ToyStudy, wish_for: Callable[..., Wish], ending: Ending, fields: dict[str, Any], said: str
 ) -> None:
     assert said in headlines(outcome_of(sqlite_toy, ending), wish_for(**fields))[0]
+
+
+def test_failed_trials_are_counted_with_the_last_reason(sqlite_toy: ToyStudy, wish_for: Callable[..., Wish]) -> None:
+    sqlite_toy.run(0.5)
+    assert not any("failed" in line for line in headlines(outcome_of(sqlite_toy, Ending.TIMEOUT), wish_for()))
+    for reason in ("no such layer", "oh no\n  toy.py, line 3"):
+        record, _ = sqlite_toy.begin()
+        record.end(TrialState.FAIL, None, {"hpo:reason": reason}, seconds=1.0)
+    said = headlines(outcome_of(sqlite_toy, Ending.TIMEOUT), wish_for())
+    assert "2 of its trials failed, last trial 2: oh no" in said
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,15 @@ def test_study_whose_workers_left_in_good_order_is_stopped_not_stalled(sqlite_to
     assert state(sqlite_toy) == "paused"
 
 
+def test_what_was_added_by_hand_is_not_begun_and_what_was_left_is_interrupted(sqlite_toy: ToyStudy) -> None:
+    trials = read_status(sqlite_toy.store, sqlite_toy.stored).trials  # the baseline is stored ahead of its worker
+    assert (trials["waiting"], trials["free"]) == (0, 4)
+    record, _ = sqlite_toy.begin()
+    record.hand_back(seconds=1.0)
+    trials = read_status(sqlite_toy.store, sqlite_toy.stored).trials
+    assert (trials["waiting"], trials["free"]) == (1, 3)
+
+
 def test_study_whose_workers_died_is_stalled_until_somebody_goes_on(sqlite_toy: ToyStudy) -> None:
     ticket = sqlite_toy.claim()
     now = time.time()

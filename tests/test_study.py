@@ -7,12 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from toy import ToyStudy
+import typer
+from toy import DEFINITION, ToyStudy
 
 from hpo import connections, outage, study
 from hpo import stored as studies
 from hpo.errors import DatabaseAwayError, StorageError
 from hpo.launcher import Launcher
+from hpo.space import place, place_baseline
 from hpo.status import status
 from hpo.storage import open_store
 
@@ -43,6 +45,15 @@ def test_command_on_a_database_that_is_away_waits_a_moment_and_says_so(
     with pytest.raises(DatabaseAwayError, match="Connection refused"):
         COMMANDS[name](study="toy", storage="postgresql://me@127.0.0.1:1/tuning", runs_dir=tmp_path)
     assert capsys.readouterr().err.count("waiting for the database: ") == 1
+
+
+def test_configuration_that_a_trial_has_is_not_added_again(sqlite_toy: ToyStudy) -> None:
+    baseline = place_baseline(DEFINITION)
+    assert baseline is not None
+    with pytest.raises(typer.BadParameter, match="trial 0 has this configuration; with allow_duplicates=True"):
+        study.check_new(sqlite_toy.store, sqlite_toy.stored, baseline)
+    other = {**baseline.params, "learning_rate": 0.02}
+    study.check_new(sqlite_toy.store, sqlite_toy.stored, place(DEFINITION, other))
 
 
 @pytest.mark.parametrize("name", ["pause", "resume", "delete"])
