@@ -41,6 +41,7 @@ from hpo.trial import Workshop
 
 NAN, RAISES = float("nan"), -1.0
 N_LOOPS, N_SAMPLED = 1000, 13
+STRIDE = 3  # each cut takes 0.2 s on SQLite, 0.3 s on PostgreSQL, and there are over 20,000; 1 makes them all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,7 +308,10 @@ def test_worker_cut_at_every_point(
     scenario, counted, n_skipped = SCENARIOS[name], Knife(under=site.runs_dir), 0
     undisturbed = site.run(scenario, counted, monkeypatch)
     wrong: list[str] = []
-    for at, how in cuts_of(counted):
+    # Kills at every point, other cuts at every third; together three fifths of all.
+    first = (list(SCENARIOS).index(name) + has_checkpoints) % STRIDE
+    cuts = [(at, how) for at, how in cuts_of(counted) if how.startswith("killed") or at % STRIDE == first]
+    for at, how in cuts:
         knife = Knife(under=site.runs_dir, at=at, how=how)
         try:
             assert_as_undisturbed(site.run(scenario, knife, monkeypatch), undisturbed, knife, scenario)
@@ -315,5 +319,5 @@ def test_worker_cut_at_every_point(
             wrong.append(f"{how} at point {at}, a {counted.points[at]}: {error!r}"[:500])
             print(wrong[-1], flush=True)
         n_skipped += knife.is_skipped
-    print(f"{name}: {len(counted.points)} points, {len(cuts_of(counted))} cuts, {n_skipped} frozen with SQLite's lock")
+    print(f"{name}: {len(counted.points)} points, {len(cuts)} cuts, {n_skipped} frozen with SQLite's lock")
     assert wrong == []
