@@ -223,6 +223,16 @@ def test_a_ticket_s_whole_life(table: TicketTable) -> None:
     assert (ended.state, ended.token, ended.seconds, ended.takeovers) == (TicketState.ENDED, None, 3.5, 0)
 
 
+def test_trial_of_a_ticket_is_told_to_its_holder_only(table: TicketTable) -> None:
+    table.claim("w", "a")
+    assert table.trial_of("a") is None
+    note_birth(table, "a", 12)
+    assert table.trial_of("a") == 12
+    for other in (table, TicketTable(engine=table.engine, study="another")):
+        with pytest.raises(LeaseLostError):
+            other.trial_of("b" if other is table else "a")
+
+
 def test_ended_ticket_is_never_claimed_again(table: TicketTable) -> None:
     table.claim("w", "a")
     table.end("a", seconds=0.0)
