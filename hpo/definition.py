@@ -1,6 +1,7 @@
 """What a file in studies/ declares: one StudyDefinition, as the constant STUDY."""
 
 import hashlib
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from optuna.pruners import BasePruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, TPESampler
 
 from hpo.errors import OptionError, StudyFileError
-from hpo.parameters import Parameters
+from hpo.parameters import Parameters, is_count, is_number
 
 if TYPE_CHECKING:
     import keras
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 AUDITED_SHARE, N_TRIALS_AUDITED = 0.05, 100
 DIRECTIONS = {"val_accuracy": "maximize", "val_loss": "minimize"}
 RANGES = {"val_accuracy": (0.0, 1.0), "val_loss": (0.0, math.inf)}
+SIGNATURES = {  # what hpo calls the study's functions with
+    "search_space": ("trial",),
+    "model": ("parameters", "input_shape", "n_classes"),
+    "sampler": ("seed",),
+    "callbacks": ("parameters",),
+}
+BASELINE_HINT = "Write baseline=Parameters(training=TrainingParameters(...), model=...), as search_space returns it."
+CALLBACKS_HINT = "Write callbacks=lambda parameters: [...]; each trial needs callbacks of its own."
 
 
 def default_sampler(seed: int) -> BaseSampler:
@@ -94,15 +103,56 @@ class StudyDefinition:
                 f"{'higher' if DIRECTIONS[self.metric] == 'maximize' else 'lower'}.",
                 f'Write direction="{DIRECTIONS[self.metric]}".',
             )
-        if not isinstance(self.n_trials, int) or self.n_trials < 1:
+        if not is_count(self.n_trials):
             raise StudyFileError(f"STUDY.n_trials must be a whole number of at least 1, not {self.n_trials!r}.")
-        if not isinstance(self.seed, int) or not -(2**63) <= self.seed < 2**63:
+        if type(self.seed) is not int or not -(2**63) <= self.seed < 2**63:
             raise StudyFileError(f"STUDY.seed must be a whole number of 64 bits, not {self.seed!r}.")
-        if self.audited_share is not None and not 0 <= self.audited_share <= 1:
-            raise StudyFileError(f"STUDY.audited_share must be from 0 to 1, not {self.audited_share!r}.")
-        for name in ("search_space", "model", "sampler"):
-            if not callable(getattr(self, name)):
-                raise StudyFileError(f"STUDY.{name} must be a function, not {getattr(self, name)!r}.")
+        share = self.audited_share
+        if share is not None and not (is_number(share) and 0 <= share <= 1):
+            raise StudyFileError(f"STUDY.audited_share must be from 0 to 1, not {share!r}.")
+        _check_kinds(self)
+        for name, arguments in SIGNATURES.items():
+            if name != "callbacks" or self.callbacks is not None:
+                _check_function(name, getattr(self, name), arguments)
+
+
+def _check_kinds(definition: StudyDefinition) -> None:
+    dataset, baseline, pruner = definition.dataset, definition.baseline, definition.pruner
+    if not isinstance(dataset, str | Path) and not callable(dataset):
+        raise StudyFileError(
+            f"STUDY.dataset must be a name, a path or a function, not of type {type(dataset).__name__}.",
+            'Write dataset=lambda: {"x": x, "y": y}, or the path of an .npz file.',
+        )
+    if baseline is not None and not isinstance(baseline, Parameters):
+        raise StudyFileError(f"STUDY.baseline must be Parameters, not {_kind(baseline)}.", BASELINE_HINT)
+    if not isinstance(pruner, BasePruner):
+        hint = "Write pruner=optuna.pruners.MedianPruner(), say; NopPruner() prunes nothing."
+        raise StudyFileError(f"STUDY.pruner must be a pruner of Optuna, not {_kind(pruner)}.", hint)
+    if not isinstance(definition.allow_duplicates, bool):
+        raise StudyFileError(f"STUDY.allow_duplicates must be True or False, not {definition.allow_duplicates!r}.")
+
+
+def _check_function(name: str, function: object, arguments: tuple[str, ...]) -> None:
+    hint = CALLBACKS_HINT if name == "callbacks" else ""
+    if not callable(function):
+        raise StudyFileError(f"STUDY.{name} must be a function, not {function!r}.", hint)
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some of C have none
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        call = f"{name}({', '.join(arguments)})"
+        raise StudyFileError(
+            f"STUDY.{name} is called as {call}, but its function takes {signature}: {error}.", hint
+        ) from error
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__}: it lacks its ()"
+    return f"{value!r}" if value is None else f"of type {type(value).__name__}"
 
 
 def check_target(target: float | None, metric: str) -> None:

@@ -27,12 +27,40 @@ POINT["width"] = 4
         ({"search_space": {"width": [4, 8]}}, "search_space must be a function"),
         ({"model": None}, "model must be a function"),
         ({"sampler": optuna.samplers.RandomSampler()}, "sampler must be a function"),
+        ({"baseline": {"learning_rate": 0.001}}, "baseline must be Parameters, not of type dict"),
+        ({"pruner": "median"}, "pruner must be a pruner of Optuna, not of type str"),
+        ({"pruner": optuna.pruners.NopPruner}, "not the class NopPruner: it lacks its ()"),
+        ({"dataset": {"x": [], "y": []}}, "dataset must be a name, a path or a function, not of type dict"),
+        ({"audited_share": "half"}, "audited_share must be from 0 to 1, not 'half'"),
+        ({"audited_share": True}, "audited_share"),
+        ({"allow_duplicates": "no"}, "allow_duplicates must be True or False, not 'no'"),
+        ({"n_trials": True}, "n_trials"),
+        ({"seed": True}, "seed"),
+        ({"callbacks": [object()]}, "callbacks must be a function"),
+        ({"callbacks": lambda: []}, "callbacks is called as callbacks(parameters), but its function takes ()"),
+        ({"search_space": lambda: None}, "search_space is called as search_space(trial)"),
+        ({"model": lambda p: p}, "model is called as model(parameters, input_shape, n_classes)"),
+        ({"sampler": lambda: None}, "sampler is called as sampler(seed)"),
     ],
 )
 def test_field_that_hpo_cannot_work_with_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(StudyFileError) as caught:
         replace(DEFINITION, **fields)
     assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "example"),
+    [
+        ({"baseline": {}}, "baseline=Parameters(training=TrainingParameters("),
+        ({"callbacks": []}, "callbacks=lambda parameters: [...]"),
+        ({"callbacks": lambda: []}, "callbacks=lambda parameters: [...]"),
+    ],
+)
+def test_refused_field_is_shown_as_it_is_written(fields: dict[str, Any], example: str) -> None:
+    with pytest.raises(StudyFileError) as caught:
+        replace(DEFINITION, **fields)
+    assert example in caught.value.hint
 
 
 def test_each_metric_has_its_direction() -> None:
