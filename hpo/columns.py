@@ -1,6 +1,7 @@
 """What a data function returns -> NumPy arrays; a table's columns that no model can take are named."""
 
 import numbers
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,12 @@ def as_array(where: str, key: str, value: Any) -> np.ndarray:
     """Take rows as an array; a table may be pandas', or whatever else knows its columns and becomes an array.
 
     Raises:
-        DatasetError: A column of x holds something else than numbers, or NaN or infinity; others are told later.
+        DatasetError: It is a dictionary, or a column of x holds something else than numbers, or NaN or infinity; others
+            are told later.
     """
+    if isinstance(value, Mapping):
+        hint = f"Give one array, a column for each feature: {key} = np.column_stack(list({key}.values()))."
+        raise DatasetError(f"{where}: {key} is a dictionary (keys {', '.join(map(str, value)):.200}).", hint)
     array = np.asarray(value)
     if not key.startswith("x") or array.ndim != 2:
         return array

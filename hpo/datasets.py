@@ -71,7 +71,14 @@ def describe_majority(dataset: Dataset) -> str:
     commonest, rate = dataset.majority()
     if rate < 0.5 or rate * dataset.n_classes < 1.2:
         return ""
-    return f"val_accuracy {rate:.4f} needs no model: always answer class {commonest}; only what is above has learned"
+    return f"Always answering class {commonest} gives val_accuracy {rate:.2f} without any model."
+
+
+def describe_numbering(dataset: Dataset) -> str:
+    """Say that classes seem to be numbered from 1; empty where they don't."""
+    if int(dataset.y.min()) != 1:
+        return ""
+    return "No row has class 0: classes are numbered from 0; did you mean y - 1?"
 
 
 def load(

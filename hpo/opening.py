@@ -14,7 +14,7 @@ from hpo.address import parse_url
 from hpo.agreement import check_same
 from hpo.catalog import load_definition
 from hpo.creation import create, withdraw
-from hpo.datasets import Dataset, describe_majority, load
+from hpo.datasets import Dataset, describe_majority, describe_numbering, load
 from hpo.definition import StudyDefinition, check_target
 from hpo.errors import StudyMismatchError
 from hpo.events import write_experiment
@@ -103,6 +103,8 @@ def prepare(definition: StudyDefinition, wish: Wish, report: Callable[[str], Non
         base_dir=wish.file.path.parent,
         report=report,
     )
+    if line := describe_numbering(dataset):
+        report(line)
     if definition.metric == "val_accuracy" and (line := describe_majority(dataset)):
         report(line)
     return dataset

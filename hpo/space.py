@@ -47,7 +47,7 @@ def draw(definition: StudyDefinition, trial: optuna.Trial | optuna.trial.FixedTr
         with warnings.catch_warnings(action="ignore"):  # out of range, not storable: errors here
             parameters = definition.search_space(trial)  # type: ignore[arg-type]
     except ParameterError as error:
-        raise StudyFileError(f"search_space drew values that do not fit together: {error}.") from error
+        raise StudyFileError(f"search_space gave Parameters a wrong value: {told(error)}") from error
     except optuna.TrialPruned:
         raise
     except Exception as error:

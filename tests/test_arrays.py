@@ -171,6 +171,11 @@ TABLES: dict[str, tuple[Any, str, str]] = {
         "x holds NaN or infinity in columns 'height', 'depth', first in row 1.",
         "fillna",
     ),
+    "a dictionary of columns": (
+        {"age": NUMBERS, "rooms": NUMBERS},
+        "x is a dictionary (keys age, rooms).",
+        "x = np.column_stack(list(x.values()))",
+    ),
     "NaN among several kinds": (Table(n=[1, 2] * 50, height=[1.0, np.nan] * 50), "in column 'height', first in", ""),
 }
 

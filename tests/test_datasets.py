@@ -153,10 +153,10 @@ def test_function_that_returns_something_else_is_named() -> None:
 @pytest.mark.parametrize(
     ("counts", "told"),
     [
-        ((8, 92), "val_accuracy 0.9200 needs no model: always answer class 1;"),
-        ((60, 40), "val_accuracy 0.6000 needs no model: always answer class 0;"),
+        ((8, 92), "Always answering class 1 gives val_accuracy 0.92 without any model."),
+        ((60, 40), "Always answering class 0 gives val_accuracy 0.60 without any model."),
         ((55, 45), ""),
-        ((25, 25, 50), "val_accuracy 0.5000 needs no model: always answer class 2;"),
+        ((25, 25, 50), "Always answering class 2 gives val_accuracy 0.50 without any model."),
         ((30, 30, 40), ""),
         ((10,) * 10, ""),
     ],
@@ -167,6 +167,13 @@ def test_accuracy_that_needs_no_model_is_told(tmp_path: Path, counts: tuple[int,
     line = datasets.describe_majority(dataset)
     assert line.startswith(told)
     assert bool(line) == bool(told)
+
+
+@pytest.mark.parametrize(("lowest", "is_told"), [(0, False), (1, True), (2, False)])
+def test_classes_numbered_from_1_are_told(tmp_path: Path, lowest: int, is_told: bool) -> None:  # noqa: FBT001
+    y = np.repeat(np.arange(lowest, 4), 20)
+    line = datasets.describe_numbering(load_saved(tmp_path, {"x": np.zeros((len(y), 2)), "y": y}))
+    assert line == ("No row has class 0: classes are numbered from 0; did you mean y - 1?" if is_told else "")
 
 
 def test_changed_file_is_read_again(tmp_path: Path) -> None:
