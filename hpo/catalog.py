@@ -16,7 +16,7 @@ from hpo.errors import HpoError, StudyFileError
 from hpo.names import is_file_name
 from hpo.source import definitions, parse
 from hpo.terminal import warn_once
-from hpo.tracebacks import told
+from hpo.tracebacks import field_hint, told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ def load_definition(file: StudyFile) -> StudyDefinition:
     except Exception as error:
         raise StudyFileError(
             f"{file.path} cannot be imported: {told(error)}",
-            f"Try it by itself: python {file.path}",
+            field_hint(error) or f"Try it by itself: python {file.path}",
         ) from error
     definition = getattr(module, "STUDY", None)
     if not isinstance(definition, StudyDefinition):

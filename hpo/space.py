@@ -17,7 +17,7 @@ from hpo.definition import StudyDefinition
 from hpo.errors import StudyFileError
 from hpo.parameters import ParameterError, Parameters, is_count, is_number
 from hpo.samplers import sampler_error, steady_sampler_of
-from hpo.tracebacks import told
+from hpo.tracebacks import field_hint, told
 
 STORABLE = (bool, int, float, str)  # the choices, beside None, that a database gives back as they were
 N_REHEARSED = 50
@@ -51,7 +51,8 @@ def draw(definition: StudyDefinition, trial: optuna.Trial | optuna.trial.FixedTr
     except optuna.TrialPruned:
         raise
     except Exception as error:
-        raise sampler_error(error) or StudyFileError(f"search_space raised {told(error)}") from error
+        hint = field_hint(error)
+        raise sampler_error(error) or StudyFileError(f"search_space raised {told(error)}", hint) from error
     if not isinstance(parameters, Parameters):
         raise StudyFileError(f"search_space must return hpo.Parameters, not {type(parameters).__name__}.")
     _check_choices(trial.distributions)

@@ -1,13 +1,17 @@
 """An exception of a study's own code -> what raised and where: the frames that its author wrote."""
 
+import difflib
+import re
 import sysconfig
 import traceback
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 N_FRAMES = 3  # the last ones
 MAX_TEXT = 1000  # characters of an exception's own text; TensorFlow's list whole graphs
 HPO, PYTHON = Path(__file__).resolve().parent, Path(sysconfig.get_path("stdlib")).resolve()
 INSTALLED = {"site-packages", "dist-packages"}
+UNEXPECTED = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 CALLERS = {"keras", "tensorflow", "optuna"}  # of a study's functions
 
 
@@ -30,6 +34,21 @@ def told(error: BaseException) -> str:
     place = [f" ({Path(shown[-1].filename).name}, line {shown[-1].lineno})"] if shown else [""]
     lines = [f"  {frame.filename}, line {frame.lineno}, in {frame.name}: {frame.line or ''}" for frame in shown]
     return "\n".join([first + place[0], *others, *lines])
+
+
+def field_hint(error: BaseException) -> str:
+    """Return the nearest right field, and all, where error is that a dataclass has no such one; else nothing."""
+    found = UNEXPECTED.match(_text(error)) if isinstance(error, TypeError) else None
+    frames = list(traceback.walk_tb(error.__traceback__))
+    if found is None or not frames:
+        return ""
+    called = frames[-1][0].f_globals.get(found[1])
+    if not is_dataclass(called):
+        return ""
+    names = [field.name for field in fields(called)]
+    close = difflib.get_close_matches(found[2], names, n=1, cutoff=0.25)  # lr is 0.27 of learning_rate
+    guess = f"Did you mean {close[0]} by {found[2]}? " if close else ""
+    return f"{guess}{found[1]} has {', '.join(names)}."
 
 
 def _text(error: BaseException) -> str:

@@ -84,6 +84,20 @@ def test_refused_definition_names_the_file(tmp_path: Path) -> None:
         load(tmp_path, "bad")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "hint"),
+    [
+        ("STUDY = StudyDefinition(", "STUDY = StudyDefinition(n_trails=2, ", "Did you mean n_trials by n_trails?"),
+        ("STUDY = ", "Shape(widht=2)\nSTUDY = ", "Did you mean width by widht? Shape has width, depth."),
+    ],
+)
+def test_misspelt_field_is_told_with_the_right_one(tmp_path: Path, old: str, new: str, hint: str) -> None:
+    write(tmp_path, "misspelt", LIGHT.replace(old, new))
+    with pytest.raises(StudyFileError, match="unexpected keyword argument") as caught:
+        load(tmp_path, "misspelt")
+    assert caught.value.hint.startswith(hint)
+
+
 @pytest.mark.parametrize("text", ["STUDY = 5\n", "STUDY = dict(dataset='digits')\n", "x = 1\n"])
 def test_study_of_another_type_is_refused(tmp_path: Path, text: str) -> None:
     write(tmp_path, "odd", text)

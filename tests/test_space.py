@@ -13,7 +13,7 @@ from optuna.samplers import RandomSampler
 from toy import BASELINE, DEFINITION
 
 from hpo.errors import SamplerError, StudyFileError
-from hpo.parameters import MLPParameters, ParameterError, Parameters
+from hpo.parameters import MLPParameters, ParameterError, Parameters, TrainingParameters
 from hpo.space import check_names, describe, draw, is_baseline_inside, place, place_baseline, rehearse
 
 POINT: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.5, "batch_size": 8, "epochs": 3}
@@ -36,8 +36,18 @@ def test_search_space_whose_values_do_not_fit_together_is_refused() -> None:
     def clumsy(trial: optuna.Trial) -> Any:
         raise ParameterError("momentum must be None for adam, not 0.9")
 
-    with pytest.raises(StudyFileError, match="momentum must be None"):
+    wanted = r"gave Parameters a wrong value: .*momentum must be None for adam, not 0.9 \(test_space.py, line \d+\)"
+    with pytest.raises(StudyFileError, match=wanted):
         draw(replace(DEFINITION, search_space=clumsy), optuna.trial.FixedTrial({}))
+
+
+def test_misspelt_field_of_the_parameters_is_told_with_the_right_one() -> None:
+    def clumsy(trial: optuna.Trial) -> Any:
+        return TrainingParameters(optimizer="adam", lr=0.1, batch_size=8, epochs=1)  # type: ignore[call-arg]
+
+    with pytest.raises(StudyFileError, match="unexpected keyword argument 'lr'") as caught:
+        draw(replace(DEFINITION, search_space=clumsy), optuna.trial.FixedTrial({}))
+    assert caught.value.hint.startswith("Did you mean learning_rate by lr? TrainingParameters has optimizer, ")
 
 
 def test_point_inside_is_placed() -> None:
