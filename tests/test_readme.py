@@ -6,11 +6,13 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import typer
 
 from hpo.__main__ import app
+from hpo.space import place_baseline, rehearse
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -56,6 +58,18 @@ def test_commands_that_need_nothing_run(project: Path) -> None:
     for command in listed:
         run(command, project)
     assert (project / "runs" / "wine").is_dir()
+
+
+def test_example_of_callbacks_and_a_baseline_is_a_study() -> None:
+    text = {kind: text for kind, name, _, text in BLOCKS if name == "studies/wine.py"}
+    wine = ModuleType("wine")
+    sys.modules["wine"] = wine  # dataclasses look their module up there
+    exec(text["file"] + text["example"], vars(wine))
+    definition = wine.STUDY
+    assert rehearse(definition)
+    assert place_baseline(definition).parameters == definition.baseline
+    assert [type(one).__name__ for one in definition.callbacks(definition.baseline)] == ["EarlyStopping"]
+    del sys.modules["wine"]
 
 
 def test_every_block_of_commands_says_what_it_needs() -> None:
