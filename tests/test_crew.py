@@ -3,6 +3,7 @@
 import multiprocessing
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,14 +56,22 @@ def ignore_termination(pipe: Any) -> None:
         signal.pause()
 
 
+@pytest.fixture
+def stubborn() -> Iterator[tuple[Any, Any]]:
+    """A process that says when it is told to stop, and does not; however the test ends, it goes."""
+    process, heard = start(ignore_termination)
+    assert hear(heard) == "ready"
+    yield process, heard
+    process.kill()
+
+
 def test_second_interrupt_kills_workers_that_do_not_stop_and_a_first_one_waits_for_them(
-    sqlite_toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sqlite_toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stubborn: tuple[Any, Any]
 ) -> None:
     monkeypatch.setattr("hpo.crew.STOP_SECONDS", float("inf"))
     crew, _, _ = crew_of()
     crew._tickets, crew._study_dir = sqlite_toy.tickets, tmp_path
-    process, heard = start(ignore_termination)
-    assert hear(heard) == "ready"
+    process, heard = stubborn
     crew._members[process] = Member(multiprocessing.Pipe()[0], 0)
     stopping = threading.Thread(target=crew.stop, daemon=True)
     stopping.start()
@@ -74,14 +83,13 @@ def test_second_interrupt_kills_workers_that_do_not_stop_and_a_first_one_waits_f
 
 
 def test_workers_that_do_not_stop_in_time_are_killed(
-    sqlite_toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sqlite_toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stubborn: tuple[Any, Any]
 ) -> None:
     assert STOP_SECONDS == 8.0  # docker kills after 10
     monkeypatch.setattr("hpo.crew.STOP_SECONDS", 0.1)
     crew, _, _ = crew_of()
     crew._tickets, crew._study_dir = sqlite_toy.tickets, tmp_path
-    process, heard = start(ignore_termination)
-    assert hear(heard) == "ready"
+    process, heard = stubborn
     crew._members[process] = Member(multiprocessing.Pipe()[0], 0)
     crew.stop()
     assert (hear(heard), process.exitcode) == ("told to stop", -9)
