@@ -168,7 +168,8 @@ def test_handed_back_ones_come_by_number_before_free_ones_of_lower_numbers(table
     for token in ("d", "c"):
         table.hand_back(token, seconds=0.0)
     with table.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE hpo_tickets SET state = 'free', token = NULL WHERE number = 0")
+        mine = f"number = 0 AND study = '{table.study}'"
+        connection.exec_driver_sql(f"UPDATE hpo_tickets SET state = 'free', token = NULL WHERE {mine}")
     claimed = [table.claim("x", token) for token in ("e", "f", "g", "h")]
     assert [ticket and ticket.number for ticket in claimed] == [2, 3, 0, 4]
 
