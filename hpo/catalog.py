@@ -93,7 +93,8 @@ def load_definition(file: StudyFile) -> StudyDefinition:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickle look their module up there
     try:
-        spec.loader.exec_module(module)
+        # Not by the loader: it takes the bytecode of an earlier import for a file edited within the same second.
+        exec(compile(file.path.read_bytes(), file.path, "exec", dont_inherit=True), vars(module))
     except HpoError as error:
         raise type(error)(f"{file.path}: {error.message}", error.hint) from error
     except Exception as error:

@@ -1,5 +1,7 @@
 """Finding reads a study's file; only importing runs it."""
 
+import os
+import py_compile
 import sys
 from pathlib import Path
 
@@ -76,6 +78,16 @@ def test_error_in_the_file_names_its_line(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)  # the default studies folder is a relative path
     with pytest.raises(StudyFileError, match=r"\(wrong\.py, line 4\)"):
         load(Path(), "wrong")
+
+
+def test_file_edited_within_the_second_of_its_last_import_is_read_anew(tmp_path: Path) -> None:
+    write(tmp_path, "hasty", LIGHT.replace("STUDY = StudyDefinition(", "STUDY = StudyDefinition(n_trials=1, "))
+    saved = (tmp_path / "hasty.py").stat()
+    py_compile.compile(str(tmp_path / "hasty.py"))
+    text = (tmp_path / "hasty.py").read_text()
+    (tmp_path / "hasty.py").write_text(text.replace("n_trials=1,", "n_trials=2,"))
+    os.utime(tmp_path / "hasty.py", ns=(saved.st_atime_ns, saved.st_mtime_ns))
+    assert load(tmp_path, "hasty").n_trials == 2
 
 
 def test_refused_definition_names_the_file(tmp_path: Path) -> None:
