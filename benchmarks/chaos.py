@@ -34,9 +34,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo import stored as studies
 from hpo.command import stderr_to
+from hpo.folder import trial_dir
 from hpo.forkserver import ENVIRONMENT
 from hpo.outage import TRANSIENT
-from hpo.results import CHECKPOINT, MODEL, RESULT_ATTR, rank, read_rows, trial_dir
+from hpo.results import CHECKPOINT, MODEL, RESULT_ATTR, rank, read_rows
 from hpo.storage import open_store
 from hpo.stored import TICKET_ATTR, StoredStudy
 from hpo.ticket import TicketState

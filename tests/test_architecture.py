@@ -1,6 +1,7 @@
 """The map of the code holds: imports run downwards, each library has one home, and nothing slow loads early."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -241,3 +242,12 @@ def test_help_never_loads_tensorflow(module: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert "Usage" in done.stdout
     assert done.stdout.strip().endswith("[]"), done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE.parent / "benchmarks").glob("*.py")), ids=lambda path: path.name)
+def test_benchmarks_import_what_is_there(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and str(node.module).removeprefix("hpo.") in FILES:
+            text = FILES[str(node.module).removeprefix("hpo.")].read_text()
+            missing = [alias.name for alias in node.names if not re.search(rf"\b{alias.name}\b", text)]
+            assert missing == [], f"{path.name}, line {node.lineno}: {node.module} has no {missing}"
