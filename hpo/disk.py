@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hpo.cifar10 import ARCHIVE_NAMES
 from hpo.files import size_of, sweep
-from hpo.folder import delete_folder, owner_of
+from hpo.folder import delete_folder, owner_of, sweep_study
 from hpo.names import file_of, generation
 from hpo.prepared import facts_of
 from hpo.storage import Store
@@ -91,9 +91,9 @@ def clear(spare: Sequence[Taken], marked: Sequence[Path], dirs: Sequence[Path]) 
         reason = delete_folder(taken.path, taken.key) if taken.key else delete_prepared(taken.path)
         left += [reason] if reason else []
         n_bytes += taken.n_bytes - size_of(taken.path)
-    for folder in [*marked, *(root / "prepared" for root in dirs)]:
-        n_bytes += sweep(folder)
+    n_bytes += sum(sweep_study(folder) for folder in marked)
     for root in dirs:
+        n_bytes += sweep(root / "prepared")
         forget(root / "prepared")
     return n_bytes, left
 

@@ -9,16 +9,20 @@ import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from hpo.errors import FolderError, StudyMismatchError
-from hpo.files import make_private, replace, sweep
+from hpo.files import delete_left, make_private, replace, sweep
 
 OWNER = ".study"  # in a study's folder: its key
 WRITTEN_BEFORE = {"workers.log", "tensorflow.log", "leases"}  # what commands may write into it before it is marked
 KEY = re.compile(r"[0-9a-f]{32}")
 TRIAL = re.compile(r"trial-([0-9]{5,})")
+# Temporary files of hpo 0.1, which locked none: one that stands for this long is of a writer that died.
+OLD_PART = re.compile(r"\.checkpoint\.npz\.[0-9]+|\.[0-9]+\.model\.keras|[0-9a-f]{32}\.part")
+OLD_SECONDS = 3600.0
 
 
 def open_runs_dir(runs_dir: Path, report: Callable[[str], None]) -> None:
@@ -106,7 +110,19 @@ def mark_folder(study_dir: Path, key: str) -> None:
     except OSError as error:
         hint = "Free some space or mend its permissions, or name another --runs-dir."
         raise FolderError(f"The folder {study_dir} cannot be written: {error.strerror}.", hint) from error
-    sweep(study_dir)
+    sweep_study(study_dir)
+
+
+def sweep_study(study_dir: Path) -> int:
+    """Delete what writers that died have left in a study's own folder: the bytes that are free now."""
+    n_bytes = sweep(study_dir)
+    paths = (path for folder in trial_dirs(study_dir).values() for path in folder.glob("*"))
+    for path in filter(lambda path: OLD_PART.fullmatch(path.name), paths):
+        with contextlib.suppress(OSError):
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > OLD_SECONDS:
+                n_bytes += delete_left(path)
+    return n_bytes
 
 
 def delete_folder(study_dir: Path, key: str) -> str:

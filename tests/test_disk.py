@@ -2,6 +2,7 @@
 
 import io
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,35 @@ def test_study_opened_again_is_swept(tmp_path: Path) -> None:
     folder = fill(tmp_path / "runs" / "toy", "a" * 32)
     mark_folder(folder, "a" * 32)
     assert sorted(os.listdir(folder / "trial-00000")) == ["model.keras"]
+
+
+OLD_LEFT = [".checkpoint.npz.4711", ".4711.model.keras", f"{'0123456789abcdef' * 2}.part"]
+
+
+def test_what_killed_workers_of_hpo_0_1_left_is_swept_from_the_study_s_trials_alone(
+    sqlite_toy: ToyStudy, tmp_path: Path
+) -> None:
+    def leave(folder: Path, name: str, *, hours: float = 2.0) -> Path:
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_bytes(bytes(50_000))
+        os.utime(folder / name, (time.time() - 3600 * hours,) * 2)
+        return folder / name
+
+    own, unmarked = fill(tmp_path / "runs" / "toy", sqlite_toy.stored.key), fill(tmp_path / "runs" / "mine", None)
+    trial, other = own / "trial-00000", tmp_path / "other"
+    left = [leave(trial, name) for name in OLD_LEFT]
+    users = ["checkpoint.npz.4711", ".checkpoint.npz.old", ".checkpoint.npz.", "x.4711.model.keras", "mine.part"]
+    safe = [leave(trial, name) for name in users]
+    safe += [leave(folder, name) for folder in (own, trial / "mine", own / "trial-1", other) for name in OLD_LEFT]
+    safe += [leave(unmarked / "trial-00000", name) for name in OLD_LEFT]
+    safe += [leave(trial, ".checkpoint.npz.4712", hours=0.5)]  # hpo 0.1 locked nothing: its writer may live
+    (trial / ".checkpoint.npz.4713").symlink_to(other / OLD_LEFT[0])
+    (own / "trial-00001").symlink_to(other)
+
+    run_clean(sqlite_toy)
+    assert [path.name for path in left if path.exists()] == []
+    assert [path for path in safe if not path.exists()] == []
+    assert (trial / ".checkpoint.npz.4713").is_symlink()
+    leave(trial, OLD_LEFT[0])
+    mark_folder(own, sqlite_toy.stored.key)
+    assert not left[0].exists()
