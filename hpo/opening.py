@@ -114,7 +114,7 @@ def rehearse_new(store: Store, wish: Wish, definition: StudyDefinition, dataset:
     """Look at the model and callbacks of a study that is to be made; one that is joined has been looked at.
 
     Raises:
-        StudyFileError: They ask for what hpo does not do.
+        StudyFileError: See rehearse_training.
     """
     stored = None
     with contextlib.suppress(studies.TicketlessError):  # half deleted: it may be made anew

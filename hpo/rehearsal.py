@@ -11,17 +11,19 @@ from hpo.errors import StudyFileError, TrialError
 from hpo.parameters import Parameters
 from hpo.refusals import check_callbacks, check_calls, check_model
 from hpo.space import draw
+from hpo.tracebacks import field_hint, told
 
 N_DRAWS = 20  # until search_space takes a point
+FAULTS = (NameError, AttributeError, TypeError, ImportError)  # of the file: a trial would meet them at any point
 
 
 def rehearse_training(definition: StudyDefinition, dataset: Dataset) -> None:
     """Build the baseline's model and callbacks, or those of a point drawn at random, and look at what they ask for.
 
-    An exception of the study's own code is no refusal: it may be this point's alone, so the trial tells it.
+    Another exception of the study's own code than FAULTS may be this point's alone, so the trial tells it.
 
     Raises:
-        StudyFileError: They ask for what hpo does not do.
+        StudyFileError: They ask for what hpo does not do, or cannot be built.
     """
     parameters = definition.baseline or _drawn(definition)
     if parameters is None:
@@ -34,6 +36,10 @@ def rehearse_training(definition: StudyDefinition, dataset: Dataset) -> None:
         check_callbacks(definition.callbacks(parameters) if definition.callbacks is not None else ())
     except TrialError as error:
         raise StudyFileError(f"The study cannot be trained: {error}.", "Mend its file and try again.") from error
+    except FAULTS as error:
+        point = "a point drawn at random" if definition.baseline is None else "its baseline"
+        message = f"The study cannot be trained: its code raised, for {point}, {told(error)}"
+        raise StudyFileError(message, f"{field_hint(error)} Mend its file and try again.".strip()) from error
     except Exception:
         return
 

@@ -1,6 +1,7 @@
-"""What hpo does not do is refused before a study is stored; what only raises is left to the trial."""
+"""What hpo does not do, and a fault of the file, is told before a study is stored; what else raises is the trial's."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -53,6 +54,39 @@ def test_the_baseline_is_built_and_else_a_point_that_is_drawn() -> None:
     rehearse_training(replace(watched, baseline=None), make_dataset())
     assert seen[0] == BASELINE
     assert len(seen) == 2
+
+
+def misspelt(*_: Any) -> keras.Model:
+    return kers.Sequential()  # type: ignore[name-defined]  # noqa: F821
+
+
+class Careless(keras.layers.Layer):  # type: ignore[misc]
+    def call(self, x: Any) -> Any:
+        return self.not_made(x)
+
+
+def careless(*_: Any) -> keras.Model:
+    return keras.Sequential([Careless(), keras.layers.Dense(N_CLASSES, activation="softmax")])
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"model": misspelt}, ["for its baseline, NameError: name 'kers' is not defined", "in misspelt: return kers."]),
+        ({"model": misspelt, "baseline": None}, ["for a point drawn at random, NameError"]),
+        ({"model": careless}, ["AttributeError: ", "not_made", "in call: return self.not_made(x)"]),
+        ({"model": mlp, "callbacks": lambda chosen: [chosen.rate]}, ["AttributeError: ", "rate", "in <lambda>"]),
+        ({"model": lambda chosen, shape, n_classes: mlp(chosen, n_classes)}, ["TypeError: ", "n_classes", "<lambda>"]),
+    ],
+)
+def test_fault_of_the_file_in_its_model_or_callbacks_is_told_before_the_first_trial(
+    fields: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(StudyFileError) as caught:
+        rehearse_training(replace(DEFINITION, **fields), make_dataset())
+    assert all(word in caught.value.message for word in words), caught.value.message
+    assert f"{Path(__file__).name}, line " in caught.value.message
+    assert caught.value.hint == "Mend its file and try again."
 
 
 def test_code_that_raises_is_left_to_the_trial() -> None:
