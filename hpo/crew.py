@@ -8,7 +8,6 @@ import socket
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from hpo.display import View
@@ -23,6 +22,7 @@ from hpo.errors import (
 )
 from hpo.forkserver import start_process, work_in_child
 from hpo.leases import expire_dead
+from hpo.machine import memory_bytes, n_cores
 from hpo.outage import TRANSIENT
 from hpo.settings import HUNG, REPLACE_ME, Plan, WorkerSettings
 from hpo.stored import StoredStudy
@@ -175,12 +175,4 @@ class Crew:
 
 def default_workers(n_threads: int) -> int:
     """Return how many workers this machine bears: by its cores and by its memory."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    n_cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        n_cores = min(n_cores, max(1, int(quota) // int(period)))
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with contextlib.suppress(OSError, ValueError):
-        memory_bytes = min(memory_bytes, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return max(1, min(n_cores // n_threads, memory_bytes // WORKER_BYTES))
+    return max(1, min(n_cores() // n_threads, memory_bytes() // WORKER_BYTES))

@@ -1,6 +1,5 @@
 """A user's .npz file, opened so that it takes no more memory than it says, and runs nothing."""
 
-import os
 import zipfile
 from pathlib import Path
 from typing import BinaryIO
@@ -8,6 +7,7 @@ from typing import BinaryIO
 import numpy as np
 
 from hpo.errors import DatasetError
+from hpo.machine import memory_bytes
 
 PARTS = ("x", "y", "x_train", "y_train", "x_val", "y_val")  # what is read; a deflated byte may stand for a thousand
 
@@ -16,7 +16,7 @@ def open_npz(path: Path, file: BinaryIO) -> np.lib.npyio.NpzFile:
     """Open a file whose arrays are as large as it declares, and fit into memory.
 
     Raises:
-        DatasetError: It holds a single array, or more than this machine's memory.
+        DatasetError: It holds a single array, or more than the memory that this process may have.
         OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error: It is damaged.
     """
     archive = np.load(file, allow_pickle=False)
@@ -26,9 +26,9 @@ def open_npz(path: Path, file: BinaryIO) -> np.lib.npyio.NpzFile:
         members = [info for info in zipped.infolist() if info.filename.removesuffix(".npy") in PARTS]
         for info in members:
             check_size(zipped, info)
-    n_bytes, memory_bytes = sum(info.file_size for info in members), installed_bytes()
-    if n_bytes > memory_bytes:
-        sizes = f"{n_bytes / 1e9:,.1f} GB, more than this machine's memory of {memory_bytes / 1e9:,.1f} GB"
+    n_bytes, n_available_bytes = sum(info.file_size for info in members), memory_bytes()
+    if n_bytes > n_available_bytes:
+        sizes = f"{n_bytes / 1e9:,.1f} GB, more than the {n_available_bytes / 1e9:,.1f} GB of memory here"
         raise DatasetError(f"{path} unpacks to {sizes}.", "Keep fewer rows, or smaller numbers: uint8 or float32.")
     return archive
 
@@ -42,8 +42,3 @@ def check_size(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
         n_bytes = file.tell() + dtype.itemsize * int(np.prod([int(size) for size in shape], dtype=object))
     if not dtype.hasobject and n_bytes != info.file_size:
         raise ValueError(f"{info.filename} declares {n_bytes:,} bytes and has {info.file_size:,}")
-
-
-def installed_bytes() -> int:
-    """This machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

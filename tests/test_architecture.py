@@ -24,6 +24,7 @@ FLOORS = [
         "names",
         "tracebacks",
         "origin",
+        "machine",
         "snapshot",
     ],
     [
