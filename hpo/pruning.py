@@ -6,7 +6,7 @@ killed between that and what follows from the answer would leave a trial that is
 
 import copy
 import json
-from collections.abc import Callable, Container
+from collections.abc import Container
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -41,8 +41,8 @@ class Answer:
 class _Notebook:
     """Optuna's storage for reading; one trial's attributes are kept here instead of being written."""
 
-    def __init__(self, storage: BaseStorage, trial_id: int, is_own: Callable[[FrozenTrial], bool]) -> None:
-        self._storage, self._trial_id, self._is_own = storage, trial_id, is_own
+    def __init__(self, storage: BaseStorage, trial_id: int, own_attr: str) -> None:
+        self._storage, self._trial_id, self._own_attr = storage, trial_id, own_attr
         self.system_attrs: dict[str, Any] = {}
         self.user_attrs: dict[str, Any] = {}
 
@@ -57,7 +57,8 @@ class _Notebook:
     ) -> list[FrozenTrial]:
         """Return hpo's own trials: what others added may hold anything, under the names of a pruner's notes as well."""
         trials = self._storage.get_all_trials(study_id, deepcopy=deepcopy, states=states)
-        return [trial for trial in trials if self._is_own(trial)]
+        own_attr = self._own_attr  # a tenth of what Optuna takes to read and sort them, which it does at each question
+        return [trial for trial in trials if own_attr in trial.user_attrs]
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         self._note(self.system_attrs, trial_id, key, value)
@@ -71,9 +72,16 @@ class _Notebook:
         attrs[key] = json.loads(json.dumps(value))  # as it comes back from the database
 
 
-def ask(study: optuna.Study, trial: FrozenTrial, *, is_own: Callable[[FrozenTrial], bool]) -> Answer:
-    """Ask the study's pruner about a trial's last report, beside its own trials; what it raises passes through."""
-    notebook, handle = _Notebook(study._storage, trial._trial_id, is_own), copy.copy(study)
+def ask(study: optuna.Study, trial: FrozenTrial, *, own_attr: str) -> Answer:
+    """Ask the study's pruner about a trial's last report, beside its own trials; what it raises passes through.
+
+    Args:
+        study: Optuna's handle with the study's pruner.
+        trial: As it is stored.
+        own_attr: The user attribute that tells hpo's own trials. The tickets would know for sure; asking them after
+            each epoch costs a query more.
+    """
+    notebook, handle = _Notebook(study._storage, trial._trial_id, own_attr), copy.copy(study)
     handle._storage = notebook  # type: ignore[assignment] # Optuna's pruners write through this attribute only
     is_pruned = study.pruner.prune(handle, copy.copy(trial))
     return Answer(is_pruned=bool(is_pruned), system_attrs=notebook.system_attrs, user_attrs=notebook.user_attrs)

@@ -144,7 +144,7 @@ class TrialRecord:
         if self._queue or epoch < self._n_recorded or epoch not in self._recorded:
             return None
         try:
-            answer = self._write(lambda: ask(self._study, self._trial, is_own=_is_own))
+            answer = self._write(lambda: ask(self._study, self._trial, own_attr=TICKET_ATTR))
             verdict = judge() if answer.is_pruned else None
         except TRANSIENT:
             return None
@@ -279,8 +279,3 @@ class TrialRecord:
 
     def _insist(self, call: Callable[[], T]) -> T:
         return insist(call, should_stop=self._should_stop, patience_seconds=self._patience_seconds)
-
-
-def _is_own(trial: FrozenTrial) -> bool:
-    # The tickets would know for sure; asking them after each epoch costs a query more.
-    return TICKET_ATTR in trial.user_attrs
