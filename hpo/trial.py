@@ -146,7 +146,7 @@ class _Run:
         self._end = partial(record.end, clean_up=partial(_clean_up, shop, trial.number))
         self._log = open_log(self._dir, first_epoch=1, on_loss=shop.warn)
         self._began = time.time()
-        self._best: float | None = None
+        self._values = dict(trial.intermediate_values)  # by epoch, of earlier stretches too
         self._is_pruned = False
 
     def task(self, should_stop: Callable[[], bool], on_epoch: Callable[[], None]) -> Task:
@@ -207,7 +207,7 @@ class _Run:
         if not is_finite(logs):
             return  # the accuracy of a model that diverged is no result
         value = logs[self._shop.stored.metric]
-        self._best = value if self._best is None else self._shop.stored.pick(self._best, value)
+        self._values[epoch] = value
         self._record.report(epoch, value)
 
     def end(self, result: TrainingResult) -> None:
@@ -230,8 +230,9 @@ class _Run:
     def fail(self, reason: str, *, seconds: float) -> None:
         """Record a trial that could not be trained."""
         self._shop.say(f"failed: {reason}")
-        epochs = max(self._trial.intermediate_values, default=0)
-        self._write_session(TrialState.FAIL, self._best, epochs=epochs, seconds=self._ticket.seconds + seconds)
+        best = self._shop.stored.pick(self._values.values()) if self._values else None
+        epochs = max(self._values, default=0)
+        self._write_session(TrialState.FAIL, best, epochs=epochs, seconds=self._ticket.seconds + seconds)
         self._end(TrialState.FAIL, None, {REASON_ATTR: reason[:2000]}, seconds=seconds)
 
     def _worst_value(self) -> float:

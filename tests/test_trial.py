@@ -308,8 +308,53 @@ def test_every_field_of_a_trial_that_failed(toy: ToyStudy, shop: Workshop, monke
     assert "hpo:result" not in trial.user_attrs
     assert (ticket.state.value, ticket.outcome, ticket.token) == ("ended", "FAIL", None)
     assert 100.0 <= ticket.seconds < 150.0
-    assert (session.state, session.best, session.epochs) == ("failed", None, 1)
+    assert (session.state, session.best, session.epochs) == ("failed", 0.25, 1)
     assert session.trained_seconds == pytest.approx(ticket.seconds, abs=1e-6)
+
+
+@pytest.mark.parametrize("n_before", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("metric", "direction", "best"), [("val_accuracy", "maximize", 0.75), ("val_loss", "minimize", 0.5)]
+)
+def test_failed_trial_s_row_has_the_best_epoch_of_all_its_stretches(
+    sqlite_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    metric: str,
+    direction: str,
+    best: float,
+    n_before: int,
+) -> None:
+    def fail_at_four(parameters: Parameters, seed: int, epoch: int) -> dict[str, float]:
+        if epoch == 4:
+            raise TrialError("no memory")
+        return constant([0.625, 0.5, 0.75][epoch - 1])
+
+    train_toys(monkeypatch)
+    sessions: list[Session] = []
+    monkeypatch.setattr("hpo.trial.write_session", lambda path, session, **_: sessions.append(session))
+    five = replace(BASELINE, training=replace(BASELINE.training, epochs=5))
+    toy = ToyStudy.create(
+        sqlite_store, pruner=optuna.pruners.NopPruner(), metric=metric, direction=direction, baseline=five
+    )
+    shop = replace(workshop(toy, tmp_path / "runs" / "toy"), engine=ToyEngine(fail_at_four))
+    n_epochs: list[int] = []
+    if n_before:
+        run_trial(shop, toy.claim(), lambda: len(n_epochs) >= n_before, lambda: n_epochs.append(1))
+    run(shop, toy.claim())
+    (session,) = sessions
+    assert (session.state, session.best, session.epochs) == ("failed", best, 3)
+
+
+def test_trial_that_fails_before_its_first_epoch_has_no_best(
+    toy: ToyStudy, shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions: list[Session] = []
+    monkeypatch.setattr("hpo.trial.write_session", lambda path, session, **_: sessions.append(session))
+    for _ in range(3):
+        toy.tickets.expire(str(toy.claim().token))
+    run(shop, toy.claim())
+    assert [(session.state, session.best, session.epochs) for session in sessions] == [("failed", None, 0)]
 
 
 def test_each_trial_trains_with_a_seed_of_its_own(
