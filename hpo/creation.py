@@ -1,4 +1,4 @@
-"""A study's beginning: made whole, made again where that was cut short, taken back while nothing of it was begun.
+"""A study's beginning: made whole, made again where that was cut short, taken back while nothing of it was trained.
 
 Call all of this under storage.setup_lock.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from hpo.definition import StudyDefinition
 from hpo.errors import StudyMismatchError
@@ -101,15 +101,20 @@ def sweep(store: Store, name: str) -> None:
 
 
 def withdraw(store: Store, stored: StoredStudy, study_dir: Path) -> bool:
-    """Delete a study and its folder if no trial of it was ever begun, nor added by hand; returns whether it did.
+    """Delete a study and its folder if no trial of it was trained, nor added by hand; returns whether it did.
 
     Cut short, it leaves a study without tickets, and may be called again.
     """
     trials = store.optuna.get_all_trials(stored.study_id, deepcopy=False)
-    if any(trial.state != TrialState.WAITING or trial.user_attrs.get(TICKET_ATTR) != 0 for trial in trials):
+    if not all(_is_untrained(trial) for trial in trials):
         return False
-    if stored.is_paused(store) or not stored.tickets(store).delete_unclaimed():
+    if stored.is_paused(store) or not stored.tickets(store).delete_untrained():
         return False
     delete_folder(study_dir, stored.key)
     store.optuna.delete_study(stored.study_id)
     return True
+
+
+def _is_untrained(trial: FrozenTrial) -> bool:
+    is_idle = trial.state in (TrialState.WAITING, TrialState.FAIL)
+    return is_idle and not trial.intermediate_values and TICKET_ATTR in trial.user_attrs

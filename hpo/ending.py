@@ -26,7 +26,10 @@ from hpo.storage import Store, open_store
 from hpo.stored import StoredStudy
 from hpo.ticket import Ticket, count_ended
 
-MEND = "Mend the study's file; then open a new generation of it with --new-generation."
+MEND = (
+    "Mend the study's file and run it again. Where no trial has ended an epoch yet, it is made anew; else open a new "
+    "generation of it with --new-generation."
+)
 
 
 class Ending(Enum):
@@ -125,8 +128,8 @@ def find_finished(wish: Wish) -> Outcome | None:
             return None
         check_target(wish.target, stored.metric)
         tickets = stored.tickets(store).read()
-        if all(ticket.worker is None for ticket in tickets) and not stored.is_paused(store):
-            return None  # nothing was begun; the file may mean something else by now, and take its place
+        if not any(ticket.is_trained for ticket in tickets) and not stored.is_paused(store):
+            return None  # the file or the data may mean something else by now, and take its place
         check_same(stored, fingerprint(wish.file.path, like=stored.meaning), None, wish.seed)
         is_finished = count_ended(tickets) == len(tickets) >= (wish.n_trials or 0)
         if not is_finished and not stored.is_paused(store):

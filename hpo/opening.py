@@ -195,12 +195,12 @@ def plan_anew(former: StoredStudy, n_trials: int, wish: Wish, definition: StudyD
 
 
 def take_back(store: Store, wish: Wish, data: str, report: Callable[[str], None]) -> tuple[StoredStudy, int] | None:
-    """Delete the latest study if it is not what the file says now and nothing of it was begun: a typo costs nothing.
+    """Delete the latest study if it is not what the file says now and nothing of it was trained: a typo costs nothing.
 
     Returns it and its budget; None where it is right, or none is there.
 
     Raises:
-        StudyMismatchError: It is another study, and was begun.
+        StudyMismatchError: It is another study, and was trained.
     """
     reason: StudyMismatchError | None
     try:
@@ -210,8 +210,10 @@ def take_back(store: Store, wish: Wish, data: str, report: Callable[[str], None]
         former, reason = error.stored, error
     if former is None or reason is None:
         return None
-    n_trials = former.tickets(store).count()
+    tickets = former.tickets(store).read()
     if not withdraw(store, former, wish.runs_dir / former.name):
         raise reason
-    report(f"{reason.message} No trial of it was begun, so it is made anew.")
-    return former, n_trials
+    n_failed = sum(ticket.outcome == "FAIL" for ticket in tickets)
+    dropped = f", without its {n_failed} failed trials" if n_failed else ""
+    report(f"{reason.message} Nothing of it was trained, so it is made anew{dropped}.")
+    return former, len(tickets)

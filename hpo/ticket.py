@@ -20,6 +20,7 @@ from hpo.schema import ADDED, missing_columns
 from hpo.schema import tickets as _tickets
 
 UNUSED = "UNUSED"  # the outcome of a ticket that ended without a trial
+WITHOUT_RESULT = ("FAIL", UNUSED)
 TEXTS = {"state", "worker", "token", "outcome", "verdict"}
 
 
@@ -71,6 +72,12 @@ class Ticket:
     deaths: int = 0
     decided: int = 0
     verdict: str | None = None
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether a worker trains its trial now, or has ended an epoch of it; one may diverge in its first."""
+        has_result = self.outcome is not None and self.outcome not in WITHOUT_RESULT
+        return self.state == TicketState.LEASED or self.epoch > 0 or has_result
 
     @property
     def is_begun(self) -> bool:

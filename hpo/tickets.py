@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from hpo.errors import LeaseLostError
 from hpo.schema import tickets as _tickets
 from hpo.schema import versions
-from hpo.ticket import UNUSED, Ticket, TicketState, columns_of, read_ticket
+from hpo.ticket import UNUSED, WITHOUT_RESULT, Ticket, TicketState, columns_of, read_ticket
 
 _columns = _tickets.c
 
@@ -131,11 +131,16 @@ class TicketTable:
         with self.engine.begin() as connection:
             connection.execute(sa.delete(_tickets).where(_columns.study == self.study))
 
-    def delete_unclaimed(self) -> bool:
-        """Delete all tickets, if none was ever claimed, nor any but the first made for a trial; returns whether."""
-        is_unclaimed = sa.and_(_columns.worker.is_(None), sa.or_(_columns.trial_id.is_(None), _columns.number == 0))
+    def delete_untrained(self) -> bool:
+        """Delete all tickets, if none of their trials was trained or waits as somebody added it; returns whether."""
+        is_added = sa.and_(_columns.worker.is_(None), _columns.trial_id.is_not(None), _columns.number != 0)
+        is_untrained = sa.and_(
+            _columns.state != TicketState.LEASED.value,
+            _columns.epoch == 0,
+            sa.or_(_columns.outcome.is_(None), _columns.outcome.in_(WITHOUT_RESULT)),
+        )
         count = sa.select(sa.func.count()).where(_columns.study == self.study)
-        delete = sa.delete(_tickets).where(_columns.study == self.study, is_unclaimed)
+        delete = sa.delete(_tickets).where(_columns.study == self.study, is_untrained, sa.not_(is_added))
         with self.engine.connect() as connection:
             n_tickets = connection.scalar(count)
             # A row that a worker has locked is looked at again when it is free: what it has claimed stays.

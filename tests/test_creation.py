@@ -1,4 +1,4 @@
-"""A study is opened as its file says: made, joined, or made anew while nothing of it was begun."""
+"""A study is opened as its file says: made, joined, or made anew while nothing of it was trained."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,9 +7,11 @@ from typing import Any
 import optuna
 import pytest
 from conftest import TINY
+from optuna.trial import TrialState
+from toy import ToyStudy
 
 from hpo import stored as studies
-from hpo.catalog import StudyFile
+from hpo.catalog import StudyFile, load_definition
 from hpo.ending import find_finished
 from hpo.errors import SamplerError, StudyFileError, StudyMismatchError
 from hpo.opening import open_study
@@ -66,13 +68,31 @@ def test_typo_in_a_study_of_which_nothing_was_begun_costs_no_generation(wish: Wi
     assert baseline.params["learning_rate"] == 2e-2
     assert (folder / ".study").read_text() == second.key
     assert first.tickets(store).count() == 0
-    assert sum("its baseline. No trial of it was begun, so it is made anew" in line for line in SAID) == 1
-    # Once a trial has been begun, the next change is refused.
+    assert sum("its baseline. Nothing of it was trained, so it is made anew." in line for line in SAID) == 1
+    # While a trial is trained, the next change is refused.
     assert second.tickets(store).claim("a worker", "token") is not None
     edited(wish, "learning_rate=2e-2", "learning_rate=3e-2")
     for opening in (lambda: open_study(wish, SAID.append), lambda: find_finished(wish)):
         with pytest.raises(StudyMismatchError, match="its baseline"):
             opening()
+    store.close()
+
+
+def test_study_of_which_all_trials_failed_is_made_anew_when_its_file_is_mended(wish: Wish) -> None:
+    first = open_(replace(wish, n_trials=3))
+    store = open_store(wish.url, create=False)
+    toy = ToyStudy(store=store, stored=first, definition=load_definition(wish.file))
+    for _ in range(2):
+        toy.run(state=TrialState.FAIL)
+    second = open_(edited(wish, "learning_rate=1e-2", "learning_rate=2e-2"))
+    assert studies.read_all(store) == [second]
+    assert (second.name, second.tickets(store).count(), first.tickets(store).count()) == ("tiny", 3, 0)
+    assert sum("it is made anew, without its 2 failed trials." in line for line in SAID) == 1
+    # Also where none is left to run, and what was mended is the data.
+    toy = replace(toy, stored=second)
+    for _ in range(3):
+        toy.run(state=TrialState.FAIL)
+    assert find_finished(wish) is None
     store.close()
 
 

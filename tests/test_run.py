@@ -269,6 +269,7 @@ def test_model_that_raises_fails_three_trials_and_keeps_the_budget(project: Proj
     assert result.returncode == 7
     assert "RuntimeError: no such layer" in result.stderr
     assert "Traceback" not in result.stderr
+    assert "it is made anew" in result.stderr
     failed = project.trials()
     assert [trial.state.name for trial in failed[:3]] == ["FAIL"] * 3
     assert len(failed) < 5
@@ -276,14 +277,22 @@ def test_model_that_raises_fails_three_trials_and_keeps_the_budget(project: Proj
     logged = (project.folder / "runs" / "blobs" / "workers.log").read_text()
     assert re.match(r"2\d{3}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \S+-\d+-0 trial 0 INFO failed: .*no such layer", logged)
 
-    # The file is mended: it means something else now, and says so.
+    # The file is mended: it means something else now, and nothing is lost by beginning anew.
     project.write()
+    mended = project.run("--study", "blobs", "--trials", "2")
+    assert mended.returncode == 0
+    assert re.search(
+        r"its\s+model\. Nothing of it was trained, so it is made anew, without its \d failed", mended.stdout
+    )
+    assert [trial.state.name for trial in project.trials()] == ["COMPLETE"] * 2
+
+    # From now on there is something to lose.
+    project.write("return mlp(parameters, tuple(input_shape), n_classes)")
     refused = project.run("--study", "blobs")
     assert refused.returncode == 6
     assert "its model" in refused.stderr
     assert "--new-generation" in refused.stderr
-    mended = project.tune("--new-generation", "--trials", "2")
-    assert mended["study"] == "blobs@2"
+    assert project.tune("--new-generation", "--trials", "2")["study"] == "blobs@2"
     assert project.tune()["study"] == "blobs@2"
 
 

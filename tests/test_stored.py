@@ -212,12 +212,52 @@ def test_study_of_which_nothing_was_begun_is_taken_back(new_study: Callable[...,
     assert not folder.exists()
 
 
+def failed(toy: ToyStudy) -> None:
+    toy.run(state=TrialState.FAIL)
+    toy.begin()[0].hand_back(seconds=0.0)
+
+
+def all_failed(toy: ToyStudy) -> None:
+    for _ in toy.tickets.read():
+        toy.run(state=TrialState.FAIL)
+
+
+@pytest.mark.parametrize("begin", [failed, all_failed])
+def test_study_of_which_all_that_was_begun_failed_is_taken_back(
+    toy: ToyStudy, tmp_path: Path, begin: Callable[[ToyStudy], None]
+) -> None:
+    begin(toy)
+    assert withdraw(toy.store, toy.stored, tmp_path / "toy")
+    assert studies.read_all(toy.store) == []
+    assert toy.tickets.count() == 0
+
+
 def claimed(toy: ToyStudy) -> None:
     toy.claim()
 
 
 def handed_back(toy: ToyStudy) -> None:
-    toy.tickets.hand_back(str(toy.claim().token), seconds=0.0)
+    record, _ = toy.begin()
+    record.report(1, 0.5)
+    record.hand_back(seconds=0.0)
+
+
+def failed_after_an_epoch(toy: ToyStudy) -> None:
+    toy.run(0.5, state=TrialState.FAIL)
+
+
+def diverged(toy: ToyStudy) -> None:
+    record, _ = toy.begin()
+    record.end(TrialState.COMPLETE, 0.0, {}, seconds=1.0)
+
+
+def failed_and_added(toy: ToyStudy) -> None:
+    toy.run(state=TrialState.FAIL)
+    added(toy)
+
+
+def of_another_program(toy: ToyStudy) -> None:
+    toy.store.optuna.create_new_trial(toy.stored.study_id, optuna.trial.create_trial(state=TrialState.FAIL))
 
 
 def added(toy: ToyStudy) -> None:
@@ -232,8 +272,21 @@ def with_a_trial_of_another_program(toy: ToyStudy) -> None:
     toy.store.optuna.create_new_trial(toy.stored.study_id)
 
 
-@pytest.mark.parametrize("begin", [claimed, handed_back, added, paused, with_a_trial_of_another_program])
-def test_study_of_which_something_was_begun_is_never_taken_back(
+@pytest.mark.parametrize(
+    "begin",
+    [
+        claimed,
+        handed_back,
+        failed_after_an_epoch,
+        diverged,
+        added,
+        failed_and_added,
+        paused,
+        with_a_trial_of_another_program,
+        of_another_program,
+    ],
+)
+def test_study_of_which_something_was_trained_is_never_taken_back(
     toy: ToyStudy, tmp_path: Path, begin: Callable[[ToyStudy], None]
 ) -> None:
     begin(toy)

@@ -287,9 +287,19 @@ def test_trials_that_tickets_stand_for_are_the_study_s_own(table: TicketTable) -
 
 
 @pytest.mark.parametrize(
-    "state", ["untouched", "with a baseline", "claimed", "claimed and given back", "added by hand"]
+    "state",
+    [
+        "untouched",
+        "with a baseline",
+        "claimed and given back",
+        "claimed and failed",
+        "claimed",
+        "claimed and ended",
+        "claimed and trained",
+        "added by hand",
+    ],
 )
-def test_only_tickets_that_nobody_claimed_are_deleted(table: TicketTable, state: str) -> None:
+def test_only_tickets_of_which_nothing_was_trained_are_deleted(table: TicketTable, state: str) -> None:
     if state == "with a baseline":
         table.claim("w", "a")
         note_birth(table, "a", 7)
@@ -299,13 +309,19 @@ def test_only_tickets_that_nobody_claimed_are_deleted(table: TicketTable, state:
             connection.exec_driver_sql(mine)
     elif state.startswith("claimed"):
         table.claim("w", "a")
-        if state == "claimed and given back":
+        if state == "claimed and trained":
+            with table.engine.begin() as connection:
+                table.note_progress(connection, "a", epoch=1, value=0.5, decided=0)
+        if state in ("claimed and given back", "claimed and trained"):
             table.hand_back("a", seconds=0.0)
+        elif state in ("claimed and failed", "claimed and ended"):
+            table.end("a", seconds=0.0, outcome="FAIL" if state == "claimed and failed" else "COMPLETE")
     elif state == "added by hand":
         add(table, 3, 7)
     before = table.read()
-    is_deleted = state in ("untouched", "with a baseline")
-    assert table.delete_unclaimed() == is_deleted
+    is_deleted = state in ("untouched", "with a baseline", "claimed and given back", "claimed and failed")
+    assert any(ticket.is_trained for ticket in before) == (not is_deleted and state != "added by hand")
+    assert table.delete_untrained() == is_deleted
     assert table.read() == ([] if is_deleted else before)
 
 
