@@ -1,6 +1,7 @@
 """A web page's real process, and what it answers."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -64,3 +66,16 @@ def served(folder: Path, command: str, *arguments: str, password: str | None = N
         finally:
             process.kill()
             process.wait()
+
+
+def trials_in_hparams(page: Page) -> set[str]:
+    """Return the trials that HParams lists."""
+    asked = {"experimentName": "", "allowedStatuses": ["STATUS_SUCCESS"], "startIndex": 0, "sliceSize": 100}
+    status, body = page.ask(
+        "/data/plugin/hparams/session_groups",
+        "POST",
+        json.dumps(asked).encode(),
+        **{"Content-Type": "application/json"},
+    )
+    groups: list[dict[str, Any]] = json.loads(body).get("sessionGroups", []) if status == 200 else []
+    return {session["name"] for group in groups for session in group["sessions"]}

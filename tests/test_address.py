@@ -2,7 +2,7 @@
 
 import pytest
 import sqlalchemy as sa
-from conftest import Postgres
+from postgres import Postgres
 
 from hpo.address import parse_url, public_url
 from hpo.errors import HpoError, PasswordError, StorageError

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_run import SLOW_MODEL, Project
+from project import SLOW_MODEL, Project
 
 
 @pytest.fixture(scope="module")

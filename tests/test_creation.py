@@ -6,8 +6,8 @@ from typing import Any
 
 import optuna
 import pytest
-from conftest import TINY
 from optuna.trial import TrialState
+from tiny_study import TINY
 from toy import ToyStudy
 
 from hpo import stored as studies

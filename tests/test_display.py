@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 from rich.console import Console
-from test_results import row
+from rows import row
 from toy import ToyStudy
 
 from hpo.display import (

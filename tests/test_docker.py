@@ -13,8 +13,7 @@ from typing import Any
 
 import compose
 import pytest
-from pages import Page
-from test_tensorboard import trials as trials_in_hparams
+from pages import Page, trials_in_hparams
 
 N_TRIALS = 24
 BUILD_SECONDS, WAIT_SECONDS = 1500, 300

@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 import optuna
 import pytest
 import sqlalchemy as sa
-from conftest import Postgres
-from test_run import Project
+from postgres import Postgres
+from project import Project
 from toy import ToyStudy, wait_for
 
 from hpo import stored as studies

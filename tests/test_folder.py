@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 import pytest
 from processes import hear, start
-from test_results import row
+from rows import row
 from toy import ToyStudy
 
 from hpo import folder as folders

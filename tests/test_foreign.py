@@ -13,8 +13,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from rich.console import Console
-from test_reading import change
-from test_results import row
+from rows import row
+from tampering import change
 from toy import ToyStudy
 
 from hpo.dashboard import Database, build_app

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from test_run import SLOW_MODEL, Project
+from project import SLOW_MODEL, Project
 
 from hpo import forkserver
 from hpo.ending import Ending

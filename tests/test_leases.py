@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import Postgres
+from postgres import Postgres
 from processes import hear, hold_ticket, lock_file, lock_sqlite, start
 from toy import ToyStudy, wait_for
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 import sqlalchemy as sa
-from conftest import Postgres
+from postgres import Postgres
 from processes import freeze_in_a_claim, freeze_in_a_creation, hear, hold_setup_lock, start
 from toy import ToyStudy, wait_for
 

@@ -6,17 +6,11 @@ import optuna
 import pytest
 import sqlalchemy as sa
 from optuna.study import StudyDirection
+from tampering import change
 from toy import ToyStudy
 
 from hpo.names import generation
 from hpo.storage import Store, open_store
-
-
-def change(store: Store, *statements: str) -> None:
-    """Do to the tables what another program could."""
-    with store.engine.begin() as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
 
 
 def add_state(store: Store, kind: str, name: str) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import optuna
 import pytest
 import sqlalchemy as sa
-from conftest import Postgres
 from cuts import answer_lost, commit_refused
 from optuna.trial import FrozenTrial, TrialState
+from postgres import Postgres
 from processes import hear, leave_half_done, lock_sqlite, start
 from toy import ToyStudy, wait_for
 

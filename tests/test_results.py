@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
+from rows import row
 from toy import ToyStudy
 
 from hpo.folder import trial_dir
@@ -24,13 +25,6 @@ from hpo.results import (
     read_rows,
 )
 from hpo.storage import Store
-
-
-def row(number: int, value: float | None, state: TrialState = TrialState.COMPLETE, **params: object) -> TrialRow:
-    return TrialRow(
-        number=number, trial_id=number, state=state, value=value, best_epoch=1, params=params, seconds=1.0,
-        is_diverged=False, reason="",
-    )  # fmt: skip
 
 
 def test_rows_tell_what_the_trials_hold(toy: ToyStudy) -> None:

