@@ -103,8 +103,9 @@ def find_baseline(rows: Sequence[TrialRow], stored: StoredStudy) -> TrialRow | N
 
 
 def count_states(rows: Sequence[TrialRow]) -> dict[str, int]:
-    """Count the trials by Optuna's states, all of them named."""
-    return {state.name: sum(row.state == state for row in rows) for state in TrialState}
+    """Count the trials by their states, all of them named, in the words of hpo status."""
+    words = {state: "failed" if state == TrialState.FAIL else state.name.lower() for state in TrialState}
+    return {word: sum(row.state == state for row in rows) for state, word in words.items()}
 
 
 def group_parameter(rows: Sequence[TrialRow]) -> str | None:

@@ -164,9 +164,9 @@ def test_baseline_is_trial_0_of_a_study_that_has_one(new_study: Callable[..., To
     assert find_baseline([], new_study(name="c").stored) is None
 
 
-def test_states_are_counted_by_optuna_s_names() -> None:
+def test_states_are_counted_in_the_words_of_status() -> None:
     rows = [row(0, 0.5), row(1, 0.5), row(2, None, TrialState.FAIL)]
-    assert count_states(rows) == {"RUNNING": 0, "COMPLETE": 2, "PRUNED": 0, "FAIL": 1, "WAITING": 0}
+    assert count_states(rows) == {"running": 0, "complete": 2, "pruned": 0, "failed": 1, "waiting": 0}
 
 
 def test_table_is_grouped_by_the_optimizer_or_the_first_of_words() -> None:

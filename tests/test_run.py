@@ -31,8 +31,8 @@ def test_a_users_own_study_runs_continues_extends_and_finishes(project: Project)
     project.write(**{"def blobs():": "def blobs():\n    print('called', file=open('calls.txt', 'a'))"})
     first = project.tune("--trials", "4", "--workers", "2")
     assert (project.folder / "calls.txt").read_text() == "called\n", "the data are made once, not by every worker"
-    assert first["states"]["COMPLETE"] + first["states"]["PRUNED"] == 4
-    assert first["states"]["RUNNING"] == first["states"]["WAITING"] == 0
+    assert first["states"]["complete"] + first["states"]["pruned"] == 4
+    assert first["states"]["running"] == first["states"]["waiting"] == 0
     assert first["baseline"]["number"] == 0
     assert first["baseline"]["parameters"]["learning_rate"] == 1e-3
     assert first["best"]["value"] >= first["baseline"]["value"]
@@ -128,7 +128,7 @@ def test_second_interrupt_leaves_a_study_that_goes_on(project: Project) -> None:
     assert {takeovers for _, takeovers in rows} == {0}, "killed on purpose is no death"
 
     result = project.tune("--workers", "1")
-    assert result["states"]["COMPLETE"] + result["states"]["PRUNED"] == 2
+    assert result["states"]["complete"] + result["states"]["pruned"] == 2
 
 
 def test_timeout_hands_back_what_runs_and_exits_with_0(project: Project) -> None:
@@ -136,7 +136,7 @@ def test_timeout_hands_back_what_runs_and_exits_with_0(project: Project) -> None
     project.tune("--trials", "50", "--workers", "0")
     result = project.tune("--timeout", "8s")
     assert result["ending"] == "timeout"
-    assert result["states"]["RUNNING"] == 0
+    assert result["states"]["running"] == 0
     assert result["n_trials"] == 50
 
 
@@ -144,7 +144,7 @@ def test_target_stops_the_search(project: Project) -> None:
     result = project.tune("--target", "0.2", "--trials", "40")
     assert result["ending"] == "target"
     assert result["best"]["value"] >= 0.2
-    assert result["states"]["COMPLETE"] < 40
+    assert result["states"]["complete"] < 40
 
 
 def test_model_that_raises_fails_three_trials_and_keeps_the_budget(project: Project) -> None:
@@ -246,7 +246,7 @@ def test_a_study_on_postgresql_opens_in_plain_optuna_and_in_the_dashboard(projec
     study = optuna.load_study(study_name="blobs", storage=result["storage"])
     assert {trial.user_attrs["hpo:ticket"] for trial in study.trials} == {0, 1, 2}
     study.ask()  # plain Optuna may even add to it
-    assert project.tune("--storage", url)["states"]["COMPLETE"] == result["states"]["COMPLETE"]
+    assert project.tune("--storage", url)["states"]["complete"] == result["states"]["complete"]
 
     client = Client(optuna_dashboard.wsgi(optuna.storages.RDBStorage(result["storage"])))
     (shown,) = client.get("/api/studies").json["study_summaries"]
