@@ -31,9 +31,18 @@ def check_same(stored: StoredStudy, meaning: Mapping[str, str], data: str | None
     """
     found = differences(stored, meaning, data)
     if found:
+        are_data_alone = data is not None and not differences(stored, meaning, None)
+        random = (
+            ""
+            if not are_data_alone
+            else (
+                " If nothing was changed, and a function of the study's file makes the data, it returns others at each "
+                "call: seed what it draws, np.random.default_rng(0) say."
+            )
+        )
         raise StudyMismatchError(
             f'The study "{stored.name}" in the database was made with another version of {", ".join(found)}.',
-            "Undo the change, or open a new generation of the study beside the old one: --new-generation.",
+            f"Undo the change, or open a new generation of the study beside the old one: --new-generation.{random}",
         )
     if seed is not None and seed != stored.seed:
         raise StudyMismatchError(

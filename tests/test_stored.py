@@ -391,6 +391,8 @@ def test_every_difference_is_named(
         check_same(sqlite_toy.stored, meaning, data, seed)
     assert all(part in caught.value.message for part in named)
     assert "--new-generation" in caught.value.hint
+    are_data_alone = meaning == FACTS["meaning"] and data != FACTS["data"]
+    assert ("seed what it draws" in caught.value.hint) == are_data_alone
 
 
 def test_other_library_versions_are_named(sqlite_toy: ToyStudy) -> None:
