@@ -67,7 +67,9 @@ def open_store(text: str, *, create: bool) -> Store:
     if sqlite and create:
         _make_folder(Path(str(url.database)).parent)
     elif sqlite and not Path(str(url.database)).is_file():
-        raise StorageError(f"There is no database {url.database}.", "Run a study first, or name another --storage.")
+        raise StorageError(
+            f"There is no database {url.database}.", "Run a study first, or name another --storage or --runs-dir."
+        )
     if not create:
         _check_set_up(url)
     with explained(url), setup_lock(url) if create else contextlib.nullcontext():

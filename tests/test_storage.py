@@ -171,8 +171,9 @@ def test_worker_keeps_one_connection_of_the_few_that_a_server_grants(postgres: P
 
 
 def test_reading_makes_no_file(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="There is no database"):
+    with pytest.raises(StorageError, match="There is no database") as caught:
         open_store(f"sqlite:///{tmp_path}/none.db", create=False)
+    assert caught.value.hint == "Run a study first, or name another --storage or --runs-dir."
     assert list(tmp_path.iterdir()) == []
 
 
