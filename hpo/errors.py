@@ -1,7 +1,7 @@
 """Every error hpo raises on purpose, each with what happened, the next step, and an exit code.
 
     HpoError                      stops the command, without a traceback
-    |- OptionError           2    an option's value does not fit the study
+    |- OptionError           2    an option's value does not fit the study, or one is missing
     |- StudyFileError        3    the study's file is missing, broken or asks for what hpo does not do
     |  |- SamplerError       3    its sampler cannot draw, or is one that hpo refuses
     |- DatasetError          4    the data are missing, damaged, or not what hpo can train on
@@ -44,7 +44,7 @@ class HpoError(Exception):
 
 
 class OptionError(HpoError):
-    """An option's value does not fit the study."""
+    """An option's value does not fit the study, or one is missing."""
 
     exit_code = 2
 

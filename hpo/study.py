@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from hpo.command import Storage, plain_app, run_command, stderr_to
-from hpo.errors import StudyFileError
+from hpo.errors import OptionError, StudyFileError
 from hpo.terminal import plain
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def delete(
     tickets, study_dir = stored.tickets(store), runs_dir / stored.name
     if not yes:
         n_trials = shortly(tickets.count, storage, runs_dir)
-        typer.confirm(f"Delete {stored.name} with {n_trials} trials, and {study_dir}?", abort=True)
+        ask(f"Delete {stored.name} with {n_trials} trials, and {study_dir}?")
 
     def delete_all() -> str:
         # First the tickets: from then on a live worker's token is worth nothing, and it writes nothing more. Last the
@@ -203,9 +203,27 @@ def clean(
         print(plain(f"{mark} {one.n_bytes / 1e6:11,.1f} MB  {one.path}  ({one.what})"))
     n_bytes = sum(one.n_bytes for one in spare)
     if not yes:
-        typer.confirm(f"Delete {n_bytes / 1e6:,.1f} MB, and what killed processes left half-written?", abort=True)
+        ask(f"Delete {n_bytes / 1e6:,.1f} MB, and what killed processes left half-written?")
     n_freed_bytes, left = clear(spare, [one.path for one in folders], dirs)
     print(plain(" ".join([f"{n_freed_bytes / 1e6:,.1f} MB are free now.", *left])))
+
+
+def ask(question: str) -> None:
+    """Go on only where a person says yes.
+
+    Raises:
+        typer.Abort: They do not.
+        OptionError: There is nobody to ask.
+    """
+    try:
+        is_agreed = typer.confirm(question)
+    except typer.Abort as error:
+        if sys.stdin.isatty():
+            raise
+        print()
+        raise OptionError("Nothing is deleted: there is no terminal to ask at.", "--yes deletes unasked.") from error
+    if not is_agreed:
+        raise typer.Abort
 
 
 def url_of(storage: str | None, runs_dir: Path) -> str:

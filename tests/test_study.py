@@ -1,6 +1,9 @@
 """hpo study and hpo status where the database is locked or gone, or where a deletion was cut short."""
 
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -106,6 +109,27 @@ def test_deletion_that_was_cut_short_is_finished_by_the_same_command(
     assert studies.read_all(toy.store) == [other.stored]
     assert (toy.tickets.count(), other.tickets.count()) == (0, 4)
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["other"]
+
+
+@pytest.mark.parametrize("command", [["delete", "--study", "toy"], ["clean"]])
+@pytest.mark.parametrize(("typed", "code"), [("", 2), ("n\n", 1), ("y\n", 0)])
+def test_deletion_that_nobody_can_be_asked_about_names_the_option(
+    sqlite_toy: ToyStudy, sqlite_url: str, tmp_path: Path, command: list[str], typed: str, code: int
+) -> None:
+    where = ["--storage", sqlite_url, "--runs-dir", str(tmp_path / "runs")]
+    environment = {**os.environ, "HPO_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-m", "hpo", "study", *command, *where],
+        input=typed,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == code, done.stderr
+    assert ("--yes" in done.stderr) == (code == 2)
+    is_deleted = code == 0 and command[0] == "delete"
+    assert len(studies.read_all(sqlite_toy.store)) == (not is_deleted)
 
 
 @pytest.mark.parametrize("successor", [None, "another"])
