@@ -68,6 +68,7 @@ class TrialRecord:
         self._decided, self._verdict = ticket.decided, None if ticket.verdict is None else Verdict(ticket.verdict)
         self._queue: list[Callable[[], None]] = []  # what waits for the database, each to be written in its order
         self._try_again_seconds = 0.0
+        self._begun_seconds = time.monotonic()
 
     def align(self, mirror: Mirror) -> FrozenTrial:
         """Bring the trial in line with its ticket and return it: RUNNING, or ended when only the ticket had not.
@@ -95,6 +96,7 @@ class TrialRecord:
         if SPARED_ATTR in trial.user_attrs:  # an older hpo noted it here only
             self._verdict = Verdict.SPARE
         self._trial = copy.deepcopy(trial)
+        self._begun_seconds = time.monotonic()
         return trial
 
     def _find_or_store(self, mirror: Mirror) -> int:
@@ -271,7 +273,7 @@ class TrialRecord:
         except UpdateFinishedTrialError as error:
             # Another program, the dashboard say, has ended the trial.
             outcome = self._storage.get_trial(self._trial_id).state.name
-            self._tickets.end(self._token, seconds=0.0, outcome=outcome)
+            self._tickets.end(self._token, seconds=time.monotonic() - self._begun_seconds, outcome=outcome)
             raise LeaseLostError from error
 
     def _check(self, connection: Connection) -> None:

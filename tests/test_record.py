@@ -611,6 +611,31 @@ def test_trial_that_was_told_from_outside_ends_its_ticket(sqlite_toy: ToyStudy) 
     assert sqlite_toy.tickets.read()[0].state == TicketState.ENDED
 
 
+@pytest.mark.parametrize("attrs", [{}, {"a": 1}])
+@pytest.mark.parametrize("act", ["report", "end", "hand back"])
+def test_trial_that_another_program_ended_is_left_with_the_seconds_it_was_trained(
+    sqlite_toy: ToyStudy, monkeypatch: pytest.MonkeyPatch, act: str, attrs: dict[str, int]
+) -> None:
+    first, _ = sqlite_toy.begin()
+    first.hand_back(seconds=100.0)
+    clock = [1000.0]
+    monkeypatch.setattr("hpo.record.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    record, trial = sqlite_toy.begin()
+    clock[0] += 5.0
+    sqlite_toy.store.optuna.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    cleaned: list[int] = []
+    acts: dict[str, Callable[[], None]] = {
+        "report": lambda: record.report(1, 0.5),
+        "end": lambda: record.end(TrialState.COMPLETE, 0.9, attrs, seconds=5.0, clean_up=lambda: cleaned.append(1)),
+        "hand back": lambda: record.hand_back(seconds=5.0),
+    }
+    with pytest.raises(LeaseLostError):
+        acts[act]()
+    (trial,), ticket = sqlite_toy.trials, sqlite_toy.tickets.read()[0]
+    assert (trial.state, trial.value, trial.user_attrs.get("a"), cleaned) == (TrialState.FAIL, None, None, [])
+    assert (ticket.state, ticket.outcome, ticket.seconds) == (TicketState.ENDED, "FAIL", 105.0)
+
+
 def test_insisting_ends_with_the_database_s_answer() -> None:
     answers = [away(), optuna.exceptions.StorageInternalError(), "here"]
 

@@ -174,6 +174,20 @@ def test_handed_back_ones_come_by_number_before_free_ones_of_lower_numbers(table
     assert [ticket and ticket.number for ticket in claimed] == [2, 3, 0, 4]
 
 
+def test_tickets_come_by_number_in_whatever_order_their_rows_were_stored(store: Store) -> None:
+    create_tables(store.engine)
+    table = TicketTable(engine=store.engine, study="reversed")
+    for number in reversed(range(12)):
+        add(table, number, trial_id=number)
+        if number >= 6:
+            with store.engine.begin() as connection:
+                connection.exec_driver_sql(f"UPDATE hpo_tickets SET state = 'free' WHERE number = {number}")
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("ANALYZE hpo_tickets")  # so few rows are read as they lie, past the index
+    claimed = [table.claim("w", f"t{i}") for i in range(12)]
+    assert [ticket and ticket.number for ticket in claimed] == list(range(12))
+
+
 def test_claim_whose_answer_was_lost_is_not_made_twice(table: TicketTable) -> None:
     first, second = table.claim("w", "same"), table.claim("w", "same")
     assert first is not None

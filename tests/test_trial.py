@@ -27,7 +27,6 @@ from hpo.parameters import MLPParameters, Parameters
 from hpo.record import TrialRecord
 from hpo.results import CHECKPOINT, MODEL, audit, rank, read_rows, wilson
 from hpo.storage import Store
-from hpo.stored import SPARED_ATTR
 from hpo.ticket import Ticket
 from hpo.trial import Workshop, run_trial
 
@@ -459,16 +458,16 @@ def test_audited_trials_go_on_after_the_pruner_gave_them_up_and_are_counted(toy:
     asked = {trial.number: trial.params["epochs"] for trial in toy.trials}
     baseline, *others = toy.trials
     assert baseline.state == TrialState.COMPLETE
-    assert SPARED_ATTR not in baseline.user_attrs
+    assert "hpo:spared" not in baseline.user_attrs
     for trial in others:
         if asked[trial.number] == 1:  # nobody is pruned at the last epoch
             continue
-        spared = trial.user_attrs.get(SPARED_ATTR)
+        spared = trial.user_attrs.get("hpo:spared")
         assert trial.state == (TrialState.PRUNED if spared is None else TrialState.COMPLETE)
         assert len(trial.intermediate_values) == (1 if spared is None else asked[trial.number])
     found = audit(toy.tickets.read(), read_rows(toy.store, toy.stored), toy.stored)
     assert found.n_pruned == sum(trial.state == TrialState.PRUNED for trial in others) > 0
-    assert found.n_audited == sum(SPARED_ATTR in trial.user_attrs for trial in others) > 0
+    assert found.n_audited == sum("hpo:spared" in trial.user_attrs for trial in others) > 0
     assert found.n_saved == sum(asked[t.number] - 1 for t in others if t.state == TrialState.PRUNED)
     assert 0 <= found.low <= found.n_wrong / found.n_audited <= found.high <= 1
 
@@ -505,7 +504,7 @@ def test_an_audited_trial_that_is_handed_back_stays_spared(toy: ToyStudy, shop: 
     shop = prune_at_once(toy, shop, 1.0)
     run(shop, toy.claim())
     while True:
-        run_trial(shop, toy.claim(), lambda: SPARED_ATTR in toy.trials[-1].user_attrs)
+        run_trial(shop, toy.claim(), lambda: "hpo:spared" in toy.trials[-1].user_attrs)
         if toy.trials[-1].state == TrialState.WAITING:
             break
     run(replace(shop, study=optuna.load_study(study_name="toy", storage=toy.store.optuna)), toy.claim())
