@@ -36,7 +36,6 @@ class Storage(RDBStorage):
         with _create_scoped_session(self.scoped_session) as session:
             models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
             trial = self._get_prepared_new_trial(study_id, template, session)
-            session.flush()
             # The study's row, or SQLite's one writer, is locked by now: no other birth comes before the COMMIT.
             n_trials, trial_id = int(trial.number), int(trial.trial_id)
             if template.number not in (NO_NUMBER, n_trials):
