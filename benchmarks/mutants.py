@@ -43,7 +43,7 @@ TESTS = {
     "ticket": ("tickets", "record"),
     "outage": ("outage", "record"),
     "connections": ("storage", "tickets", "outage", "record"),
-    "rdb": ("record", "storage", "creation", "stored"),
+    "rdb": ("storage", "reading", "record", "creation", "stored"),
     "pruning": ("record",),
     "snapshot": ("sampling",),
     "callback_state": ("callbacks", "training"),
