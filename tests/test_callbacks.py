@@ -191,6 +191,10 @@ FORGETFUL: dict[str, Callable[[], keras.callbacks.Callback]] = {
     "Forgetful.counted, a set": lambda: Forgetful(set(), lambda seen: seen.add(len(seen))),
     "Forgetful.counted, an object": lambda: Forgetful(Box(), lambda box: box.values.append(1)),
     "Forgetful.counted, a generator": lambda: Forgetful(np.random.default_rng(0), lambda rng: rng.random() and None),
+    "Forgetful.counted, an array of objects": lambda: Forgetful(
+        np.array([[0], None], dtype=object), lambda array: array[0].append(1)
+    ),
+    "Forgetful.counted, a variable": lambda: Forgetful(keras.Variable(0.0), lambda one: one.assign_add(1.0) and None),
     "Forgetful.counted, a metric": lambda: Forgetful(
         keras.metrics.Mean(), lambda mean: mean.update_state(1.0) and None
     ),
@@ -221,6 +225,7 @@ def test_what_does_not_change_in_training_forgets_nothing(tmp_path: Path) -> Non
 
         def on_train_begin(self, logs: object = None) -> None:
             self.file, self.fresh = open("/dev/null"), []  # noqa: SIM115
+            self.trained = self.model  # which a checkpoint holds
 
         def on_train_end(self, logs: object = None) -> None:
             self.file.close()
@@ -244,6 +249,13 @@ def test_a_state_that_cannot_be_carried_is_the_trial_s_reason(tmp_path: Path) ->
 
     with pytest.raises(TrialError, match=r"callback Odd: state\(\) holds the set \{1, 2\}"):
         run(tmp_path, [Odd()])
+
+    class Numbered(Slopes):
+        def state(self) -> Any:
+            return {1: 2}  # JSON would give it back as {"1": 2}
+
+    with pytest.raises(TrialError, match=r"callback Numbered: state\(\) holds the dict \{1: 2\}"):
+        run(tmp_path, [Numbered()])
 
     class Wrong(Slopes):
         def state(self) -> Any:

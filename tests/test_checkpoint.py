@@ -21,7 +21,7 @@ WHOLE = Checkpoint(
 
 def same(one: Checkpoint, other: Checkpoint) -> bool:
     pairs = [(one.state, other.state), (one.best_weights, other.best_weights)]
-    return repr(one.history) == repr(other.history) and all(
+    return (repr(one.history), one.is_over) == (repr(other.history), other.is_over) and all(
         len(a) == len(b) and all(x.dtype == y.dtype and np.array_equal(x, y) for x, y in zip(a, b, strict=True))
         for a, b in pairs
     )
@@ -33,6 +33,8 @@ def test_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert loaded is not None
     assert same(loaded, WHOLE)
     assert [path.name for path in tmp_path.iterdir()] == ["c.npz"]
+    (tmp_path / "new").touch()
+    assert (tmp_path / "c.npz").stat().st_mode == (tmp_path / "new").stat().st_mode
 
 
 def test_many_arrays_keep_their_order(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_odd_trial_among_many_is_found_by_few_queries(sqlite_toy: ToyStudy) -> N
 @pytest.mark.parametrize("direction", [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE])
 def test_best_of_the_trials_that_can_be_read_goes_by_the_direction(store: Store, direction: StudyDirection) -> None:
     study_id = store.optuna.create_new_study([direction], "mine")
-    for value in (0.1, 0.5, 0.9):
+    for value in (0.5, 0.1, 0.9):
         store.optuna.create_new_trial(study_id, optuna.trial.create_trial(value=value, user_attrs={"a": 1}))
     best = store.optuna.get_best_trial(study_id)
     assert best.value == (0.9 if direction == StudyDirection.MAXIMIZE else 0.1)

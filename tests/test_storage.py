@@ -1,5 +1,6 @@
 """URLs as people write them, databases that are not what they should be, and writing only under a condition."""
 
+import itertools
 import re
 import socket
 import sqlite3
@@ -137,6 +138,36 @@ def test_trial_is_born_with_all_that_its_template_holds(store: Store) -> None:
         assert (noted, trial.number) == ([trial_id], number)
         for name in (*parts, "state", "values", "intermediate_values", "datetime_start", "datetime_complete"):
             assert getattr(trial, name) == getattr(template, name), name
+
+
+def test_births_of_a_study_wait_for_each_other(postgres: Postgres) -> None:
+    """Each counts the trials before it: two at once would get the same number."""
+    store = open_store(postgres.new_database(), create=True)
+    study_id = store.optuna.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "mine")
+    written, commit, n_born = threading.Event(), threading.Event(), itertools.count()
+
+    def note(connection: sa.Connection, trial_id: int) -> None:
+        if next(n_born) == 0:
+            written.set()
+            commit.wait(30)
+
+    def bear() -> None:
+        template = optuna.trial.create_trial(state=TrialState.RUNNING)
+        template.number = -1
+        store.rdb.bear(study_id, template, note)
+
+    births = [threading.Thread(target=bear) for _ in range(2)]
+    births[0].start()
+    assert written.wait(30)
+    births[1].start()
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with store.engine.connect() as connection:
+        wait_for(lambda: connection.exec_driver_sql(waiting).scalar() == 1)
+    commit.set()
+    for birth in births:
+        birth.join()
+    assert [trial.number for trial in store.optuna.get_all_trials(study_id)] == [0, 1]
+    store.close()
 
 
 def test_connections_are_given_their_limits() -> None:

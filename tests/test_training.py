@@ -82,9 +82,15 @@ def run(
     return train(engine_of(data, build), task)
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize("averaged", [False, True])
 def test_stopped_and_resumed_training_ends_with_the_same_numbers(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, averaged: bool
+    data: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    averaged: bool,
 ) -> None:
     monkeypatch.setattr("hpo.training.CHECKPOINT_SHARE", 0.0)  # none is ever due: the stop itself saves
     (tmp_path / "a").mkdir()
@@ -103,6 +109,7 @@ def test_stopped_and_resumed_training_ends_with_the_same_numbers(
     assert resumed.best_epoch == whole.best_epoch
     for ours, theirs in zip(resumed.best_weights, whole.best_weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+    assert capsys.readouterr().out == "", "a worker's output is for what hpo says"
 
 
 def test_stop_before_the_first_epoch_trains_nothing_and_is_a_stop(data: Dataset, tmp_path: Path) -> None:
@@ -115,7 +122,7 @@ def test_stop_before_the_first_epoch_trains_nothing_and_is_a_stop(data: Dataset,
 def test_checkpoints_take_a_twentieth_of_the_time(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now, saved = [0.0], []
+    now, saved = [100.0], []
 
     def save(path: Path, checkpoint: Checkpoint) -> None:
         now[0] += 0.18
@@ -128,8 +135,9 @@ def test_checkpoints_take_a_twentieth_of_the_time(
     monkeypatch.setattr("hpo.training.checkpoints.save", save)
     clock = keras.callbacks.LambdaCallback(on_epoch_begin=pass_a_second)
     monkeypatch.setattr("hpo.callbacks.changed", lambda callback, before: [])  # the clock's own counting
-    run(data, tmp_path, parameters(epochs=10), callbacks=[clock])
+    result = run(data, tmp_path, parameters(epochs=10), callbacks=[clock])
     assert saved == [1, 5, 9]
+    assert result.seconds == pytest.approx(10 + 3 * 0.18)
 
 
 def test_damaged_checkpoint_is_a_start_from_the_first_epoch(data: Dataset, tmp_path: Path) -> None:
@@ -260,8 +268,8 @@ def test_vanished_folder_is_said_once_and_training_goes_on(data: Dataset, tmp_pa
     said: list[str] = []
     result = run(data, tmp_path / "gone" / "trial", parameters(), on_loss=said.append)
     assert len(result.history) == 6
-    assert len(said) == 1
-    assert "No such file or directory" in said[0]
+    path = tmp_path / "gone" / "trial" / "checkpoint.npz"
+    assert said == [f"No checkpoint at {path}: No such file or directory. Training goes on."]
 
 
 def test_exception_in_the_studys_model_is_the_trials_reason(data: Dataset, tmp_path: Path) -> None:
