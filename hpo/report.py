@@ -15,9 +15,9 @@ from hpo.address import default_url, has_password, typable_url
 from hpo.display import describe_audit, describe_best, say, summary
 from hpo.ending import Ending, NotOpenedError, Outcome
 from hpo.folder import trial_dir
-from hpo.results import MODEL, as_json, audit, count_states, find_baseline, rank
+from hpo.results import CHECKPOINT, MODEL, as_json, audit, count_states, find_baseline, rank
 from hpo.settings import Wish
-from hpo.ticket import count_unused
+from hpo.ticket import TicketState, count_unused
 
 
 def show(outcome: Outcome, wish: Wish, console: Console) -> None:
@@ -53,7 +53,7 @@ def headlines(outcome: Outcome, wish: Wish) -> list[str]:
         lines = [f"{name} is finished: all of its {n_trials} trials have ended."]
     else:
         ended = f"{name}: {outcome.n_ended} of {n_trials} trials have ended."
-        lines = [f"{ended} Stopped: {outcome.ending.value}. {go_on(outcome, wish)}"]
+        lines = [f"{ended} Stopped: {outcome.ending.value}. {go_on(outcome, wish)}{starting_over(outcome, wish)}"]
     failed = [row for row in outcome.rows if row.state == TrialState.FAIL]
     if failed:
         reason = failed[-1].reason.partition("\n")[0]
@@ -73,6 +73,19 @@ def go_on(outcome: Outcome, wish: Wish) -> str:
     if outcome.ending == Ending.PAUSED:
         return f"Resume it, and the {command} goes on."
     return f"The {command} goes on."
+
+
+def starting_over(outcome: Outcome, wish: Wish) -> str:
+    """Say which interrupted trials have no checkpoint here, where callbacks cannot be carried say; with a space before.
+
+    Those that were interrupted in their first epoch lose nothing that was ever kept, and are not named.
+    """
+    handed_back = [ticket for ticket in outcome.tickets if ticket.state == TicketState.HANDED_BACK and ticket.epoch]
+    trial_ids = {ticket.trial_id for ticket in handed_back}
+    numbers = [row.number for row in outcome.rows if row.trial_id in trial_ids]
+    lost = [n for n in numbers if not (trial_dir(study_dir(outcome, wish), n) / CHECKPOINT).is_file()]
+    which = f"Trial {lost[0]} begins" if len(lost) == 1 else f"Trials {', '.join(map(str, lost))} begin"
+    return f" {which} again at epoch 1: there is no checkpoint here." if lost else ""
 
 
 def not_opened(cut: NotOpenedError, wish: Wish) -> str:

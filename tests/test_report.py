@@ -56,6 +56,31 @@ def test_command_that_is_said_to_go_on_goes_on(
     assert said in headlines(outcome_of(sqlite_toy, ending), wish_for(**fields))[0]
 
 
+def test_interrupted_trials_without_a_checkpoint_are_said_to_begin_again(
+    sqlite_toy: ToyStudy, wish_for: Callable[..., Wish], tmp_path: Path
+) -> None:
+    sqlite_toy.run(0.5)
+    begun = [sqlite_toy.begin()[0] for _ in range(3)]
+    for record in begun[:2]:
+        record.report(1, 0.5)
+    for record in begun:
+        record.hand_back(seconds=1.0)
+
+    def said() -> str:
+        return headlines(outcome_of(sqlite_toy, Ending.INTERRUPTED), wish_for())[0]
+
+    assert said().endswith("goes on. Trials 1, 2 begin again at epoch 1: there is no checkpoint here.")
+    for number, text in (
+        (2, "goes on. Trial 1 begins again at epoch 1: there is no"),
+        (1, "The same command goes on."),
+    ):
+        folder = tmp_path / "toy" / f"trial-{number:05}"
+        folder.mkdir(parents=True)
+        (folder / "checkpoint.npz").touch()
+        assert text in said()
+    assert said().endswith("The same command goes on.")
+
+
 def test_failed_trials_are_counted_with_the_last_reason(sqlite_toy: ToyStudy, wish_for: Callable[..., Wish]) -> None:
     sqlite_toy.run(0.5)
     assert not any("failed" in line for line in headlines(outcome_of(sqlite_toy, Ending.TIMEOUT), wish_for()))
