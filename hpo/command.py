@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,10 @@ import typer
 from hpo.errors import HpoError
 from hpo.files import make_private
 from hpo.terminal import plain_lines
+
+# What is to be typed whole, or an option in a sentence, with its number.
+COMMAND = r"\b(?:hpo|optuna|python\S* -m) [^.]*"
+OPTION = re.compile(COMMAND + r"|(?P<option>--[a-z][a-z-]*)(?: (?P<value>\d(?:[\w.]*\w)?))?")
 
 # Options that several commands have.
 Storage = Annotated[
@@ -47,13 +52,30 @@ def run_command(app: typer.Typer) -> None:
     try:
         app()
     except HpoError as error:
-        print(f"error: {plain_lines(error.message)}", file=sys.stderr)
+        print(f"error: {plain_lines(as_given(error.message))}", file=sys.stderr)
         if error.hint:
-            print(f"       {plain_lines(error.hint)}", file=sys.stderr)
+            print(f"       {plain_lines(as_given(error.hint))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # the reader, head say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def as_given(text: str) -> str:
+    """Name the variable in place of an option that was given by it; commands that are to be typed stay as they are.
+
+    What the option parser itself refuses names both; this is for what is found wrong later.
+    """
+
+    def renamed(found: re.Match[str]) -> str:
+        option, value = found["option"] or "", found["value"]
+        variable = "HPO_" + option.removeprefix("--").upper().replace("-", "_")
+        is_typed = any(argument.partition("=")[0] == option for argument in sys.argv)
+        if is_typed or not os.environ.get(variable):
+            return found[0]
+        return f"{variable}={value}" if value else variable
+
+    return OPTION.sub(renamed, text)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from hpo.address import default_url, has_password, typable_url
+from hpo.command import as_given
 from hpo.display import describe_audit, describe_best, say, summary
 from hpo.ending import Ending, NotOpenedError, Outcome
 from hpo.folder import trial_dir
@@ -62,7 +63,7 @@ def headlines(outcome: Outcome, wish: Wish) -> list[str]:
         lines.append(f"--trials {wish.n_trials} changes nothing: the study already has {n_trials}.")
     elif wish.n_trials is not None and wish.n_trials > n_trials:  # a study that was paused, or not reached
         lines.append(f"--trials {wish.n_trials} has not been stored: the study keeps its {n_trials} until it goes on.")
-    return lines
+    return [as_given(line) for line in lines]
 
 
 def go_on(outcome: Outcome, wish: Wish) -> str:

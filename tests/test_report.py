@@ -13,6 +13,7 @@ from rich.console import Console
 from toy import ToyStudy
 
 from hpo.address import parse_url, typable_url
+from hpo.command import as_given
 from hpo.ending import Ending, NotOpenedError, Outcome, Signals, find_cut, find_finished
 from hpo.report import best_model, commands, describe, describe_not_opened, headlines, show, storage_option
 from hpo.results import read_rows
@@ -54,6 +55,51 @@ def test_command_that_is_said_to_go_on_goes_on(
     sqlite_toy: ToyStudy, wish_for: Callable[..., Wish], ending: Ending, fields: dict[str, Any], said: str
 ) -> None:
     assert said in headlines(outcome_of(sqlite_toy, ending), wish_for(**fields))[0]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "ending", "fields", "said"),
+    [
+        ("HPO_WORKERS", "0", Ending.OPENED, {}, "The same command without HPO_WORKERS=0 goes on."),
+        ("HPO_TARGET", "0.5", Ending.TARGET, {}, "without HPO_TARGET goes on."),
+        ("HPO_NEW_GENERATION", "1", Ending.TIMEOUT, {"is_new_generation": True}, "without HPO_NEW_GENERATION goes"),
+        ("HPO_TRIALS", "3", Ending.TIMEOUT, {"n_trials": 3}, "HPO_TRIALS=3 changes nothing"),
+    ],
+)
+def test_option_that_was_given_by_its_variable_is_named_by_it(
+    sqlite_toy: ToyStudy,
+    wish_for: Callable[..., Wish],
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+    ending: Ending,
+    fields: dict[str, Any],
+    said: str,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    outcome, wish = outcome_of(sqlite_toy, ending), wish_for(**fields)
+    assert said in " ".join(headlines(outcome, wish))
+    option = variable.replace("HPO_", "--").replace("_", "-").lower()
+    monkeypatch.setattr("sys.argv", ["hpo", "run", f"{option}={value}"])
+    assert said not in " ".join(headlines(outcome, wish))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Leave --seed out, or name another --storage.", "Leave HPO_SEED out, or name another --storage."),
+        ("A smaller --workers needs less.", "A smaller --workers needs less."),
+        ("Delete it: hpo study delete --seed 7 --yes", "Delete it: hpo study delete --seed 7 --yes"),
+        ("hpo runs on. --seed 7. More.", "hpo runs on. HPO_SEED=7. More."),
+    ],
+)
+def test_only_options_in_sentences_are_named_by_their_variables(
+    monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    for name, value in {"HPO_SEED": "7", "HPO_WORKERS": ""}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("HPO_STORAGE", raising=False)
+    assert as_given(text) == said
 
 
 def test_interrupted_trials_without_a_checkpoint_are_said_to_begin_again(
