@@ -19,7 +19,13 @@ TRANSIENT = (StorageInternalError, sa.exc.SQLAlchemyError)
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.2, 5.0
 SAY_SECONDS = 30.0  # between two words about a database that stays away
 SHORT_SECONDS = 10.0  # for commands that only look, or change one thing: a person waits for them
-# What waiting cannot help, by words of the message: a connection that is refused comes without a code.
+# What waiting cannot help. By PostgreSQL's code where there is one, since its words are in the server's language: roles
+# and passwords, no right, and what does not exist: database, schema, table, column, name, function. Not all of class
+# 42: a table that exists already is another's who was faster.
+REFUSED_CODES = ("28", "42501", "3D", "3F", "42P01", "42703", "42704", "42883")
+NO_TABLE = "42P01"
+# By words where there is none: SQLite has no codes, and a connection that is refused comes without, in libpq's words
+# or the server's. Refused in another language it counts as away: it is waited for, and the server's words are shown.
 REFUSED = (
     "password authentication failed", "no password supplied", "authentication failed", "no pg_hba.conf entry",
     "does not exist", "permission denied", "is not permitted to log in", "certificate", "does not support SSL",
@@ -89,11 +95,14 @@ def wait_shortly(call: Callable[[], T], url: sa.URL) -> T:
 def is_permanent(error: BaseException) -> bool:
     """Whether waiting cannot help: the tables are not there."""
     reason = _innermost(error)
-    return "no such table" in str(reason) or type(reason).__name__ == "UndefinedTable"
+    return "no such table" in str(reason) or getattr(reason, "pgcode", None) == NO_TABLE
 
 
 def _is_refused(error: BaseException) -> bool:
     """Whether the database answered, and waiting will not change its answer."""
+    code = getattr(_innermost(error), "pgcode", None)
+    if code is not None:
+        return bool(code.startswith(REFUSED_CODES))
     reason = str(_innermost(error))
     # A server's socket is no file while the server is away.
     return "Is the server running" not in reason and any(words in reason for words in REFUSED)

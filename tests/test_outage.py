@@ -58,6 +58,56 @@ def test_what_waiting_cannot_help_ends_a_command_at_once(
     assert (type(caught.value), caught.value.exit_code, said_first) == (StorageError, 5, [])
 
 
+@pytest.mark.parametrize(
+    ("grant", "statement", "code"),
+    [
+        ("", "SELECT * FROM hpo_tickets", "42501"),
+        ("", "SELECT * FROM nothing", "42P01"),
+        ("SELECT", "SELECT number, nothing FROM hpo_tickets", "42703"),
+        ("SELECT", "SET ROLE postgres", "42501"),
+    ],
+)
+def test_what_the_server_refuses_is_told_by_its_code_in_whatever_language(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, grant: str, statement: str, code: str
+) -> None:
+    text = postgres.new_database()
+    ToyStudy.create(open_store(text, create=True)).store.close()
+    url = sa.make_url(text)
+    role = postgres.new_role("right")
+    rights = [f"GRANT {grant} ON hpo_tickets TO {role}"] if grant else []
+    postgres.execute(f"ALTER ROLE {role} NOSUPERUSER", *rights, database=str(url.database))
+    monkeypatch.setattr(outage, "REFUSED", ())  # as to whoever reads English only
+    url = url.set(username=role, password="right")
+    engine = sa.create_engine(url)
+    with pytest.raises(StorageError) as caught, outage.explained(url), engine.connect() as connection:
+        connection.exec_driver_sql(statement)
+    engine.dispose()
+    cause = caught.value.__cause__
+    assert getattr(getattr(cause, "orig", None), "pgcode", None) == code
+    assert type(caught.value) is StorageError
+    assert outage.is_permanent(cause or caught.value) is (code == "42P01")
+
+
+@pytest.mark.parametrize(
+    ("statement", "code"),
+    [
+        ("CREATE TABLE alembic_version (n int); CREATE TABLE alembic_version (n int)", "42P07"),
+        ("SET statement_timeout = 1; SELECT pg_sleep(5)", "57014"),
+        ("SET default_transaction_read_only = on; COMMIT; CREATE TABLE t (n int)", "25006"),
+        ("DO $$ BEGIN RAISE 'this database does not exist' USING ERRCODE = '53100'; END $$", "53100"),
+    ],
+)
+def test_what_a_server_says_that_may_be_back_soon_is_an_outage_whatever_its_words(
+    postgres_url: str, statement: str, code: str
+) -> None:
+    url = sa.make_url(postgres_url)
+    engine = sa.create_engine(url)
+    with pytest.raises(DatabaseAwayError) as caught, outage.explained(url), engine.connect() as connection:
+        connection.exec_driver_sql(statement)
+    engine.dispose()
+    assert getattr(getattr(caught.value.__cause__, "orig", None), "pgcode", None) == code
+
+
 @pytest.mark.parametrize("create", [True, False])
 def test_locked_file_is_waited_for_and_said_at_once(
     sqlite_store: Store,
