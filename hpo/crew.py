@@ -88,7 +88,7 @@ class Crew:
             max_growth_bytes=plan.max_growth_bytes,
         )
         ours, theirs = self._context.Pipe()
-        process = start_process(self._context, work_in_child, settings, theirs)
+        process = start_process(self._context, work_in_child, settings, theirs, log_dir=self._study_dir)
         theirs.close()
         self._n_started += 1
         self._members[process] = Member(ours, seat)

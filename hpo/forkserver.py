@@ -32,26 +32,32 @@ ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 
 
 def start_forkserver(log_dir: Path) -> Any:
-    """Start the process that imports TensorFlow and from which workers are forked; returns at once.
-
-    What it says while it does, in a file of its own, is of use only where it cannot.
-    """
+    """Start the process that imports TensorFlow and from which workers are forked; returns at once."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["hpo.worker"])
-    with stderr_to(log_dir / IMPORT_LOG), held_back(signal.SIGHUP):
-        forkserver.ensure_running()  # it imports meanwhile; its first child waits for that
+    _ensure_running(log_dir)  # it imports meanwhile; its first child waits for that
     return context
 
 
-def start_process(context: Any, target: Callable[..., None], *arguments: Any) -> Any:
+def _ensure_running(log_dir: Path) -> None:
+    """Start the forkserver where none runs, or it was killed.
+
+    What it says while it imports, in a file of its own, is of use only where it cannot.
+    """
+    with stderr_to(log_dir / IMPORT_LOG), held_back(signal.SIGHUP):
+        forkserver.ensure_running()
+
+
+def start_process(context: Any, target: Callable[..., None], *arguments: Any, log_dir: Path) -> Any:
     """Fork a process off the forkserver, which is started again if it was killed, also while it was importing.
 
     Raises:
         WorkersFailingError: It dies again and again.
     """
     for _ in range(N_FORKSERVERS):
+        _ensure_running(log_dir)
         process = context.Process(target=target, args=arguments, daemon=True)
         with contextlib.suppress(EOFError, OSError), held_back(signal.SIGHUP):
             process.start()
@@ -86,7 +92,10 @@ def open_in_child(context: Any, plan: Plan, view: View, signals: Signals) -> Sto
         HpoError: As open_study does.
     """
     ours, theirs = context.Pipe()
-    process = _unless_stopped(signals, lambda: start_process(context, _open, plan.wish, plan.patience_seconds, theirs))
+    wish, log_dir = plan.wish, plan.wish.runs_dir / plan.wish.file.name
+    process = _unless_stopped(
+        signals, lambda: start_process(context, _open, wish, plan.patience_seconds, theirs, log_dir=log_dir)
+    )
     if process is None:
         return None
     theirs.close()
@@ -109,7 +118,7 @@ def open_in_child(context: Any, plan: Plan, view: View, signals: Signals) -> Sto
     process.join()
     raise WorkersFailingError(
         f"The process that opens the study died (exit code {process.exitcode}).",
-        f"See {plan.wish.runs_dir / plan.wish.file.name / 'workers.log'}.",
+        f"See {log_dir / 'workers.log'}.",
     )
 
 

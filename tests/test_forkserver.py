@@ -22,11 +22,17 @@ from hpo.errors import WorkersFailingError
 from hpo.forkserver import held_back, open_in_child
 
 
+@pytest.fixture
+def no_forkserver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forkserver, "_ensure_running", lambda _: None)
+
+
 def open_with(start: Callable[[], object], deeds: list[str]) -> object:
     """Open a study whose process starts like this, until the deadline; it passes when that process is there."""
     process = SimpleNamespace(start=start, kill=lambda: deeds.append("killed"))
     context: Any = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=lambda **_: process)
-    plan: Any = SimpleNamespace(wish=None, patience_seconds=0.0)
+    wish = SimpleNamespace(runs_dir=Path(), file=SimpleNamespace(name="toy"))
+    plan: Any = SimpleNamespace(wish=wish, patience_seconds=0.0)
     view, signals = cast(Any, None), cast(Any, Deadline(deeds))
     return open_in_child(context, plan, view, signals)
 
@@ -42,12 +48,14 @@ class Deadline:
         return Ending.TIMEOUT if self.deeds else None
 
 
+@pytest.mark.usefixtures("no_forkserver")
 def test_opening_ends_at_the_deadline_and_its_process_is_killed() -> None:
     deeds: list[str] = []
     assert open_with(lambda: deeds.append("started"), deeds) is None
     assert deeds == ["started", "killed"]
 
 
+@pytest.mark.usefixtures("no_forkserver")
 def test_deadline_holds_while_tensorflow_is_imported() -> None:
     deeds: list[str] = []
     forever = threading.Event()
@@ -61,6 +69,7 @@ def test_deadline_holds_while_tensorflow_is_imported() -> None:
     forever.set()
 
 
+@pytest.mark.usefixtures("no_forkserver")
 def test_forkserver_that_dies_again_and_again_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forkserver, "FORKSERVER_SECONDS", 0.0)
 
@@ -69,6 +78,36 @@ def test_forkserver_that_dies_again_and_again_is_told(monkeypatch: pytest.Monkey
 
     with pytest.raises(WorkersFailingError, match="dies again and again"):
         open_with(start, [])
+
+
+KILLED = """import os, signal, sys, time
+from multiprocessing import forkserver
+from pathlib import Path
+
+from hpo.forkserver import start_forkserver, start_process
+
+if __name__ == "__main__":
+    context = start_forkserver(Path(sys.argv[1]))
+    context.set_forkserver_preload(["loud"])  # as TensorFlow does, it says something while it is imported
+    for _ in range(2):
+        forkserver_id = forkserver._forkserver._forkserver_pid
+        os.kill(forkserver_id, signal.SIGKILL)
+        time.sleep(0.5)
+        process = start_process(context, os.getpid, log_dir=Path(sys.argv[1]))
+        process.join()
+    print(forkserver_id != forkserver._forkserver._forkserver_pid, process.exitcode)
+"""
+
+
+def test_forkserver_that_was_killed_and_started_again_says_nothing_on_the_terminal(tmp_path: Path) -> None:
+    loud = tmp_path / "loud.py"
+    loud.write_text("import os; os.write(2, b'I0000 cudart_stub.cc: no drivers')")
+    (tmp_path / "killed.py").write_text(KILLED)
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[1]}"}
+    command = [sys.executable, str(tmp_path / "killed.py"), str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("True 0\n", "")
+    assert (tmp_path / "tensorflow.log").read_text().count("cudart_stub") == 2
 
 
 def test_what_is_started_while_hangups_are_held_back_never_gets_one() -> None:
