@@ -14,7 +14,7 @@ import pytest
 from small_training import make_dataset, parameters_of
 
 from hpo import checkpoint as checkpoints
-from hpo.callback_state import carried
+from hpo.callback_state import carried, fits, give_back
 from hpo.engine import Engine
 from hpo.errors import TrialError
 from hpo.models import mlp
@@ -145,6 +145,15 @@ def test_a_study_s_own_callback_is_given_back_what_its_state_returned(tmp_path: 
     assert cut.history == whole.history
     assert repr(one.seen) == repr(other.seen)
     assert isinstance(other.seen["last"]["weights"], np.ndarray)
+
+
+def test_state_of_a_class_that_has_got_or_lost_its_methods_since_is_left_alone() -> None:
+    """The study's file was edited between checkpoint and takeover."""
+    without, callback = type("Slopes", (keras.callbacks.Callback,), {})(), Slopes()
+    for before, after in ((without, callback), (callback, without)):
+        assert fits([after], [carried(before)])
+        give_back(after, carried(before))
+    assert callback.seen["losses"] == []
 
 
 class Forgetful(keras.callbacks.Callback):  # type: ignore[misc]

@@ -478,6 +478,17 @@ def test_lock_file_of_a_dead_worker_that_cannot_be_deleted_stops_nobody(
     assert sqlite_toy.tickets.read()[number].takeovers == 1
 
 
+def test_limit_of_a_trial_begins_when_it_is_taken(sqlite_toy: ToyStudy, tmp_path: Path) -> None:
+    passed: list[bool] = []
+    limit = Limit(60.0, lambda: passed.append(True))
+    keeper = LeaseKeeper(sqlite_toy.tickets, tmp_path / "leases", 600.0, limit)
+    keeper._progress_seconds -= 100.0  # idle for so long
+    keeper.hold(uuid.uuid4().hex)
+    keeper._check_limit()
+    keeper.close()
+    assert passed == []
+
+
 def test_trial_without_a_new_epoch_passes_its_limit_and_one_with_epochs_or_without_a_database_does_not(
     sqlite_toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
