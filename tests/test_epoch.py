@@ -113,6 +113,53 @@ def test_an_epoch_equals_keras_train_on_batch(name, floats, build):
     assert history["val_accuracy"][0] == pytest.approx(wanted["accuracy"])
 
 
+def half_precise(*hidden: keras.layers.Layer) -> keras.Model:
+    layers = keras.layers
+    out = layers.Dense(N_CLASSES, activation="softmax", dtype="float32")
+    return keras.Sequential([keras.Input(SHAPE), *hidden, layers.Flatten(), out])
+
+
+def half_precise_dense(*_: object) -> keras.Model:
+    layers, policy = keras.layers, "mixed_bfloat16"
+    hidden = layers.Dense(8, activation="relu", kernel_regularizer="l2", dtype=policy)
+    return half_precise(layers.Flatten(), hidden, layers.BatchNormalization(dtype=policy))
+
+
+def half_precise_convolutional(*_: object) -> keras.Model:
+    return half_precise(keras.layers.Conv2D(6, 3, activation="relu", dtype="mixed_bfloat16"))
+
+
+# bfloat16 has 8 bits, and XLA rounds at other places than TensorFlow's kernels: Keras's own fit differs from itself by
+# some percent after three epochs. So hpo is compared with Keras in the same mode: XLA where nothing convolves.
+@pytest.mark.parametrize(
+    ("name", "build", "is_xla"), [("adam", half_precise_dense, True), ("momentum", half_precise_convolutional, False)]
+)
+def test_mixed_bfloat16_trains_as_keras_s_own_fit_does(name, build, is_xla):
+    dataset, n_epochs = make_dataset(), 3
+    parameters, keras_optimizer = OPTIMIZERS[name]
+    model = Engine(dataset, build).model(parameters, seed=5)
+    plain = build()
+    plain.set_weights(model.get_weights())
+    plain.compile(keras_optimizer(), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=is_xla)
+    images = dataset.x / np.float32(255)
+    theirs: dict[str, list[float]] = {}
+    for epoch in range(n_epochs):
+        rows = row_order(3, epoch, dataset.train_rows, 16).reshape(-1)
+        validation = images[dataset.val_rows], dataset.y[dataset.val_rows]
+        logs = plain.fit(
+            images[rows], dataset.y[rows], batch_size=16, shuffle=False, validation_data=validation, verbose=0
+        )
+        for metric, (value,) in logs.history.items():
+            theirs.setdefault(metric, []).append(value)
+    ours = fit(model, seed=3, epochs=n_epochs)
+
+    for one, other in zip(model.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=2e-5)
+    for metric, tolerance in {"loss": 1e-4, "accuracy": 1e-6, "val_loss": 2e-3}.items():  # validation is without XLA
+        assert ours[metric] == pytest.approx(theirs[metric], rel=tolerance)
+    assert ours["loss"][-1] < ours["loss"][0]
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_averaged_weights_are_the_mean_of_keras_s_own_over_the_second_half(name, monkeypatch):
     monkeypatch.setattr("hpo.epoch.N_SAMPLES", 3)  # of 12 steps 6 and those after: each second one
