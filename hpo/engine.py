@@ -13,6 +13,7 @@ It never reads the clock, and knows neither Optuna nor the database. training.py
 import functools
 import itertools
 import math
+import operator
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -126,6 +127,24 @@ class EpochModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         self._n_chunks_done = 0
         if self._average is not None:
             self._average.reset()
+
+    # What callbacks look at is the study's own model, as fit shows it, though it is this one that is trained.
+    layers, inputs, outputs, input, output, input_shape, output_shape = (
+        property(operator.attrgetter(f"inner.{name}"))
+        for name in ("layers", "inputs", "outputs", "input", "output", "input_shape", "output_shape")
+    )
+
+    def summary(self, **options: Any) -> None:
+        """Show the inner model."""
+        self.inner.summary(**options)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the inner model's."""
+        return dict(self.inner.get_config())
+
+    def to_json(self, **options: Any) -> str:
+        """Return the inner model's."""
+        return str(self.inner.to_json(**options))
 
     def validated_weights(self) -> list[np.ndarray]:
         """Return the weights that the last validation saw, in Keras's order: the averaged ones, where there are any."""

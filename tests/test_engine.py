@@ -181,6 +181,58 @@ def test_weights_are_the_inner_models_and_saving_saves_it(toy, tmp_path):
     loaded.load_weights(tmp_path / "w.weights.h5")
 
 
+class Look(keras.callbacks.Callback):
+    """Looks at the model as callbacks do, and stops after the first epoch at another learning rate."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.lines, self.seen = path, [], {}
+
+    def on_epoch_end(self, epoch, logs=None):
+        model = self.model
+        model.summary(print_fn=lambda text, **_: self.lines.append(text))
+        features = keras.Model(model.inputs, model.get_layer("features").output)
+        self.seen = {
+            "layers": [layer.name for layer in model.layers],
+            "shapes": (model.input_shape, model.output_shape),
+            "features": features(np.ones((2, *SHAPE), np.float32)).shape,
+            "json": model.to_json(),
+            "config": model.get_config()["name"],
+            "weights": [weight.shape for weight in model.get_weights()],
+            "predicted": model.predict(np.ones((2, *SHAPE), np.float32), verbose=0).shape,
+            "rate": float(model.optimizer.learning_rate),
+        }
+        model.save(self.path)
+        model.optimizer.learning_rate = 0.125
+        model.stop_training = True
+
+
+def test_callbacks_see_the_studys_own_model(tmp_path):
+    def build(*_):
+        layers = [keras.layers.Flatten(), keras.layers.Dense(8, name="features")]
+        out = keras.layers.Dense(N_CLASSES, activation="softmax", name="out")
+        return keras.Sequential([keras.Input(SHAPE), *layers, out], name="mine")
+
+    model, look = Engine(make_dataset(), build).model(parameters_of(), seed=1), Look(tmp_path / "model.keras")
+    history = fit(model, epochs=2, callbacks=[look])
+    assert len(history["loss"]) == 1
+    assert float(model.optimizer.learning_rate) == 0.125
+    assert look.seen.pop("layers")[1:] == ["features", "out"]
+    assert "features" in look.seen.pop("json")
+    assert look.seen == {
+        "shapes": ((None, *SHAPE), (None, N_CLASSES)),
+        "features": (2, 8),
+        "config": "mine",
+        "weights": [(60, 8), (8,), (8, N_CLASSES), (N_CLASSES,)],
+        "predicted": (2, N_CLASSES),
+        "rate": pytest.approx(0.01),
+    }
+    assert "features" in "".join(look.lines)
+    saved = keras.models.load_model(tmp_path / "model.keras")
+    assert_same(saved.get_weights(), model.get_weights())
+    assert not saved.compiled
+
+
 def test_early_stopping_restores_the_best_epochs_weights(toy):
     model = toy.model(parameters_of(rate=0.3), seed=1)
     kept: list[list[np.ndarray]] = []
