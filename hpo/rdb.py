@@ -21,7 +21,15 @@ NO_NUMBER = -1  # of Optuna's create_trial
 
 
 class Storage(RDBStorage):
-    """Optuna's storage, which reads around odd rows; its births lock the study's row for 9 round trips, not for 34."""
+    """Optuna's storage, which reads around odd rows; its births lock the study's row for 9 round trips, not for 34.
+
+    Attributes:
+        unsound: Trials, by id, that hold what Optuna lets nobody store, when they were last read; and what is wrong.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.unsound: dict[int, str] = {}
 
     def bear(self, study_id: int, template: FrozenTrial, note: Callable[[sa.Connection, int], None]) -> int:
         """Store a new trial, once, and return its id.
@@ -130,7 +138,14 @@ class Storage(RDBStorage):
         return int(found)
 
     def _build_frozen_trial_from_trial_model(self, trial: models.TrialModel) -> FrozenTrial:
-        return reading.check_types(super()._build_frozen_trial_from_trial_model(trial))
+        built = reading.check_types(super()._build_frozen_trial_from_trial_model(trial))
+        # Here, once per reading: Optuna keeps ended trials, and all are looked through at each birth and end.
+        self.unsound.pop(built._trial_id, None)
+        try:
+            built._validate()
+        except reading.ODD as error:
+            self.unsound[built._trial_id] = str(error)
+        return built
 
     def _get_prepared_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None, session: orm.Session

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from rows import row
 from toy import ToyStudy
 
@@ -36,6 +36,17 @@ def test_rows_tell_what_the_trials_hold(toy: ToyStudy) -> None:
     assert (second.state, second.value, second.best_epoch, second.reason) == (
         TrialState.FAIL, None, None, "ValueError: no",
     )  # fmt: skip
+
+
+def test_ended_trials_are_looked_through_once(sqlite_toy: ToyStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    monkeypatch.setattr(FrozenTrial, "_validate", lambda trial: looked.append(trial.number))
+    sqlite_toy.run(0.5)
+    sqlite_toy.run(0.75)
+    read_rows(sqlite_toy.store, sqlite_toy.stored)
+    looked.clear()
+    assert len(read_rows(sqlite_toy.store, sqlite_toy.stored)) == 2
+    assert looked == []
 
 
 def test_rows_known_from_before_give_the_same(sqlite_toy: ToyStudy) -> None:
