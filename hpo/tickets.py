@@ -72,7 +72,14 @@ class TicketTable:
         """Return the ids of the trials that tickets stand for: those that hpo bore."""
         query = sa.select(_columns.trial_id).where(_columns.study == self.study, _columns.trial_id.is_not(None))
         with self.engine.connect() as connection:
-            return set(connection.scalars(query))
+            return set(connection.scalars(query).all())  # one by one they take twice as long
+
+    def count_better(self, value: float, *, is_maximized: bool) -> int:
+        """Return how many complete and pruned trials have a better value."""
+        is_better = _columns.value > value if is_maximized else _columns.value < value
+        query = sa.select(sa.func.count()).where(_columns.study == self.study, is_better)
+        with self.engine.connect() as connection:
+            return connection.scalar(query.where(_columns.outcome.in_(("COMPLETE", "PRUNED")))) or 0
 
     def is_finished(self) -> bool:
         """Whether all tickets have ended."""

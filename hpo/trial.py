@@ -265,7 +265,10 @@ class _Run:
 
     def _is_among_best(self, value: float) -> bool:
         stored, n_kept, number = self._shop.stored, self._shop.n_kept_models, self._trial.number
+        tickets = stored.tickets(self._shop.store)
         try:
+            if tickets.count_better(value, is_maximized=stored.is_maximized) >= n_kept:
+                return False  # most trials: for them not all others are read
             rows = read_rows(self._shop.store, stored)
         except TRANSIENT:
             return n_kept > 0  # later it can still be dropped, but not be saved

@@ -25,7 +25,7 @@ from hpo.folder import trial_dir
 from hpo.models import mlp
 from hpo.parameters import MLPParameters, Parameters
 from hpo.record import TrialRecord
-from hpo.results import CHECKPOINT, MODEL, audit, rank, read_rows, wilson
+from hpo.results import CHECKPOINT, MODEL, TrialRow, audit, rank, read_rows, wilson
 from hpo.storage import Store
 from hpo.ticket import Ticket
 from hpo.trial import Workshop, run_trial
@@ -150,6 +150,30 @@ def test_older_of_equally_good_trials_that_ends_later_has_its_model_saved(
     run(shop, toy.claim())
     assert [trial.value for trial in toy.trials] == [best, best]
     assert rank(read_rows(toy.store, toy.stored), toy.stored)[0].number == 0
+    assert [path.parent.name for path in shop.study_dir.glob(f"*/{MODEL}")] == ["trial-00000"]
+
+
+@pytest.mark.parametrize(("metric", "best", "worse"), [("val_accuracy", 0.75, 0.5), ("val_loss", 0.25, 0.5)])
+def test_trial_that_is_not_among_the_best_reads_no_others_at_its_end(
+    sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str, best: float, worse: float
+) -> None:
+    train_toys(monkeypatch)
+    direction = "maximize" if metric == "val_accuracy" else "minimize"
+    toy = ToyStudy.create(
+        sqlite_store, pruner=optuna.pruners.NopPruner(), metric=metric, direction=direction, baseline=None
+    )
+    shop = workshop(toy, tmp_path / "runs" / "toy")
+    n_reads: list[int] = []
+
+    def read(*arguments: Any) -> list[TrialRow]:
+        n_reads[-1] += 1
+        return read_rows(*arguments)
+
+    monkeypatch.setattr("hpo.trial.read_rows", read)
+    for value in (best, worse, best):
+        n_reads.append(0)
+        run(replace(shop, engine=ToyEngine(partial(constant, value))), toy.claim())
+    assert n_reads == [2, 0, 1]
     assert [path.parent.name for path in shop.study_dir.glob(f"*/{MODEL}")] == ["trial-00000"]
 
 
