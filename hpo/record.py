@@ -89,7 +89,7 @@ class TrialRecord:
             return trial
 
         known = self._ticket.trial_id
-        self._trial_id = known if known is not None else self._insist(lambda: self._find_or_store(mirror))
+        self._trial_id = known if known is not None else self._insist(self._birth(mirror))
         trial = self._insist(run)
         self._recorded = dict(trial.intermediate_values)
         self._n_recorded = max(self._recorded, default=0)
@@ -99,10 +99,9 @@ class TrialRecord:
         self._begun_seconds = time.monotonic()
         return trial
 
-    def _find_or_store(self, mirror: Mirror) -> int:
-        born = self._tickets.trial_of(self._token)  # where the answer to the birth's COMMIT was lost
-        if born is not None:
-            return born
+    def _birth(self, mirror: Mirror) -> Callable[[], int]:
+        """Return a call that stores the trial, and knows when an earlier try did, but its answer was lost."""
+        is_retry = False
 
         def read() -> list[FrozenTrial]:
             return own_trials(self._store, self._stored)
@@ -110,12 +109,20 @@ class TrialRecord:
         def note(connection: Connection, trial_id: int) -> None:
             self._tickets.note_birth(connection, self._token, trial_id=trial_id)
 
-        template = mirror.draw(self._ticket.number, read())
-        while True:
-            try:
-                return self._rdb.bear(self._stored.study_id, template, note)
-            except OvertakenError as error:
-                template = mirror.redraw(template, read(), n_trials=error.n_trials)
+        def store() -> int:
+            nonlocal is_retry
+            born = self._tickets.trial_of(self._token) if is_retry else None
+            if born is not None:
+                return born
+            is_retry = True
+            template = mirror.draw(self._ticket.number, read())
+            while True:
+                try:
+                    return self._rdb.bear(self._stored.study_id, template, note)
+                except OvertakenError as error:
+                    template = mirror.redraw(template, read(), n_trials=error.n_trials)
+
+        return store
 
     def note(self, *, epochs: int) -> None:
         """Write down on the ticket how many epochs its trial asks for."""

@@ -222,7 +222,9 @@ def test_birth_that_was_not_committed_is_tried_again(toy: ToyStudy) -> None:
     assert (len(refused), trial.number, len(toy.trials)) == (1, 1, 2)
 
 
-def test_birth_whose_commit_is_still_under_way_is_waited_for(postgres: Postgres) -> None:
+def test_birth_whose_commit_is_still_under_way_is_waited_for(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The holder's connection broke after it had sent COMMIT, and the server takes its time."""
     toy = ToyStudy.create(open_store(postgres.new_database(), create=True))
     toy.run(0.5)
@@ -237,8 +239,13 @@ def test_birth_whose_commit_is_still_under_way_is_waited_for(postgres: Postgres)
 
     other = open_store(toy.store.engine.url.render_as_string(hide_password=False), create=False)
     under_way = threading.Thread(target=lambda: other.rdb.bear(toy.stored.study_id, template, note))
-    under_way.start()
-    assert written.wait(30)
+
+    def cut_off(*_: object) -> int:
+        under_way.start()
+        assert written.wait(30)
+        raise sa.exc.OperationalError("COMMIT", {}, Exception("server closed the connection unexpectedly"))
+
+    monkeypatch.setattr(toy.store.rdb, "bear", cut_off)
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     born: list[FrozenTrial] = []
     again = threading.Thread(target=lambda: born.append(toy.record(ticket, patience_seconds=5.0).align(toy.mirror())))
