@@ -8,6 +8,7 @@ such a trial starts over when it is handed back, which costs time, but no number
 
 import contextlib
 import functools
+import hashlib
 import os
 import pickle
 from collections.abc import Mapping, Sequence
@@ -93,7 +94,9 @@ def attributes(callback: keras.callbacks.Callback) -> dict[str, Any]:
         if is_keras(base) and base not in ADAPTERS:  # what Keras's class sets, it sets again
             functions = [value for value in vars(base).values() if isinstance(value, FunctionType)]
             skipped.update(name for function in functions for name in function.__code__.co_names)
-    return {name: _frozen(value, set()) for name, value in vars(callback).items() if name not in skipped}
+    model = callback.model
+    held = {} if model is None else {id(one): one for one in (*model.variables, *model.optimizer.variables)}
+    return {name: _frozen(value, dict(held)) for name, value in vars(callback).items() if name not in skipped}
 
 
 def changed(callback: keras.callbacks.Callback, before: Mapping[str, Any]) -> list[str]:
@@ -129,12 +132,12 @@ def _plain(value: Any, where: str) -> Any:
     )
 
 
-def _frozen(value: Any, seen: set[int]) -> Any:
+def _frozen(value: Any, seen: dict[int, Any]) -> Any:
     if isinstance(value, bool | int | float | complex | str | bytes | None):
         return repr(value)  # NaN is itself
     if id(value) in seen:
         return None
-    seen.add(id(value))
+    seen[id(value)] = value  # kept, or the next list that _inside makes could have the id of the last
     if isinstance(value, np.ndarray) and value.dtype.kind != "O":
         content = value.tobytes() if value.nbytes <= MAX_ARRAY_BYTES else id(value)
         return (value.shape, value.dtype.str, content)
@@ -149,11 +152,13 @@ def _inside(value: Any) -> Any:
     """Return what an object keeps: a function's closure, the values of variables, attributes."""
     if isinstance(value, FunctionType | MethodType | functools.partial):
         return _kept_by_function(value)
-    if isinstance(value, keras.metrics.Metric):
-        return [np.asarray(variable) for variable in value.variables]
     if isinstance(value, keras.Variable):
-        return np.asarray(value)
-    if isinstance(value, type | ModuleType | keras.Model | keras.layers.Layer) or is_keras(type(value)):
+        return hashlib.blake2b(np.asarray(value).tobytes()).digest()
+    if isinstance(value, keras.random.SeedGenerator):
+        return value.state
+    if isinstance(value, keras.Model | keras.layers.Layer | keras.metrics.Metric | keras.optimizers.Optimizer):
+        return list(value.variables)
+    if isinstance(value, type | ModuleType) or is_keras(type(value)):
         return None
     if hasattr(value, "__dict__"):
         return vars(value)

@@ -173,6 +173,11 @@ class Box:
         self.values = [0]
 
 
+def counting() -> Callable[[], None]:
+    seen: list[int] = []
+    return lambda: seen.append(1)
+
+
 def closure() -> keras.callbacks.Callback:
     seen: list[int] = []
     return KERAS.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
@@ -207,6 +212,19 @@ FORGETFUL: dict[str, Callable[[], keras.callbacks.Callback]] = {
     "Forgetful.counted, a metric": lambda: Forgetful(
         keras.metrics.Mean(), lambda mean: mean.update_state(1.0) and None
     ),
+    "Forgetful.counted, a model of its own": lambda: Forgetful(
+        keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]),
+        lambda model: model.set_weights([each + 1 for each in model.get_weights()]),
+    ),
+    "Forgetful.counted, an optimizer of its own": lambda: Forgetful(
+        keras.optimizers.SGD(), lambda one: one.iterations.assign_add(1) and None
+    ),
+    "Forgetful.counted, seeds": lambda: Forgetful(
+        keras.random.SeedGenerator(1), lambda seeds: list(seeds.next())[2:] or None
+    ),
+    "Forgetful.counted, the second of two functions": lambda: Forgetful(
+        [counting(), counting()], lambda functions: functions[1]()
+    ),
     "LambdaCallback.on_epoch_end": closure,
     "LearningRateScheduler.schedule": stateful_schedule,
     "OwnEarlyStopping.n_seen": lambda: OwnEarlyStopping(patience=9),
@@ -234,7 +252,8 @@ def test_what_does_not_change_in_training_forgets_nothing(tmp_path: Path) -> Non
 
         def on_train_begin(self, logs: object = None) -> None:
             self.file, self.fresh = open("/dev/null"), []  # noqa: SIM115
-            self.trained = self.model  # which a checkpoint holds
+            model = self.model  # a checkpoint holds all that is in it
+            self.trained = [model, model.inner.layers[0], model.optimizer, model.trainable_variables[0]]
 
         def on_train_end(self, logs: object = None) -> None:
             self.file.close()
