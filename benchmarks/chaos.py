@@ -32,15 +32,12 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo import stored as studies
 from hpo.command import stderr_to
-from hpo.folder import trial_dir
-from hpo.forkserver import ENVIRONMENT
-from hpo.outage import TRANSIENT
-from hpo.results import CHECKPOINT, MODEL, RESULT_ATTR, rank, read_rows
-from hpo.storage import open_store
-from hpo.stored import TICKET_ATTR, StoredStudy
-from hpo.ticket import TicketState
+from hpo.database import TRANSIENT, open_store
+from hpo.run.forkserver import ENVIRONMENT
+from hpo.study import CHECKPOINT, MODEL, RESULT_ATTR, StoredStudy, TicketState, rank, read_rows, trial_dir
+from hpo.study import stored as studies
+from hpo.study.stored import TICKET_ATTR
 
 N_COMMANDS = 2
 LIMIT_SECONDS = 3600
@@ -340,7 +337,7 @@ class Chaos:
 
         def is_taken() -> bool:
             with contextlib.suppress(*TRANSIENT):
-                stored = studies.find(self._store, "chaos")
+                stored = studies.find_latest(self._store, "chaos")
                 return token not in {ticket.token for ticket in stored.tickets(self._store).read()}
             return False
 
@@ -400,7 +397,7 @@ def witnesses(folder: Path) -> list[dict[str, Any]]:
 def check(folder: Path, url: str, n_asked: int) -> tuple[dict[str, Any], dict[str, int]]:
     """Return what happened to the study, and what must be 0."""
     store = open_store(url, create=False)
-    stored = studies.find(store, "chaos")
+    stored = studies.find_latest(store, "chaos")
     tickets = stored.tickets(store).read()
     trials = store.optuna.get_all_trials(stored.study_id)
     ranked = rank(read_rows(store, stored), stored)
@@ -467,29 +464,28 @@ def train_again(folder: Path, stored: StoredStudy, trials: list[FrozenTrial]) ->
 
 def set_up(folder: Path, stored: StoredStudy) -> None:
     """Make a process ready to train the study's trials."""
-    global shop
+    global trainer
     import tensorflow as tf
 
-    from hpo.catalog import find_study, load_definition
-    from hpo.datasets import load
+    from hpo.data import load_dataset
+    from hpo.definition import find_study, load_definition
     from hpo.engine import Engine
 
     tf.config.threading.set_intra_op_parallelism_threads(stored.n_threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     definition = load_definition(find_study("chaos", folder / "studies"))
-    data = load(
+    data = load_dataset(
         definition.dataset, seed=stored.seed, data_dir=None, base_dir=folder / "studies", report=sys.stderr.write
     )
-    shop = folder, stored, definition, Engine(data, definition.model)
+    trainer = folder, stored, definition, Engine(data, definition.model)
 
 
 def retrain(trial: FrozenTrial) -> tuple[int, dict[int, float]]:
     """Train one trial's epochs, undisturbed and without a database."""
-    from hpo.definition import seed_of
-    from hpo.space import place
-    from hpo.training import Task, train
+    from hpo.definition import place, seed_of
+    from hpo.engine import Task, train
 
-    folder, stored, definition, engine = shop
+    folder, stored, definition, engine = trainer
     n_epochs = max(trial.intermediate_values)
     task = Task(
         parameters=place(definition, trial.params).parameters,

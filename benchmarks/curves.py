@@ -24,12 +24,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from hpo.datasets import load
+from hpo.data import load_dataset
 from hpo.definition import seed_of
-from hpo.engine import Engine
+from hpo.engine import Engine, Task, train
 from hpo.models import mlp
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
-from hpo.training import Task, train
 
 SEED = 7
 SHORT, N_EPOCHS, LONG = 5, 15, 30
@@ -45,7 +44,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("curves.jsonl"))
     arguments = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
-    engine = Engine(load("cifar10", seed=SEED, data_dir=arguments.data_dir), mlp)
+    engine = Engine(load_dataset("cifar10", seed=SEED, data_dir=arguments.data_dir), mlp)
     held = [json.loads(line) for line in arguments.output.read_text().splitlines()] if arguments.output.exists() else []
     known = {(curve["number"], curve["schedule"], curve["epochs"]) for curve in held}
     share, n_shares = map(int, arguments.share.split("/"))

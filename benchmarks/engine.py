@@ -29,7 +29,7 @@ import numpy as np
 if TYPE_CHECKING:
     import keras
 
-    from hpo.datasets import Dataset
+    from hpo.data import Dataset
     from hpo.engine import Engine
 
 SHAPES = ((32, 32), (32, 128), (256, 128), (512, 64), (512, 256))
@@ -64,7 +64,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def random_dataset() -> "Dataset":
     """Return random uint8 images of CIFAR-10's shape: speed does not depend on the values."""
-    from hpo.datasets import Dataset
+    from hpo.data import Dataset
 
     rng = np.random.default_rng(0)
     n_rows = N_TRAIN + N_VAL
@@ -84,9 +84,9 @@ def open_dataset(data_dir: Path | None) -> tuple["Dataset", str]:
     """Return the data and what they are, in words."""
     if data_dir is None:
         return random_dataset(), "random images of CIFAR-10's shape"
-    from hpo import datasets
+    from hpo.data import datasets
 
-    return datasets.load("cifar10", seed=0, data_dir=data_dir), "CIFAR-10"
+    return datasets.load_dataset("cifar10", seed=0, data_dir=data_dir), "CIFAR-10"
 
 
 def watched() -> tuple[list[float], "keras.callbacks.Callback"]:

@@ -38,7 +38,8 @@ from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, T
 from optuna.trial import TrialState
 from surrogate import LONG, N_EPOCHS, OPTIMIZERS, Surrogate, fit, read, work
 
-from hpo.definition import default_pruner, default_sampler, seed_of
+from hpo.definition import seed_of
+from hpo.definition.study import default_pruner, default_sampler
 
 # As benchmarks/overhead.py measures them: until the first trial, per trial beyond its epochs, and for a new shape.
 START_SECONDS, TRIAL_SECONDS, COMPILE_SECONDS = 7.0, 0.5, 0.9

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hpo.datasets import load
+from hpo.data import load_dataset
 
 HERE = Path(__file__).parent
 PACKAGES = ["optuna>=5,<6", "optuna-integration>=4.5", "keras-tuner>=1.4", "ray[tune]>=2.40"]
@@ -102,7 +102,7 @@ def write_data(arguments: argparse.Namespace, seed: int) -> Path:
     """Write the split that hpo makes of a seed as a file for the peers."""
     path: Path = arguments.output / f"cifar10-{seed}.npz"
     if not path.exists():
-        data = load("cifar10", seed=seed, data_dir=arguments.data_dir)
+        data = load_dataset("cifar10", seed=seed, data_dir=arguments.data_dir)
         x, y = np.asarray(data.x), np.asarray(data.y)
         np.savez(path, x=x[data.train_rows], y=y[data.train_rows], x_val=x[data.val_rows], y_val=y[data.val_rows])
     return path.absolute()

@@ -42,22 +42,17 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from rich.console import Console
 
-from hpo import stored as studies
-from hpo.creation import create
-from hpo.definition import StudyDefinition
-from hpo.display import LinesView
-from hpo.forkserver import LOOK_SECONDS
-from hpo.launcher import Launcher
-from hpo.leases import LeaseKeeper
-from hpo.outage import insist
+from hpo.database import Store, insist, open_store
+from hpo.definition import StudyDefinition, draw
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
-from hpo.record import TrialRecord
-from hpo.results import RESULT_ATTR, kept, read_rows
-from hpo.sampling import Mirror
-from hpo.space import draw
-from hpo.storage import Store, open_store
-from hpo.stored import TICKET_ATTR, StoredStudy
-from hpo.tickets import TicketTable, _tickets
+from hpo.run.display import LinesView
+from hpo.run.forkserver import LOOK_SECONDS
+from hpo.run.launcher import Launcher
+from hpo.study import RESULT_ATTR, LeaseKeeper, Mirror, StoredStudy, TicketTable, TrialRecord, kept, read_rows
+from hpo.study import stored as studies
+from hpo.study.creation import create
+from hpo.study.stored import TICKET_ATTR
+from hpo.study.tickets import _tickets
 
 N_EPOCHS, TRIAL_SECONDS, MAX_WORKERS, N_FREE = 10, 10.0, 64, 2000
 LEASE_SECONDS, N_KEPT = 60.0, 5
@@ -267,7 +262,7 @@ def fill(url: str, n_trials: int) -> None:
 def open_all(url: str) -> tuple[Store, StoredStudy]:
     """Open the study as a worker does."""
     store = open_store(url, create=False)
-    return store, studies.read_all(store)[0]
+    return store, studies.all_studies(store)[0]
 
 
 def measure_alone(url: str) -> dict[str, Any]:
@@ -285,7 +280,7 @@ def measure_alone(url: str) -> dict[str, Any]:
     tokens = [uuid.uuid4().hex for _ in range(MAX_WORKERS)]
     for token in tokens:
         tickets.claim("w", token)
-    plan: Any = SimpleNamespace(wish=SimpleNamespace(runs_dir=Path("/nowhere"), target=1.1), deadline_seconds=None)
+    plan: Any = SimpleNamespace(options=SimpleNamespace(runs_dir=Path("/nowhere"), target=1.1), deadline_seconds=None)
     quiet: Any = LinesView(Console(file=open(os.devnull, "w")))  # noqa: SIM115
     launcher = Launcher(plan, quiet, SimpleNamespace(ending=None), context=None, stored=stored, store=store)  # type: ignore[arg-type]
     launcher._n_ended_before = launcher._n_failed_before = 0

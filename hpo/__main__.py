@@ -3,9 +3,9 @@
 from hpo.command import plain_app, run_command
 from hpo.dashboard import dashboard
 from hpo.password import password
-from hpo.run import run
+from hpo.run.__main__ import run
 from hpo.status import status
-from hpo.study import app as study_app
+from hpo.study.__main__ import app as study_app
 from hpo.tensorboard import tensorboard
 
 app = plain_app(no_args_is_help=True)

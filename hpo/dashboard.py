@@ -1,7 +1,7 @@
 """optuna-dashboard, safe to open: python -m hpo.dashboard.
 
 By itself it has no login and lets anyone who reaches it delete, rename and end studies. Here it is behind the doors of
-hpo.web and only reads, but for notes and tags where asked for.
+hpo.web.doors and only reads, but for notes and tags where asked for.
 """
 
 import io
@@ -19,8 +19,8 @@ from hpo.command import AllowedHost, PasswordFile, Storage, plain_app, run_comma
 from hpo.errors import DatabaseAwayError, StorageError
 
 if TYPE_CHECKING:  # both take their time to import, which --help need not wait for
-    from hpo.server import App
-    from hpo.storage import Store
+    from hpo.database import Store
+    from hpo.web import App
 
 app = plain_app()
 
@@ -49,9 +49,8 @@ def dashboard(
     ] = False,
 ) -> None:
     """Browse studies in optuna-dashboard: reading only, behind a password where others can reach it."""
-    from hpo.address import default_url, parse_url, public_url
-    from hpo.server import serve
-    from hpo.web import Rules, choose_password, protect
+    from hpo.database import default_url, parse_url, public_url
+    from hpo.web import Rules, choose_password, protect, serve
 
     url = storage or default_url(runs_dir)
     password = choose_password(password_file, host)
@@ -86,7 +85,7 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        from hpo.address import parse_url
+        from hpo.database import parse_url
 
         self._url, self._parsed = url, parse_url(url)
         self._lock, self._looking, self._was_there = threading.Lock(), threading.Lock(), True
@@ -100,8 +99,7 @@ class Database:
         Raises:
             StorageError: It cannot be used.
         """
-        from hpo.outage import explained, is_permanent
-        from hpo.storage import open_store
+        from hpo.database import explained, is_permanent, open_store
 
         with self._lock:
             file = self._find_file()
@@ -170,7 +168,7 @@ def build_app(database: Database) -> "App":
     import optuna
     import optuna_dashboard
 
-    from hpo.table import answer_table
+    from hpo.web import answer_table
 
     empty = optuna_dashboard.wsgi(optuna.storages.InMemoryStorage())
     made: list[tuple[Store, Any]] = []  # the store that is open, and the page on it with its caches

@@ -63,23 +63,20 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> None:
     """Show studies, their trials and their workers."""
-    from hpo import stored as studies
-    from hpo.address import default_url, parse_url
+    from hpo.database import default_url, open_store, parse_url, wait_shortly
     from hpo.errors import StudyFileError
     from hpo.names import file_of
-    from hpo.outage import wait_shortly
-    from hpo.schema import check_schema
-    from hpo.storage import open_store
+    from hpo.study import all_studies, check_schema, find_latest
 
     url = storage or default_url(runs_dir)
 
     def look() -> tuple[Any, list[StudyStatus]]:
         store = open_store(url, create=False)
         check_schema(store.engine)
-        found = [one for one in studies.read_all(store) if study is None or study in (one.name, file_of(one.name))]
+        found = [one for one in all_studies(store) if study is None or study in (one.name, file_of(one.name))]
         if study is not None and not found:
-            studies.find(store, study)  # says so if what has this name cannot be used
-            names = ", ".join(one.name for one in studies.read_all(store)) or "none"
+            find_latest(store, study)  # says so if what has this name cannot be used
+            names = ", ".join(one.name for one in all_studies(store)) or "none"
             raise StudyFileError(f'There is no study "{study}" in {store.url} (found: {names}).', "Run it first.")
         return store, list(read_statuses(store, found))
 
@@ -92,21 +89,21 @@ def status(
 
 def read_statuses(store: Any, found: list[Any]) -> Iterator[StudyStatus]:
     """Read the studies' statuses; one that cannot be read is named and left out."""
+    from hpo.database import ODD, describe_odd
     from hpo.errors import HpoError
-    from hpo.reading import ODD, describe
     from hpo.terminal import warn_once
 
     for one in found:
         try:
             yield read_status(store, one)
         except (HpoError, *ODD) as error:
-            reason = error.message if isinstance(error, HpoError) else describe(error)
+            reason = error.message if isinstance(error, HpoError) else describe_odd(error)
             warn_once(f'The study "{one.name}" cannot be read and is left out: {reason}')
 
 
 def read_status(store: Any, stored: Any) -> StudyStatus:
     """Read one study's status from its tickets, and no more than three of its trials."""
-    from hpo.ticket import UNUSED, TicketState, count_ended
+    from hpo.study import UNUSED, TicketState, count_ended
 
     tickets, now = stored.tickets(store).read(), time.time()
     leased = [ticket for ticket in tickets if ticket.state == TicketState.LEASED]
@@ -150,7 +147,7 @@ def read_status(store: Any, stored: Any) -> StudyStatus:
 
 def state_of(tickets: Any, now: float) -> str:
     """Return the state of a study that has trials left and is not paused."""
-    from hpo.ticket import TicketState
+    from hpo.study import TicketState
 
     leased = [ticket for ticket in tickets if ticket.state == TicketState.LEASED]
     if any(now - (ticket.seen or now) < SILENT_SECONDS for ticket in leased):
@@ -188,7 +185,7 @@ def describe_ticket(store: Any, ticket: Any) -> dict[str, Any] | None:
 
 def read_trial(store: Any, ticket: Any) -> Any:
     """Return a ticket's trial; None where it is not born, or cannot be read."""
-    from hpo.reading import ODD, describe
+    from hpo.database import ODD, describe_odd
     from hpo.terminal import warn_once
 
     if ticket.trial_id is None:
@@ -196,13 +193,13 @@ def read_trial(store: Any, ticket: Any) -> Any:
     try:
         return store.optuna.get_trial(ticket.trial_id)
     except ODD as error:
-        warn_once(f"the trial of ticket {ticket.number} cannot be read: {describe(error)}")
+        warn_once(f"the trial of ticket {ticket.number} cannot be read: {describe_odd(error)}")
         return None
 
 
 def show(statuses: list[StudyStatus], url: str) -> None:
     """Print the statuses for people."""
-    from hpo.display import describe_params, duration, number
+    from hpo.run import describe_params, duration, number
     from hpo.terminal import plain
 
     if not statuses:

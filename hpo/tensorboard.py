@@ -1,4 +1,4 @@
-"""TensorBoard on a study's runs, behind the doors of hpo.web: python -m hpo.tensorboard."""
+"""TensorBoard on a study's runs, behind the doors of hpo.web.doors: python -m hpo.tensorboard."""
 
 import sys
 from pathlib import Path
@@ -33,8 +33,7 @@ def tensorboard(
     allowed_host: AllowedHost = None,
 ) -> None:
     """Compare trials in TensorBoard, HParams first; logs that are written later appear by themselves."""
-    from hpo.server import serve
-    from hpo.web import Rules, choose_password, protect
+    from hpo.web import Rules, choose_password, protect, serve
 
     password = choose_password(password_file, host)
     if study is not None and not is_plain_name(study):
@@ -60,7 +59,7 @@ def build_app(logs_dir: Path) -> Any:
     apps: list[Any] = []
 
     class Server(program.TensorBoardServer):  # type: ignore[misc]
-        """Keeps the page for hpo.web's server, instead of serving it by itself."""
+        """Keeps the page for hpo.web.doors's server, instead of serving it by itself."""
 
         def __init__(self, wsgi_app: Any, flags: Any) -> None:
             apps.append(wsgi_app)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpo import batches, cifar10, download
+from hpo.data import batches, cifar10, download
 from hpo.errors import DatasetError
 
 N = 20  # images per batch, instead of 10,000

@@ -12,7 +12,7 @@ from postgres import Postgres
 from tiny_study import TINY
 from toy import ToyStudy
 
-from hpo.storage import Store, open_store
+from hpo.database import Store, open_store
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -13,8 +13,8 @@ from typing import Any, NoReturn, TypeVar
 
 import pytest
 
-from hpo.record import TrialRecord
-from hpo.storage import Store
+from hpo.database import Store
+from hpo.study import TrialRecord
 
 T = TypeVar("T")
 

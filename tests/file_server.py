@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hpo import cifar10
+from hpo.data import cifar10
 
 Serve = Callable[..., "Served"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpo import datasets
+from hpo.data import datasets
 
 Arrays = dict[str, Any]
 
@@ -35,7 +35,7 @@ def save(path: Path, arrays: Arrays) -> Path:
 
 
 def load_saved(tmp_path: Path, arrays: Arrays, **options: Any) -> datasets.Dataset:
-    return datasets.load(save(tmp_path / "fruit.npz", arrays), seed=7, **options)
+    return datasets.load_dataset(save(tmp_path / "fruit.npz", arrays), seed=7, **options)
 
 
 def listed(root: Path) -> list[str]:

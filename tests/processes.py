@@ -16,14 +16,11 @@ import sqlalchemy
 from optuna.storages._rdb.models import BaseModel
 from toy import DEFINITION, FACTS, ToyStudy
 
-from hpo import connections, storage
-from hpo import stored as studies
-from hpo.address import parse_url
-from hpo.creation import create
-from hpo.leases import LeaseKeeper, kernel
-from hpo.outage import insist
-from hpo.storage import open_store, setup_lock
-from hpo.tickets import TicketTable
+from hpo.database import connections, insist, open_store, parse_url, setup_lock, storage
+from hpo.study import LeaseKeeper, TicketTable
+from hpo.study import stored as studies
+from hpo.study.creation import create
+from hpo.study.leases import kernel
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["optuna", "sqlalchemy.dialects.postgresql.psycopg2", "scipy.stats"])
@@ -90,7 +87,7 @@ def open_study(index: int, url: str, n_trials: int) -> str:
 
     def find_or_create() -> str:
         with setup_lock(parse_url(url)):
-            stored = studies.find(store, "toy")
+            stored = studies.find_latest(store, "toy")
             if stored is None:
                 time.sleep(0.3)
                 stored = create(store, "toy", DEFINITION, facts=FACTS, n_trials=n_trials)
@@ -157,7 +154,7 @@ def begin_creation(pipe: Any, url: str, last_step: str) -> None:
 def leave_half_done(pipe: Any, url: str, step: str) -> None:
     """Run a trial as a worker does, but stop for ever at a step; to be killed there."""
     store = open_store(url, create=False)
-    stored = studies.find(store, "toy")
+    stored = studies.find_latest(store, "toy")
     assert stored is not None
     toy = ToyStudy(store=store, stored=stored, definition=DEFINITION)
     ticket = toy.claim()

@@ -2,7 +2,7 @@
 
 from optuna.trial import TrialState
 
-from hpo.results import TrialRow
+from hpo.study import TrialRow
 
 
 def row(number: int, value: float | None, state: TrialState = TrialState.COMPLETE, **params: object) -> TrialRow:

@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
-from hpo.datasets import Dataset
-from hpo.engine import EpochModel
+from hpo.data import Dataset
+from hpo.engine.model import EpochModel
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 
 N_TRAIN, N_VAL, N_CLASSES = 200, 53, 4

@@ -1,6 +1,6 @@
 """What other programs do to a database."""
 
-from hpo.storage import Store
+from hpo.database import Store
 
 
 def change(store: Store, *statements: str) -> None:

@@ -1,207 +1,151 @@
-"""The map of the code holds: imports run downwards, each library has one home, and nothing slow loads early."""
+"""The map of the code holds: imports run one way, rooms are entered by their doors, and nothing slow loads early."""
 
 import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structure import (
+    BEGIN,
+    CONTRIBUTING,
+    DOORS,
+    END,
+    EXPORTS,
+    FILES,
+    PACKAGE,
+    ROOT,
+    files,
+    floors,
+    imported,
+    room_of,
+    rooms,
+    written_map,
+)
 
-PACKAGE = Path(__file__).parent.parent / "hpo"
-
-# A file imports only from floors above its own line here; those of one floor do not know each other.
-FLOORS = [
-    [
-        "__init__",
-        "errors",
-        "options",
-        "files",
-        "parameters",
-        "pickles",
-        "terminal",
-        "names",
-        "tracebacks",
-        "origin",
-        "machine",
-        "snapshot",
-    ],
-    [
-        "command",
-        "logs",
-        "source",
-        "schema",
-        "facts",
-        "folder",
-        "reading",
-    ],
-    [
-        "password",
-    ],
-    [
-        "address",
-        "attempts",
-        "server",
-        "rdb",
-    ],
-    [
-        "outage",
-        "connections",
-    ],
-    [
-        "definition",
-        "models",
-        "callback_state",
-        "checkpoint",
-        "events",
-        "storage",
-        "arrays",
-        "columns",
-        "npz",
-        "batches",
-        "cache",
-        "download",
-        "costs",
-        "optimizers",
-        "pruning",
-        "ticket",
-    ],
-    ["samplers"],
-    ["space"],
-    [
-        "catalog",
-        "callbacks",
-        "refusals",
-        "tickets",
-        "prepared",
-        "cifar10",
-        "epoch",
-    ],
-    [
-        "fingerprint",
-        "settings",
-        "leases",
-        "stored",
-        "datasets",
-        "table",
-        "web",
-    ],
-    [
-        "agreement",
-        "disk",
-        "rehearsal",
-    ],
-    [
-        "engine",
-        "sampling",
-        "results",
-        "creation",
-    ],
-    ["opening"],
-    [
-        "training",
-        "record",
-        "display",
-    ],
-    [
-        "trial",
-    ],
-    [
-        "worker",
-    ],
-    ["ending"],
-    ["report"],
-    ["forkserver"],
-    ["crew"],
-    [
-        "launcher",
-    ],
-    [
-        "run",
-        "status",
-        "study",
-        "dashboard",
-        "tensorboard",
-    ],
-    [
-        "__main__",
-    ],
-]
-FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOMES = {
-    "sqlalchemy": {"address", "outage", "connections", "rdb", "storage", "schema", "ticket", "tickets", "reading"},
+    "sqlalchemy": {"database", "study.schema", "study.ticket", "study.tickets"},
     "tensorboard": {"events", "tensorboard"},
     "optuna_dashboard": {"dashboard"},
-    "waitress": {"server"},
-    "tensorflow": {"engine", "epoch", "costs", "optimizers", "worker"},
-    "keras": {
-        "models",
-        "callbacks",
-        "callback_state",
-        "refusals",
-        "rehearsal",
-        "engine",
-        "epoch",
-        "costs",
-        "optimizers",
-        "training",
-        "definition",
+    "waitress": {"web.server"},
+    "tensorflow": {"engine", "run.worker"},
+    "keras": {"models", "engine", "definition.study"},
+    "typer": {
+        "command",
+        "run.amounts",
+        "run.__main__",
+        "study.__main__",
+        "status",
+        "dashboard",
+        "tensorboard",
+        "password",
     },
-    "typer": {"command", "options", "run", "status", "study", "dashboard", "tensorboard", "password"},
 }
 FORBIDDEN = {"utils", "util", "common", "base", "manager", "helpers", "helper", "misc", "core"}
-FILES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}
+MAX_LINES = 300
+READERS = sorted({*FILES} - {"__main__"})
+# What trains, and what a study's model is made of, load TensorFlow; nothing else does by being imported.
+TRAINING = {"models", "study.opening", "run.worker", "run.trial", "run.context"} | {
+    module for module in FILES if room_of(module) == "engine"
+}
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Yield every module that a file imports anywhere, by its full name."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name}: a relative import"
-            yield str(node.module)
-            yield from (f"{node.module}.{alias.name}" for alias in node.names if node.module == "hpo")
+def test_no_circle_among_rooms_nor_among_files() -> None:
+    assert floors(rooms())
+    assert floors(files())
 
 
-def own(path: Path) -> set[str]:
-    """Return the files of hpo that a file imports."""
-    names = {name.split(".")[1] for name in imported(path) if name.startswith("hpo.")}
-    return names & set(FILES)
+@pytest.mark.parametrize("module", FILES)
+def test_nobody_reaches_past_a_door(module: str) -> None:
+    for target, name, line in imported(FILES[module]):
+        if not target.startswith("hpo."):
+            continue
+        room, _, inner = target.removeprefix("hpo.").partition(".")
+        if room not in DOORS or room == room_of(module):
+            continue
+        is_command_line = module == "__main__" and inner == "__main__"
+        assert is_command_line or not inner, f"{module}, line {line}: {target} is behind the door of {room}/"
+        assert is_command_line or name in EXPORTS[room], f"{module}, line {line}: {room}/ does not show {name}"
 
 
-def test_package_is_flat() -> None:
-    assert [path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"] == []
+@pytest.mark.parametrize("room", DOORS)
+def test_a_door_shows_what_is_asked_for_and_no_more(room: str) -> None:
+    asked = {
+        name for module, path in FILES.items() if room_of(module) != room
+        for target, name, _ in imported(path) if target == f"hpo.{room}"
+    }  # fmt: skip
+    public = ast.parse((PACKAGE / "__init__.pyi").read_text()) if (PACKAGE / "__init__.pyi").exists() else None
+    for statement in public.body if public else []:
+        if isinstance(statement, ast.ImportFrom) and statement.module == room:
+            asked |= {alias.name for alias in statement.names}
+    assert set(EXPORTS[room]) == asked | PROMISED.get(room, set())
 
 
-def test_every_file_has_its_floor() -> None:
-    assert set(FLOOR) >= set(FILES), "give a new file its floor in FLOORS"
-    assert len(FLOOR) == sum(map(len, FLOORS)), "a file stands on two floors"
+PROMISED = {"definition": {"StudyDefinition"}}  # study files of before import it from here
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_imports_run_downwards(name: str) -> None:
-    wrong = [other for other in own(FILES[name]) if FLOOR[other] >= FLOOR[name] and other != name]
-    assert wrong == [], f"{name}.py must not import {wrong}"
+@pytest.mark.parametrize("room", DOORS)
+def test_no_name_of_a_door_is_also_a_files(room: str) -> None:
+    inside = {module.partition(".")[2] for module in FILES if room_of(module) == room}
+    assert not inside & set(EXPORTS[room])
 
 
-def test_no_cycles() -> None:
-    graph = {name: own(path) - {name} for name, path in FILES.items()}
-    while graph:
-        leaves = {name for name, others in graph.items() if not others & set(graph)}
-        assert leaves, f"these import each other: {sorted(graph)}"
-        graph = {name: others for name, others in graph.items() if name not in leaves}
+@pytest.mark.parametrize("room", DOORS)
+def test_a_room_says_what_it_is_for_in_a_few_lines(room: str) -> None:
+    said = ast.get_docstring(ast.parse(DOORS[room].read_text())) or ""
+    assert 2 <= len([line for line in said.splitlines() if line]) <= 3
+
+
+def test_doors_load_nothing() -> None:
+    heavy = {"optuna", "sqlalchemy", "numpy", "tensorflow", "keras", "rich"}
+    code = f"import sys, {', '.join(f'hpo.{room}' for room in DOORS)}; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+OUTSIDE = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py"), *(ROOT / "studies").glob("*.py")]
+
+
+@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_and_benchmarks_use_the_doors_and_import_what_is_there(path: Path) -> None:
+    here = path.parent.name if path.parent.name in DOORS else ""
+    for target, name, line in imported(path):
+        if not target.startswith("hpo."):
+            continue
+        inner = target.removeprefix("hpo.")
+        room, _, behind = inner.partition(".")
+        assert inner in FILES, f"line {line}: there is no {target}"
+        if room in DOORS and not behind:
+            assert name in EXPORTS[room] or f"{room}.{name}" in FILES, f"line {line}: {room}/ does not show {name}"
+        elif room in DOORS and room != here:
+            assert EXPORTS[room].get(name) != behind, f"line {line}: {name} is had at the door of {room}/"
+        if inner not in DOORS:
+            assert re.search(rf"\b{name}\b", FILES[inner].read_text()), f"line {line}: {target} has no {name}"
 
 
 @pytest.mark.parametrize("library", HOMES)
 def test_each_library_has_its_homes(library: str) -> None:
-    users = {name for name, path in FILES.items() if any(i.split(".")[0] == library for i in imported(path))}
-    assert users <= HOMES[library]
+    users = {
+        module for module, path in FILES.items()
+        if any(target.partition(".")[0] == library for target, _, _ in imported(path))
+    }  # fmt: skip
+    assert {module for module in users if not {module, room_of(module)} & HOMES[library]} == set()
 
 
 def test_file_names_say_what_is_in_them() -> None:
-    assert not set(FILES) & FORBIDDEN
+    assert not {part for module in FILES for part in module.split(".")} & FORBIDDEN
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_no_file_is_long(module: str) -> None:
+    assert len(FILES[module].read_text().splitlines()) <= MAX_LINES
+
+
+def test_contributing_shows_the_map_as_it_is() -> None:
+    text = CONTRIBUTING.read_text()
+    shown = BEGIN + text.partition(BEGIN)[2].partition(END)[0] + END
+    assert shown == written_map(), "python tests/structure.py writes it anew"
 
 
 SLOW = (
@@ -209,30 +153,14 @@ SLOW = (
 )
 
 
-def test_what_only_reads_never_loads_tensorflow() -> None:
-    names = [
-        "run",
-        "catalog",
-        "storage",
-        "stored",
-        "study",
-        "status",
-        "results",
-        "display",
-        "launcher",
-        "events",
-        "leases",
-        "record",
-        "sampling",
-        "space",
-        "datasets",
-    ]
-    code = f"import {', '.join(f'hpo.{name}' for name in names)}; {SLOW}"
+def test_what_does_not_train_never_loads_tensorflow() -> None:
+    names = [f"hpo.{module}" for module in FILES if module not in TRAINING and not module.endswith("__main__")]
+    code = f"import {', '.join(names)}; {SLOW}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
 
 
-@pytest.mark.parametrize("module", ["hpo.run", "hpo"])
+@pytest.mark.parametrize("module", ["hpo.run", "hpo.study", "hpo"])
 def test_help_never_loads_tensorflow(module: str) -> None:
     code = (
         f"import runpy, sys; sys.argv = ['hpo', '--help']\n"
@@ -243,13 +171,3 @@ def test_help_never_loads_tensorflow(module: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert "Usage" in done.stdout
     assert done.stdout.strip().endswith("[]"), done.stderr
-
-
-@pytest.mark.parametrize("path", sorted((PACKAGE.parent / "benchmarks").glob("*.py")), ids=lambda path: path.name)
-def test_benchmarks_import_what_is_there(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
-        package, _, name = str(getattr(node, "module", "")).partition(".")
-        if isinstance(node, ast.ImportFrom) and package == "hpo" and name in FILES:
-            text = FILES[name].read_text()
-            missing = [alias.name for alias in node.names if not re.search(rf"\b{alias.name}\b", text)]
-            assert missing == [], f"{path.name}, line {node.lineno}: {node.module} has no {missing}"

@@ -28,16 +28,13 @@ from optuna.trial import TrialState
 from toy import BASELINE, ToyStudy
 from toy_training import ToyEngine, train_toys
 
-from hpo import worker
-from hpo.leases import expire_dead
+from hpo.database import Store, open_store
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
-from hpo.results import CHECKPOINT, MODEL, RESULT_ATTR
-from hpo.schema import create_tables
-from hpo.storage import Store, open_store
-from hpo.stored import SPARED_ATTR
-from hpo.ticket import TicketState
-from hpo.tickets import TicketTable
-from hpo.trial import Workshop
+from hpo.run import worker
+from hpo.run.context import WorkerContext
+from hpo.study import CHECKPOINT, MODEL, RESULT_ATTR, TicketState, TicketTable, expire_dead
+from hpo.study.schema import create_tables
+from hpo.study.stored import SPARED_ATTR
 
 NAN, RAISES = float("nan"), -1.0
 N_LOOPS, N_SAMPLED = 1000, 13
@@ -127,13 +124,13 @@ class Site:
         knife.under = self.runs_dir / name
         knife.under.mkdir()
         knife.frozen = lambda: finish(toy, scenario, knife.under, is_frozen=True)
-        shop = workshop(replace(toy, store=self.ours), scenario, knife.under)
+        context = worker_context(replace(toy, store=self.ours), scenario, knife.under)
         with patch.context() as within:
             knife.cut_database(self.ours, within)
             knife.cut_files(within)
             knife.watch_decisions(within)
             try:
-                work(shop, lambda: knife.is_stopped)
+                work(context, lambda: knife.is_stopped)
             except DeadError:
                 knife.bury()
         if knife.is_dead:
@@ -165,7 +162,7 @@ def finish(toy: ToyStudy, scenario: Scenario, study_dir: Path, *, is_frozen: boo
         assert next(loops) < N_LOOPS, "it never ends"
         return False
 
-    work(workshop(toy, scenario, study_dir), should_stop)
+    work(worker_context(toy, scenario, study_dir), should_stop)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,9 +173,9 @@ class Outcome:
     files: list[str]
 
 
-def workshop(toy: ToyStudy, scenario: Scenario, study_dir: Path) -> Workshop:
+def worker_context(toy: ToyStudy, scenario: Scenario, study_dir: Path) -> WorkerContext:
     study = optuna.load_study(study_name=toy.stored.name, storage=toy.store.optuna, pruner=toy.definition.pruner)
-    return Workshop(
+    return WorkerContext(
         store=toy.store,
         stored=toy.stored,
         definition=toy.definition,
@@ -193,11 +190,11 @@ def workshop(toy: ToyStudy, scenario: Scenario, study_dir: Path) -> Workshop:
     )
 
 
-def work(shop: Workshop, should_stop: Callable[[], bool]) -> None:
+def work(context: WorkerContext, should_stop: Callable[[], bool]) -> None:
     settings: Any = SimpleNamespace(
         name="worker", patience_seconds=5.0, max_growth_bytes=2**60, trial_timeout_seconds=None
     )
-    assert worker.work(shop, settings, should_stop) == 0
+    assert worker.work(context, settings, should_stop) == 0
 
 
 def contents(toy: ToyStudy) -> list[Any]:
@@ -235,7 +232,7 @@ def site(database_url: str, store: Store, tmp_path: Path, monkeypatch: pytest.Mo
     train_toys(monkeypatch)
     monkeypatch.setattr(worker, "gc", SimpleNamespace(collect=lambda: None))  # 0.1 s each, with TensorFlow loaded
     monkeypatch.setattr(worker, "IDLE_SECONDS", 0.0)
-    monkeypatch.setattr("hpo.outage.FIRST_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("hpo.database.outage.FIRST_RETRY_SECONDS", 0.0)
     (tmp_path / "runs").mkdir()
     create_tables(store.engine)
     TicketTable(engine=store.engine, study="").read()  # looks for missing columns, once per engine
@@ -304,7 +301,7 @@ def test_worker_cut_at_a_sample_of_points(site: Site, monkeypatch: pytest.Monkey
 def test_worker_cut_at_every_point(
     site: Site, monkeypatch: pytest.MonkeyPatch, name: str, *, has_checkpoints: bool
 ) -> None:
-    monkeypatch.setattr("hpo.training.CHECKPOINT_SHARE", float("inf") if has_checkpoints else 0.0)
+    monkeypatch.setattr("hpo.engine.training.CHECKPOINT_SHARE", float("inf") if has_checkpoints else 0.0)
     scenario, counted, n_skipped = SCENARIOS[name], Knife(under=site.runs_dir), 0
     undisturbed = site.run(scenario, counted, monkeypatch)
     wrong: list[str] = []

@@ -22,8 +22,8 @@ from pages import Page, served
 from toy import ToyStudy
 
 from hpo.dashboard import Database, build_app, dashboard, is_note
+from hpo.database import Store, open_store
 from hpo.errors import StorageError
-from hpo.storage import Store, open_store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -260,7 +260,7 @@ def test_a_dashboard_that_starts_before_its_database_waits_for_it(
         pages.append(page)
         return 0
 
-    monkeypatch.setattr("hpo.server.serve", serve)
+    monkeypatch.setattr("hpo.web.server.serve", serve)
     with pytest.raises(typer.Exit):
         dashboard("postgresql://me@127.0.0.1:1/hpo")
     assert "127.0.0.1:1" in capsys.readouterr().err

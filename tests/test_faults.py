@@ -29,13 +29,11 @@ from postgres import Postgres
 from project import Project
 from toy import ToyStudy, wait_for
 
-from hpo import stored as studies
+from hpo.database import TRANSIENT, Store, open_store
 from hpo.errors import DatabaseAwayError, StorageError
-from hpo.launcher import Launcher
-from hpo.outage import TRANSIENT
-from hpo.storage import Store, open_store
-from hpo.ticket import Ticket, TicketState
-from hpo.tickets import TicketTable
+from hpo.run.launcher import Launcher
+from hpo.study import Ticket, TicketState, TicketTable
+from hpo.study import stored as studies
 
 Numbers = dict[int, tuple[Any, ...]]  # by ticket: all of a trial that must not depend on what happened to it
 
@@ -94,7 +92,7 @@ REPLACED = {
     "import keras\n": (
         "import json\nimport os\nimport signal\nimport time\nfrom pathlib import Path\n\nimport keras\n"
         "from optuna.pruners import NopPruner\nfrom optuna.samplers import RandomSampler\n"
-        "from hpo.engine import EpochModel\n"
+        "from hpo.engine.model import EpochModel\n"
     ),
     "EPOCHS = 6\n": DIARY,
     '"epochs", 2,': '"epochs", 20,',
@@ -152,7 +150,7 @@ class Site(Project):
         """Return the tickets; none while the study or its database is not there."""
         try:
             self._store = self._store or open_store(self.url, create=False)
-            stored = [study for study in studies.read_all(self._store) if study.name == "blobs"]
+            stored = [study for study in studies.all_studies(self._store) if study.name == "blobs"]
             return (stored[0].tickets(self._store).read() if stored else []), self._store
         except (StorageError, *TRANSIENT):
             return [], None
@@ -584,7 +582,7 @@ def test_database_away_at_the_launcher_s_first_look_is_no_finished_study(
         raise sa.exc.OperationalError("SELECT", {}, Exception("the database went away"))
 
     monkeypatch.setattr(TicketTable, "read", fail)
-    plan: Any = SimpleNamespace(wish=SimpleNamespace(runs_dir=tmp_path), patience_seconds=0.0)
+    plan: Any = SimpleNamespace(options=SimpleNamespace(runs_dir=tmp_path), patience_seconds=0.0)
     signals: Any = SimpleNamespace(ending=None)
     view: Any = None
     launcher = Launcher(plan, view, signals, context=None, stored=sqlite_toy.stored, store=sqlite_toy.store)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hpo import crew, npz
+from hpo.data import npz
 from hpo.machine import memory_bytes, n_cores
+from hpo.run import crew
 
 INSTALLED_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 

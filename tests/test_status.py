@@ -13,8 +13,8 @@ from toy import ToyStudy
 from typer.testing import CliRunner
 
 from hpo.status import BETWEEN_SECONDS, SILENT_SECONDS, may_live, read_status, show, state_of
-from hpo.study import app
-from hpo.ticket import TicketState
+from hpo.study import TicketState
+from hpo.study.__main__ import app
 
 
 def state(toy: ToyStudy) -> str:

@@ -9,15 +9,11 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.creation import create
+from hpo.database import Store
 from hpo.definition import StudyDefinition
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
-from hpo.record import TrialRecord
-from hpo.sampling import Mirror
-from hpo.storage import Store
-from hpo.stored import StoredStudy
-from hpo.ticket import Ticket
-from hpo.tickets import TicketTable
+from hpo.study import Mirror, StoredStudy, Ticket, TicketTable, TrialRecord
+from hpo.study.creation import create
 
 BASELINE = Parameters(
     training=TrainingParameters(optimizer="adam", learning_rate=1e-2, batch_size=8, epochs=2),

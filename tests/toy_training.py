@@ -81,7 +81,7 @@ def restore(model: ToyModel, arrays: list[np.ndarray]) -> None:
 
 
 def train_toys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let hpo.training save and restore toy models, with a checkpoint after each epoch."""
-    monkeypatch.setattr("hpo.training.state", lambda model: [np.array([model.n_trained])])
-    monkeypatch.setattr("hpo.training.restore_state", restore)
-    monkeypatch.setattr("hpo.training.CHECKPOINT_SHARE", float("inf"))
+    """Let hpo.engine.training save and restore toy models, with a checkpoint after each epoch."""
+    monkeypatch.setattr("hpo.engine.training.state", lambda model: [np.array([model.n_trained])])
+    monkeypatch.setattr("hpo.engine.training.restore_state", restore)
+    monkeypatch.setattr("hpo.engine.training.CHECKPOINT_SHARE", float("inf"))

@@ -1,0 +1,229 @@
+"""A named data set -> arrays with documented shapes: checked, split, fingerprinted, memory-mapped and shared.
+
+Never trains, never imports Keras, never loads the test rows.
+"""
+
+import contextlib
+import difflib
+import functools
+import importlib.metadata
+import inspect
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hpo.data import cifar10
+from hpo.data.arrays import Arrays, Report, checked, split
+from hpo.data.cache import home_dirs
+from hpo.data.columns import as_array
+from hpo.data.npz import open_npz
+from hpo.data.prepared import Source, Stamp, kept, map_prepared, prepare, remembered
+from hpo.errors import DatasetError
+from hpo.tracebacks import told
+
+NAMES = ("cifar10", "digits")
+DIGITS_TEST_SHARE = 0.2
+
+Function = Callable[[], Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Dataset:
+    """What a search trains and validates on; the test rows are not in it.
+
+    Attributes:
+        name: "cifar10", "digits", the .npz file's name without its ending, or the function's name.
+        x: (n_rows, *input_shape). uint8: 0 to 255, training scales it to [0, 1]. float32: used as it is. Memory-mapped
+            copy-on-write: frameworks may alias it, and no write reaches the file or another process.
+        y: (n_rows,) int32, labels from 0 to n_classes - 1.
+        train_rows: (n_train,) int32, ascending row numbers of x.
+        val_rows: (n_val,) int32, ascending; none of them in train_rows.
+        n_classes: The largest label + 1.
+        fingerprint: SHA-256 in hex of x, y and the validation rows that the data bring; the same for the same data from
+            whatever source, and independent of the seed.
+    """
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    train_rows: np.ndarray
+    val_rows: np.ndarray
+    n_classes: int
+    fingerprint: str
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """One row's shape."""
+        return tuple(self.x.shape[1:])
+
+    def majority(self) -> tuple[int, float]:
+        """The class most frequent in training, and the accuracy on the validation rows of always answering it."""
+        commonest = int(np.bincount(self.y[self.train_rows]).argmax())
+        return commonest, float(np.mean(self.y[self.val_rows] == commonest))
+
+
+def describe_majority(dataset: Dataset) -> str:
+    """Say what accuracy needs no model; empty where the classes are about equally frequent."""
+    commonest, rate = dataset.majority()
+    if rate < 0.5 or rate * dataset.n_classes < 1.2:
+        return ""
+    return f"Always answering class {commonest} gives val_accuracy {rate:.2f} without any model."
+
+
+def describe_numbering(dataset: Dataset) -> str:
+    """Say that classes seem to be numbered from 1; empty where they don't."""
+    if int(dataset.y.min()) != 1:
+        return ""
+    return "No row has class 0: classes are numbered from 0; did you mean y - 1?"
+
+
+def load_dataset(
+    source: str | Path | Function,
+    *,
+    seed: int,
+    data_dir: Path | None = None,
+    base_dir: Path | None = None,
+    fingerprint: str | None = None,
+    report: Report | None = None,
+) -> Dataset:
+    """Load a data set; the first time it is downloaded, checked and prepared, afterwards only mapped.
+
+    Args:
+        source: "cifar10"; "digits"; a path that ends in .npz; or a function that returns what such a file holds. Keys:
+            x, y (or x_train, y_train); x_val, y_val where the data bring their validation rows, else 10 % are drawn
+            from the seed, stratified; x_test, y_test are left alone.
+        seed: The study's; decides the split and nothing else.
+        data_dir: Searched for CIFAR-10, and the place for what is downloaded and prepared. Without it, or where it
+            cannot be written: $HPO_CACHE_DIR, $XDG_CACHE_HOME/hpo or ~/.cache/hpo; failing that, a temporary folder.
+        base_dir: The study file's folder. A relative .npz path is looked up there, then in the current folder.
+        fingerprint: Of data that were prepared before, by the process that opened the study say: they are mapped, and
+            the source is read, or its function called, only where they are not found.
+        report: Receives a line for whatever takes time or should be known.
+
+    Raises:
+        DatasetError: The data cannot be found, read, downloaded, trained on or prepared.
+    """
+    report = report or (lambda line: None)
+    dirs = home_dirs(data_dir)
+    find = functools.partial(find_source, source, dirs, base_dir, report)
+    found = find()
+    # Twice: between finding prepared arrays and mapping them, another process may replace or delete them.
+    for _attempt in range(2):
+        folder = kept(found.name, fingerprint, dirs) or remembered(found, dirs) or prepare(find, dirs, report)
+        with contextlib.suppress(OSError, ValueError):
+            return dataset_in(folder, found.name, seed)
+    raise DatasetError(f"The prepared data in {folder} cannot be read.", "Delete that folder and try again.")
+
+
+def dataset_in(folder: Path, name: str, seed: int) -> Dataset:
+    """Map what was prepared there and draw the split."""
+    arrays, fingerprint = map_prepared(folder)
+    train_rows, val_rows = arrays.split(seed=seed)
+    return Dataset(
+        name=name,
+        x=arrays.x,
+        y=arrays.y,
+        train_rows=train_rows,
+        val_rows=val_rows,
+        n_classes=int(arrays.y.max()) + 1,
+        fingerprint=fingerprint,
+    )
+
+
+def find_source(source: str | Path | Function, dirs: list[Path], base_dir: Path | None, report: Report) -> Source:
+    """What the study asks for, with the files that it stands for now; reads none of them."""
+    if callable(source):
+        return function_source(source, report)
+    if str(source) == "cifar10":
+        return cifar10_source(dirs, report)
+    if str(source) == "digits":
+        stamp: Stamp = [["scikit-learn", importlib.metadata.version("scikit-learn")]]
+        return Source(name="digits", key="digits", stamp=stamp, read=lambda _: read_digits())
+    if str(source).endswith(".npz"):
+        return npz_source(Path(source), base_dir, report)
+    close = difflib.get_close_matches(str(source), NAMES, n=1, cutoff=0.5)
+    guess = f"Did you mean {close[0]!r}? " if close else ""
+    known = f"hpo knows {', '.join(NAMES)}, paths that end in .npz, and functions in the study file."
+    raise DatasetError(f"There is no data set {str(source)!r}.", guess + known)
+
+
+def cifar10_source(dirs: list[Path], report: Report) -> Source:
+    """The first CIFAR-10 there is, or none yet."""
+    found = cifar10.find(dirs)
+    files = found[0].files() if found else []
+
+    def read(download_dir: Path) -> Arrays:
+        (x, y), (test_x, test_y) = cifar10.obtain(found, dirs, download_dir, report)
+        test = {"test_x": test_x, "test_y": test_y.astype(np.int32)}
+        return Arrays(x=x, y=y.astype(np.int32), test=test)
+
+    key = str(found[0].path.resolve()) if found else ""
+    return Source(name="cifar10", key=key, stamp=stamp_of(files), read=read)
+
+
+def npz_source(path: Path, base_dir: Path | None, report: Report) -> Source:
+    """A .npz file, wherever it is."""
+    path = path.expanduser()
+    candidates = [folder / path for folder in (base_dir, Path.cwd()) if folder is not None]
+    existing = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if existing is None:
+        places = ", ".join(dict.fromkeys(str(candidate) for candidate in candidates))
+        raise DatasetError(f"There is no file {path.name}: looked for {places}.", "Check the path in STUDY.dataset.")
+    file = existing.resolve()
+    return Source(name=path.stem, key=str(file), stamp=stamp_of([file]), read=lambda _: read_npz(file, report))
+
+
+def function_source(function: Function, report: Report) -> Source:
+    """A function of the study file."""
+    name = getattr(function, "__name__", type(function).__name__)
+    try:
+        where = f"{inspect.getsourcefile(function)}: {name}()"
+    except TypeError:
+        where = f"{name}()"
+
+    def read(_download_dir: Path) -> Arrays:
+        try:
+            returned = function()
+        except DatasetError:
+            raise
+        except Exception as error:
+            raise DatasetError(f"{where} raised {told(error)}", "Mend the function in the study file.") from error
+        if not isinstance(returned, Mapping):
+            kind = type(returned).__name__
+            raise DatasetError(f"{where} returned a {kind}.", 'Return a dictionary: {"x": ..., "y": ...}.')
+        return checked(where, list(returned), lambda key: as_array(where, key, returned[key]), report)
+
+    return Source(name=name, key=where, stamp=None, read=read)
+
+
+def stamp_of(files: list[Path]) -> Stamp:
+    """Path, bytes and time of change of each file."""
+    return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+
+
+def read_digits() -> Arrays:
+    """scikit-learn's digits: (n, 8, 8, 1) uint8, scaled from its 0 to 16; a fifth is set aside for testing."""
+    # A second to import, so only when it is asked for.
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    x = np.rint(bunch.images[..., np.newaxis] * (255 / 16)).astype(np.uint8)
+    y = bunch.target.astype(np.int32)
+    rows, test_rows = split(y, DIGITS_TEST_SHARE, seed=0)  # the same test rows for every study
+    return Arrays(x=x[rows], y=y[rows], test={"test_x": x[test_rows], "test_y": y[test_rows]})
+
+
+def read_npz(path: Path, report: Report) -> Arrays:
+    """Read and check what a search needs of a .npz file; never unpickles."""
+    try:
+        with path.open("rb") as file:
+            archive = open_npz(path, file)
+            return checked(str(path), list(archive), lambda key: np.asarray(archive[key]), report)
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise DatasetError(
+            f"{path} cannot be read as .npz: {error}.", "Write it with np.savez(path, x=..., y=...)."
+        ) from error

@@ -1,0 +1,232 @@
+"""Prepared arrays: written once per machine as .npy files, then memory-mapped by every process.
+
+One copy in the page cache serves all workers. They lie in `<folder>/prepared/<name>-<fingerprint>/`, the test rows
+beside the others; a note `<folder>/prepared/<name>-<key>.json` remembers which source they were made from.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpo.data.arrays import Arrays, Report
+from hpo.data.cache import writable_dir
+from hpo.errors import DatasetError
+from hpo.files import replace, replaced, sweep
+
+UNUSED_SECONDS = 7 * 24 * 3600  # prepared arrays that no command has used for so long are deleted
+FORMAT = 1  # of the prepared folder; a change makes older ones be prepared again
+
+Stamp = list[list[str | int]]  # what must be unchanged for a source to hold the same data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where data come from.
+
+    Attributes:
+        name: For people, and for the prepared folder's name.
+        key: What tells this source from others of the same name.
+        stamp: Empty while there are no files yet; None for a function, which is called every time.
+        read: Takes the folder for downloads; slow.
+    """
+
+    name: str
+    key: str
+    stamp: Stamp | None
+    read: Callable[[Path], Arrays]
+
+
+def record_path(root: Path, source: Source) -> Path:
+    """The note of which prepared folder belongs to a source."""
+    key = hashlib.sha256(source.key.encode()).hexdigest()[:16]
+    return root / "prepared" / f"{plain(source.name)}-{key}.json"
+
+
+def plain(name: str) -> str:
+    """A name for a file."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:40] or "data"
+
+
+def remembered(source: Source, dirs: list[Path]) -> Path | None:
+    """The folder that this very source was prepared into, if it still holds what was written there."""
+    if not source.stamp:
+        return None
+    for root in dirs:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            note = json.loads(record_path(root, source).read_text())
+            folder = root / "prepared" / Path(note["folder"]).name
+            if note["stamp"] == source.stamp and is_unchanged(folder):
+                return folder
+    return None
+
+
+def kept(name: str, fingerprint: str | None, dirs: list[Path]) -> Path | None:
+    """The folder of data that this command has prepared or checked before, from whatever source, if it is whole."""
+    if fingerprint is None or not re.fullmatch("[0-9a-f]{16,}", fingerprint):  # it may come from a database
+        return None
+    folders = [root / "prepared" / f"{plain(name)}-{fingerprint[:16]}" for root in dirs]
+    return next((folder for folder in folders if is_whole(folder)), None)
+
+
+def facts_of(folder: Path) -> Mapping[str, Any] | None:
+    """What hpo noted of a folder that it prepared; None for any other folder, whatever lies in it."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        facts = json.loads((folder / "dataset.json").read_text())
+        is_named = folder.name.endswith(f"-{facts['fingerprint'][:16]}") and not folder.is_symlink()
+        if is_named and {*facts["n_bytes"], "dataset.json"} >= set(os.listdir(folder)):
+            return dict(facts)
+    return None
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every prepared file is there and as long as it was written."""
+    facts = facts_of(folder)
+    try:
+        sizes = {name: (folder / name).stat().st_size for name in facts["n_bytes"]} if facts else {}
+        return facts is not None and facts["format"] == FORMAT and sizes == facts["n_bytes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def is_unchanged(folder: Path) -> bool:
+    """Whether a search finds there what was written: its content, too, has the fingerprint that is noted.
+
+    CIFAR-10 takes 0.2 seconds: once per command, while it opens the study. Its workers take its word (kept).
+    """
+    if not is_whole(folder):
+        return False
+    try:
+        arrays, fingerprint = map_prepared(folder)
+        return arrays.fingerprint() == fingerprint
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return False
+
+
+def prepare(find: Callable[[], Source], dirs: list[Path], report: Report) -> Path:
+    """Read, check and write the arrays, or wait for the process that is doing so: the prepared folder."""
+    root = writable_dir(dirs, report)
+    source = find()
+    # A function may take long, and no other process can spare us the call: outside the lock.
+    arrays = source.read(root) if source.stamp is None else None
+    with locked(root / "prepared" / f".{plain(source.name)}.lock", report):
+        source = find()
+        folder = remembered(source, dirs)
+        if folder is not None:
+            return folder
+        arrays = arrays or source.read(root)
+        fingerprint = arrays.fingerprint()
+        folder = root / "prepared" / f"{plain(source.name)}-{fingerprint[:16]}"
+        with explained(root, arrays.x.nbytes):
+            if not is_unchanged(folder):
+                report(f"preparing {source.name} in {folder}")
+                delete_unused(root / "prepared")
+                write_prepared(folder, arrays, fingerprint)
+            source = source if source.stamp else find()  # after a download there are files that were not there before
+            if source.stamp:
+                write_json(record_path(root, source), {"stamp": source.stamp, "folder": folder.name})
+    return folder
+
+
+def write_prepared(folder: Path, arrays: Arrays, fingerprint: str) -> None:
+    """Write the folder whole or not at all.
+
+    Raises:
+        OSError: Not enough space, or no permission.
+    """
+    sweep(folder.parent)  # by processes that were killed
+    with replaced(folder) as making:
+        making.mkdir()
+        files = {"x": arrays.x, "y": arrays.y, **arrays.test}
+        n_bytes = {f"{name}.npy": write_npy(making / f"{name}.npy", array) for name, array in files.items()}
+        facts = {
+            "format": FORMAT,
+            "fingerprint": fingerprint,
+            "n_given_val": arrays.n_given_val,
+            "n_bytes": n_bytes,
+        }
+        write_json(making / "dataset.json", facts)
+
+
+def write_npy(path: Path, array: np.ndarray) -> int:
+    """Write a .npy file down to the disk: its bytes. Unlike np.save, a full disk shows by its errno."""
+    array = np.ascontiguousarray(array)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.data)
+        file.flush()
+        os.fsync(file.fileno())
+        return file.tell()
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a small JSON file; a reader sees the old one or the new one."""
+    replace(path, lambda file: file.write(json.dumps(content).encode()), mode=0o666)
+
+
+def map_prepared(folder: Path) -> tuple[Arrays, str]:
+    """Map the arrays copy-on-write: them, and their fingerprint.
+
+    Raises:
+        OSError, ValueError: The folder has gone or is damaged.
+    """
+    facts = json.loads((folder / "dataset.json").read_text())
+    x, y = (np.load(folder / name, mmap_mode="c", allow_pickle=False) for name in ("x.npy", "y.npy"))
+    with contextlib.suppress(OSError):  # may be another user's folder
+        os.utime(folder / "dataset.json")
+    return Arrays(x=x, y=y, n_given_val=facts["n_given_val"]), facts["fingerprint"]
+
+
+def delete_unused(prepared_dir: Path) -> None:
+    """Make room: prepared folders that nobody has loaded for long go. They can be made again."""
+    for note in prepared_dir.glob("*/dataset.json"):
+        with contextlib.suppress(OSError):
+            if time.time() - note.stat().st_mtime > UNUSED_SECONDS and facts_of(note.parent):
+                shutil.rmtree(note.parent, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def explained(root: Path, n_bytes: int) -> Iterator[None]:
+    """Turn what the operating system says about writing into plain words."""
+    try:
+        yield
+    except OSError as error:
+        free_bytes = shutil.disk_usage(root).free
+        raise DatasetError(
+            f"The prepared data ({n_bytes / 1e6:,.0f} MB) cannot be written to {root}: {error.strerror}"
+            f" ({free_bytes / 1e6:,.0f} MB are free). Nothing was left there.",
+            "Free some space, or choose another folder with --data-dir or HPO_CACHE_DIR.",
+        ) from error
+
+
+@contextlib.contextmanager
+def locked(path: Path, report: Report) -> Iterator[None]:
+    """Hold a file's lock; it ends with the process, however that ends.
+
+    Raises:
+        DatasetError: The file system knows no locks.
+    """
+    try:
+        file = path.open("a")
+    except PermissionError:  # another user's, in a shared folder: reading is enough to lock it
+        file = path.open("r")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report("waiting for another process that prepares the same data")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            message = f"{path} cannot be locked: {error.strerror}."
+            raise DatasetError(message, "Choose another folder with --data-dir or HPO_CACHE_DIR.") from error
+        yield

@@ -1,0 +1,17 @@
+from .address import default_url as default_url
+from .address import has_password as has_password
+from .address import parse_url as parse_url
+from .address import public_url as public_url
+from .address import typable_url as typable_url
+from .connections import Connection as Connection
+from .connections import guarded as guarded
+from .outage import TRANSIENT as TRANSIENT
+from .outage import explained as explained
+from .outage import insist as insist
+from .outage import is_permanent as is_permanent
+from .outage import wait_shortly as wait_shortly
+from .reading import ODD as ODD
+from .reading import describe_odd as describe_odd
+from .storage import Store as Store
+from .storage import open_store as open_store
+from .storage import setup_lock as setup_lock

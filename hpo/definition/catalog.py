@@ -1,0 +1,123 @@
+"""Find and import the files in a studies folder.
+
+Finding and listing read the source only; nothing of the file runs. Importing runs it, with the same
+trust as any Python file.
+"""
+
+import ast
+import difflib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpo.definition.source import definitions, parse
+from hpo.definition.study import StudyDefinition
+from hpo.errors import HpoError, StudyFileError
+from hpo.names import is_file_name
+from hpo.terminal import warn_once
+from hpo.tracebacks import field_hint, told
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFile:
+    """One file of a studies folder; its stem is the study's name."""
+
+    name: str
+    path: Path
+    title: str
+
+
+def list_studies(studies_dir: Path) -> list[StudyFile]:
+    """Read names and first docstring lines of all study files, by name; hidden ones and those named _... are left out.
+
+    Raises:
+        StudyFileError: The folder does not exist.
+    """
+    if not studies_dir.is_dir():
+        raise StudyFileError(
+            f"There is no folder {studies_dir}.", "Name the folder of your study files with --studies-dir."
+        )
+    paths = sorted(path for path in studies_dir.glob("*.py") if not path.name.startswith(("_", ".")))
+    files = []
+    for path in paths:
+        if not is_file_name(path.stem):
+            warn_once(f"{path} is left out: its name cannot be a study's.")
+        elif not path.is_file():  # reading a FIFO would never end
+            warn_once(f"{path} is left out: it is no regular file.")
+        else:
+            files.append(path)
+    return [StudyFile(name=path.stem, path=path, title=_title(path)) for path in files if _declares_study(path)]
+
+
+def find_study(name: str, studies_dir: Path) -> StudyFile:
+    """Find a study's file by name.
+
+    Raises:
+        StudyFileError: There is none; close names are suggested.
+    """
+    if "@" in name:
+        raise StudyFileError(
+            f'"{name}" names a generation of a stored study; a run works on the latest.', "Leave @ out."
+        )
+    if not is_file_name(name):
+        raise StudyFileError(f'"{name}" cannot be a study\'s name.', "Name a file of the studies folder, without .py.")
+    found = {study.name: study for study in list_studies(studies_dir)}
+    if name in found:
+        return found[name]
+    path = studies_dir / f"{name}.py"
+    if path.is_file():
+        parse(path)  # a syntax error is the likelier reason than a missing STUDY
+        raise StudyFileError(f"{path} declares no STUDY.", "End the file with STUDY = StudyDefinition(...).")
+    close = difflib.get_close_matches(name, found, n=1)
+    names = ", ".join(found) or "none"
+    raise StudyFileError(
+        f'There is no study named "{name}" in {studies_dir} (found: {names}).',
+        f'Did you mean "{close[0]}"?' if close else "Name one of those, or another folder with --studies-dir.",
+    )
+
+
+def load_definition(file: StudyFile) -> StudyDefinition:
+    """Import a study's file and return its STUDY. Modules beside the file can be imported by it.
+
+    Raises:
+        StudyFileError: It cannot be imported, or STUDY is not a StudyDefinition.
+    """
+    folder = str(file.path.parent.resolve())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    name = f"studies.{file.name}"
+    spec = importlib.util.spec_from_file_location(name, file.path)
+    if spec is None or spec.loader is None:
+        raise StudyFileError(f"{file.path} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look their module up there
+    try:
+        # Not by the loader: it takes the bytecode of an earlier import for a file edited within the same second.
+        exec(compile(file.path.read_bytes(), file.path, "exec", dont_inherit=True), vars(module))
+    except HpoError as error:
+        raise type(error)(f"{file.path}: {error.message}", error.hint) from error
+    except Exception as error:
+        raise StudyFileError(
+            f"{file.path} cannot be imported: {told(error)}",
+            field_hint(error) or f"Try it by itself: python {file.path}",
+        ) from error
+    definition = getattr(module, "STUDY", None)
+    if not isinstance(definition, StudyDefinition):
+        raise StudyFileError(f"{file.path}: STUDY must be an hpo StudyDefinition, not {type(definition).__name__}.")
+    return definition
+
+
+def _title(path: Path) -> str:
+    try:
+        text = ast.get_docstring(ast.parse(path.read_bytes())) or ""
+    except (SyntaxError, ValueError, OSError):
+        return "(cannot be read: not valid Python)"
+    return text.partition("\n")[0]
+
+
+def _declares_study(path: Path) -> bool:
+    try:
+        return "STUDY" in definitions(ast.parse(path.read_bytes()))
+    except (SyntaxError, ValueError, OSError):
+        return False

@@ -1,0 +1,146 @@
+"""Keras callbacks that connect training to plain functions; they know neither Optuna nor the database."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from hpo.engine.callback_state import attributes, carried, changed, give_back, prepare
+from hpo.tracebacks import told
+
+
+class AfterEpoch(keras.callbacks.Callback):  # type: ignore[misc] # Keras has no types
+    """Call a function after each whole epoch and stop training when it says so.
+
+    It stops by stop_training, not by raising, so that every callback's on_train_end still runs and writers close. Put
+    it last: callbacks before it have then changed the learning rate that a checkpoint must hold.
+
+    Args:
+        function: Gets the number of epochs trained so far, from 1, and the epoch's logs with learning_rate; returns
+            whether to go on.
+    """
+
+    def __init__(self, function: Callable[[int, dict[str, float]], bool]) -> None:
+        super().__init__()
+        self._function = function
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Call the function, unless the epoch was broken off: then it has no validation yet."""
+        if logs is None or not is_whole(logs):
+            return
+        values = {"learning_rate": float(self.model.optimizer.learning_rate)}
+        values |= {name: float(value) for name, value in logs.items()}
+        if not self._function(epoch + 1, values):
+            self.model.stop_training = True
+
+
+class StopOnRequest(keras.callbacks.Callback):  # type: ignore[misc]
+    """Stop training between two compiled calls when asked to.
+
+    Attributes:
+        stopped: Whether it did.
+    """
+
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
+        super().__init__()
+        self._should_stop = should_stop
+        self.stopped = False
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Look whether to stop; a batch is one compiled call, two seconds at most.
+
+        After an epoch's last one AfterEpoch's function looks: only what other callbacks say there ends the trial.
+        """
+        if not is_whole(logs) and self._should_stop():
+            self.stopped = self.model.stop_training = True
+
+
+class StudyCallbacks(keras.callbacks.Callback):  # type: ignore[misc]
+    """The study's own callbacks, which see whole epochs only.
+
+    An epoch that was broken off has no end and no validation: it is trained again from the last checkpoint. Hooks of
+    batches are not passed on, since a batch is a compiled call of many steps; refusals.py refuses those that need them.
+
+    Args:
+        callbacks: The study's.
+        states: What callback_state.carried returned for each; none for a start from the beginning.
+        last_logs: Of the last whole epoch before this start; empty where there is none.
+        is_over: Whether training has ended by itself, not because it was told to stop.
+        on_loss: Told of an exception in on_train_end where it has not: the trial goes on elsewhere.
+    """
+
+    def __init__(
+        self,
+        callbacks: Sequence[keras.callbacks.Callback],
+        states: Sequence[dict[str, Any]],
+        *,
+        last_logs: dict[str, float],
+        is_over: Callable[[], bool],
+        on_loss: Callable[[str], None],
+    ) -> None:
+        super().__init__()
+        self._callbacks, self._states, self._logs = callbacks, states, last_logs
+        self._is_over, self._on_loss = is_over, on_loss
+        self._before: list[dict[str, Any]] = []
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Say how many steps an epoch has: Keras counts compiled calls."""
+        for callback in self._callbacks:
+            callback.set_params({**params, "steps": self.model.n_steps})
+
+    def set_model(self, model: Any) -> None:
+        """Pass the model on."""
+        super().set_model(model)
+        for callback in self._callbacks:
+            callback.set_model(model)
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Begin, then give back what was counted: Keras's own forget it when they begin."""
+        for callback, state in zip(self._callbacks, self._states, strict=False):
+            prepare(callback, state)
+        for callback in self._callbacks:
+            callback.on_train_begin(logs)
+        self._before = [attributes(callback) for callback in self._callbacks]
+        for callback, state in zip(self._callbacks, self._states, strict=False):
+            give_back(callback, state)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Pass it on."""
+        for callback in self._callbacks:
+            callback.on_epoch_begin(epoch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Pass it on where the epoch is whole."""
+        if not is_whole(logs):
+            return
+        for callback in self._callbacks:
+            callback.on_epoch_end(epoch, logs)
+        self._logs = logs or {}
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Pass it on, with the last whole epoch's logs."""
+        for callback in self._callbacks:
+            try:
+                callback.on_train_end(self._logs)
+            except Exception as error:
+                if self._is_over():
+                    raise
+                self._on_loss(f"A callback's on_train_end raised {told(error)}")
+
+    def states(self) -> list[dict[str, Any]]:
+        """Return what each has counted, for a checkpoint.
+
+        Raises:
+            TrialError: A callback's state() returned what cannot be carried.
+        """
+        return [carried(callback) for callback in self._callbacks]
+
+    def forgotten(self) -> list[str]:
+        """Return, in words, what callbacks count that states does not hold."""
+        pairs = zip(self._callbacks, self._before, strict=False)
+        return [f"{type(one).__name__}.{name}" for one, before in pairs for name in changed(one, before)]
+
+
+def is_whole(logs: dict[str, Any] | None) -> bool:
+    """Whether an epoch with these logs was trained to its end: only then has it been validated."""
+    return logs is not None and "val_loss" in logs

@@ -1,0 +1,98 @@
+"""A trial's training at an epoch's end, in one file: state, best weights and the history of metrics."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from hpo import files
+
+Arrays = list[np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Everything from which training goes on, bit for bit.
+
+    Attributes:
+        state: What hpo.engine.model.state returned.
+        best_weights: The model's weights at the best epoch, in Keras's order; empty before there is one.
+        history: The logs of each epoch so far.
+        callbacks: What the study's own callbacks have counted; see hpo.engine.callback_state.carried.
+        is_over: Whether training has ended by itself at this epoch: nothing is to be trained further.
+    """
+
+    state: Arrays = field(default_factory=list)
+    best_weights: Arrays = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+    callbacks: list[dict[str, Any]] = field(default_factory=list)
+    is_over: bool = False
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint; a kill leaves the old one or the new one, whole.
+
+    Raises:
+        OSError: The disk is full or the folder is gone; nothing half-written stays.
+    """
+    arrays = {f"state_{i}": array for i, array in enumerate(checkpoint.state)}
+    arrays |= {f"best_{i}": array for i, array in enumerate(checkpoint.best_weights)}
+    counts = [len(checkpoint.state), len(checkpoint.best_weights)]
+    callbacks = [_packed(state, arrays) for state in checkpoint.callbacks]
+    told = json.dumps(
+        {
+            "counts": counts,
+            "history": checkpoint.history,
+            "callbacks": callbacks,
+            "is_over": checkpoint.is_over,
+        }
+    )
+
+    def write(file: BinaryIO) -> None:
+        np.savez(file, told=np.array(told), **arrays)  # type: ignore[arg-type]
+
+    # Not durable: on a local SSD 1 MB takes 1.4 ms so and 6.9 ms with fsync, 10 MB 10 and 16, and it is written often.
+    # A power cut may damage it; then load finds none, and the trial starts over.
+    files.replace(path, write, mode=0o666, durable=False)
+
+
+def load(path: Path) -> Checkpoint | None:
+    """Read a checkpoint; None where there is none or it is damaged, so that the trial starts over."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            told = json.loads(str(file["told"]))
+            n_states, n_best = told["counts"]
+            return Checkpoint(
+                state=[file[f"state_{i}"] for i in range(n_states)],
+                best_weights=[file[f"best_{i}"] for i in range(n_best)],
+                history=told["history"],
+                callbacks=[_unpacked(state, file) for state in told["callbacks"]],
+                is_over=told.get("is_over", False),
+            )
+    except Exception:  # a damaged zip file raises nearly anything: NotImplementedError, RuntimeError, zlib.error ...
+        return None
+
+
+def _packed(value: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
+    """Return the value with its arrays moved to `arrays`, and dictionaries marked to tell them from an array's name."""
+    if isinstance(value, np.ndarray):
+        name = f"callback_{len(arrays)}"
+        arrays[name] = value
+        return {"array": name}
+    if isinstance(value, list):
+        return [_packed(part, arrays) for part in value]
+    if isinstance(value, dict):
+        return {"dict": {key: _packed(part, arrays) for key, part in value.items()}}
+    return value
+
+
+def _unpacked(value: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any:
+    if isinstance(value, list):
+        return [_unpacked(part, arrays) for part in value]
+    if isinstance(value, dict):
+        ((kind, content),) = value.items()
+        return arrays[content] if kind == "array" else {key: _unpacked(part, arrays) for key, part in content.items()}
+    return value

@@ -1,0 +1,251 @@
+"""The training engine: an epoch of a Keras classifier is one compiled call, or a few when it is long.
+
+`Engine.model` returns an `EpochModel`, which `fit` drives like any Keras model, callbacks included:
+
+    model = engine.model(parameters, seed)
+    model.fit(
+        model.row_chunks(seed, 0, 5), epochs=5, steps_per_epoch=model.n_chunks, shuffle=False, verbose=0
+    )
+
+It never reads the clock, and knows neither Optuna nor the database. training.py calls it.
+"""
+
+import functools
+import itertools
+import math
+import operator
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hpo.data import Dataset
+from hpo.engine.costs import convolves, forward_graph, n_chunk_steps
+from hpo.engine.epoch import Average, compiled, row_order, train_steps, validation
+from hpo.engine.optimizers import EpochOptimizer
+from hpo.engine.refusals import check_calls, check_model
+from hpo.parameters import Parameters
+
+N_CACHED_MODELS = 16  # a 512-wide MLP with Adam holds 22 MB of variables
+
+
+def resident(x: np.ndarray) -> Any:
+    """Hand an array to TensorFlow, without a copy where its memory allows it, so that workers share its pages."""
+    with tf.device("CPU:0"):
+        # TensorFlow aborts the process over unaligned memory; a mapped .npy file is aligned, a small array may not be.
+        if x.flags.c_contiguous and x.flags.writeable and x.ctypes.data % 64 == 0:
+            return tf.experimental.dlpack.from_dlpack(x.__dlpack__())
+        return tf.constant(x)
+
+
+class EpochModel(keras.Model):  # type: ignore[misc]  # Keras has no types
+    """A classifier whose train step is a whole chunk of an epoch.
+
+    At an epoch's last chunk the logs also hold val_loss and val_accuracy, so `fit` needs no validation data. Weights,
+    their order and their layout are the inner model's, and saving saves that one: Keras loads it without hpo.
+
+    Attributes:
+        inner: The study's own model.
+        n_chunks: Compiled calls per epoch, for fit's `steps_per_epoch`.
+        n_steps: Batches per epoch.
+        momentum: For "sgd".
+    """
+
+    _sums: tuple[Any, Any]  # of losses, of right answers: the epoch's so far
+    _n_chunks_done: int  # of the epoch
+
+    def __init__(
+        self, inner: keras.Model, rule: str, batch_size: int, dataset: Dataset, data: tuple[Any, Any], *, averaged: bool
+    ) -> None:
+        super().__init__(name=inner.name)
+        self.inner = inner
+        self.built = True
+        self.momentum = 0.0
+        self._train_rows, self._val_rows, self._data = dataset.train_rows, tf.constant(dataset.val_rows), data
+        self._batch_size = min(batch_size, len(dataset.train_rows))
+        self.n_steps = len(dataset.train_rows) // self._batch_size
+        graph = forward_graph(inner, dataset.input_shape)
+        check_calls(graph, inner, is_bytes=dataset.x.dtype == np.uint8)
+        operations = graph.get_operations()
+        self._n_chunk_steps = n_chunk_steps(operations, inner.count_params(), self.n_steps, self._batch_size)
+        self.n_chunks = math.ceil(self.n_steps / self._n_chunk_steps)
+        optimizer = EpochOptimizer(rule, inner.trainable_variables)
+        # XLA's CPU code for a convolution's gradients is naive: 3 s for a step of a small CNN that takes TensorFlow's
+        # own kernels 0.1 s.
+        self._average = Average(inner.trainable_variables, self.n_steps) if averaged else None
+        train = functools.partial(train_steps, inner, optimizer, self._average)
+        self._train = tf.function(train(jit=False), autograph=False) if convolves(operations) else compiled(train)
+        # Without XLA: it would take 0.5 s to compile for each shape, to save 5 ms per epoch of CIFAR-10.
+        self._validate = tf.function(validation(inner, self._average, len(dataset.val_rows)), autograph=False)
+        # Run eagerly, fit calls train_step as plain Python; what it calls is compiled. The metric is never updated: it
+        # tells callbacks that accuracy is better when larger. compute_metrics builds it; unbuilt, it is not listed.
+        accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+        self.compile(optimizer=optimizer, metrics=[accuracy], run_eagerly=True, jit_compile=False)
+        self.compute_metrics(None, tf.zeros(1, tf.int32), tf.zeros((1, dataset.n_classes)))
+        self.reset_metrics()
+
+    def row_chunks(self, seed: int, first_epoch: int, last_epoch: int) -> Any:
+        """Return fit's input for the epochs from first_epoch up to but not including last_epoch: a tf.data.Dataset.
+
+        Its elements (seed, epoch, chunk) stand for the epoch's rows: n_chunks of them per epoch.
+        """
+        # Not a generator: TensorFlow's makes glibc give freed memory back at once, and each matrix product of the
+        # process then pays for fresh pages: an epoch of 32/32 took 0.4 to 0.75 s instead of 0.36.
+        chunks = itertools.product([seed], range(first_epoch, last_epoch), range(self.n_chunks))
+        dataset = tf.data.Dataset.from_tensor_slices(np.array(list(chunks), np.int64).reshape(-1, 3))
+        # TensorFlow's tuning thread sleeps 0.01 s, then twice as long each time; fit waits at its end until it wakes.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return dataset.with_options(options)
+
+    def rows(self, seed: int, epoch: int, chunk: int) -> np.ndarray:
+        """Return the row numbers of a chunk, (steps, batch) int32; one that is short of steps is filled up with -1."""
+        begin = chunk * self._n_chunk_steps
+        rows = row_order(seed, epoch, self._train_rows, self._batch_size)[begin : begin + self._n_chunk_steps]
+        return np.pad(rows, ((0, self._n_chunk_steps - len(rows)), (0, 0)), constant_values=-1)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """Train on one element of row_chunks; return the means over the epoch so far."""
+        rows = tf.constant(self.rows(*data.numpy().tolist()))
+        n_before = tf.constant(self._n_chunks_done * self._n_chunk_steps)
+        momentum = tf.constant(self.momentum, tf.float32)
+        self._sums = self._train(*self._data, rows, self._sums, momentum, n_before)
+        self._n_chunks_done += 1
+        n_steps = min(self._n_chunks_done * self._n_chunk_steps, self.n_steps)
+        n_rows = n_steps * self._batch_size
+        logs = {"loss": self._sums[0] / n_steps, "accuracy": tf.cast(self._sums[1], tf.float32) / n_rows}
+        if self._n_chunks_done == self.n_chunks:
+            logs["val_loss"], logs["val_accuracy"] = self._validate(*self._data, self._val_rows)
+        return logs
+
+    def reset_metrics(self) -> None:
+        """Start an epoch; fit calls it."""
+        self._sums = (tf.constant(0.0), tf.constant(0))
+        self._n_chunks_done = 0
+        if self._average is not None:
+            self._average.reset()
+
+    # What callbacks look at is the study's own model, as fit shows it, though it is this one that is trained.
+    layers, inputs, outputs, input, output, input_shape, output_shape = (
+        property(operator.attrgetter(f"inner.{name}"))
+        for name in ("layers", "inputs", "outputs", "input", "output", "input_shape", "output_shape")
+    )
+
+    def summary(self, **options: Any) -> None:
+        """Show the inner model."""
+        self.inner.summary(**options)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the inner model's."""
+        return dict(self.inner.get_config())
+
+    def to_json(self, **options: Any) -> str:
+        """Return the inner model's."""
+        return str(self.inner.to_json(**options))
+
+    def validated_weights(self) -> list[np.ndarray]:
+        """Return the weights that the last validation saw, in Keras's order: the averaged ones, where there are any."""
+        if self._average is None:
+            return list(self.inner.get_weights())
+        weights = zip(self.inner.trainable_variables, self._average.read(), strict=True)
+        means = {id(variable): mean for variable, mean in weights}
+        return [np.asarray(means.get(id(variable), variable.value)) for variable in self.inner.weights]
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Return nothing: train_step's logs are the epoch's."""
+        # Given the same names from here, fit would take these in place of the logs.
+        return {}
+
+    def call(self, inputs: Any, training: bool = False) -> Any:  # noqa: FBT001, FBT002 - Keras's signature
+        """Map float32 images (batch, *input_shape) to probabilities (batch, n_classes)."""
+        return self.inner(inputs, training=training)
+
+    def save(self, filepath: Any, overwrite: bool = True, **options: Any) -> None:  # noqa: FBT001, FBT002
+        """Save the inner model."""
+        self.inner.save(filepath, overwrite=overwrite, **options)
+
+    def load_weights(self, filepath: Any, **options: Any) -> None:
+        """Load what save_weights saved, or weights of the inner model."""
+        self.inner.load_weights(filepath, **options)
+
+    def save_weights(self, filepath: Any, overwrite: bool = True, **options: Any) -> None:  # noqa: FBT001, FBT002
+        """Save the inner model's weights."""
+        self.inner.save_weights(filepath, overwrite=overwrite, **options)
+
+
+def state(model: EpochModel) -> list[np.ndarray]:
+    """Return all that training goes on from at an epoch's end: weights, statistics, seeds, slots, iterations, rate."""
+    return [variable.value.numpy() for variable in _state_variables(model)]
+
+
+def restore_state(model: EpochModel, arrays: list[np.ndarray]) -> None:
+    """Set what `state` returned, for the same parameters, in this process or another.
+
+    Raises:
+        ValueError: The arrays are another model's; nothing has been set.
+    """
+    variables = _state_variables(model)
+    if [tuple(variable.shape) for variable in variables] != [array.shape for array in arrays]:
+        raise ValueError("the state is another model's: the numbers or shapes of its arrays differ")
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+
+
+def _state_variables(model: EpochModel) -> list[Any]:
+    return [*model.inner.variables, *model.optimizer.variables]
+
+
+class Engine:
+    """One worker process's training: the data, and the compiled models of the last few shapes.
+
+    Args:
+        dataset: Stays where it is: TensorFlow reads the same memory.
+        build_model: The study's model function: (Parameters.model, input_shape, n_classes) -> uncompiled Keras model.
+    """
+
+    def __init__(self, dataset: Dataset, build_model: Callable[[Any, tuple[int, ...], int], keras.Model]) -> None:
+        self._dataset = dataset
+        self._build_model = build_model
+        self._data = (resident(dataset.x), tf.constant(dataset.y))
+        self._models: OrderedDict[Any, EpochModel] = OrderedDict()
+
+    def model(self, parameters: Parameters, seed: int) -> EpochModel:
+        """Return a model at its initial weights; it is valid until the next call, which may reuse it.
+
+        Weights and all random layers depend on the seed only, not on what was trained before.
+
+        Raises:
+            TrialError: hpo cannot train this model; the message says why.
+        """
+        training = parameters.training
+        rule = "momentum" if training.momentum else training.optimizer
+        keras.utils.set_random_seed(seed)
+        inner = self._build_model(parameters.model, self._dataset.input_shape, self._dataset.n_classes)
+        check_model(inner, self._dataset.input_shape, self._dataset.n_classes)
+        batch_size = min(training.batch_size, len(self._dataset.train_rows))
+        model = self._cached(parameters.model, rule, batch_size, inner, averaged=training.averaged)
+        model.momentum = training.momentum or 0.0
+        model.optimizer.learning_rate.assign(training.learning_rate)
+        return model
+
+    def _cached(self, shape: Any, rule: str, batch_size: int, inner: keras.Model, *, averaged: bool) -> EpochModel:
+        key = (shape, rule, batch_size, averaged)
+        try:
+            model = self._models.pop(key, None)
+        except TypeError:  # not hashable: nothing to recognise it by
+            return EpochModel(inner, rule, batch_size, self._dataset, self._data, averaged=averaged)
+        if model is None or [v.shape for v in model.inner.variables] != [v.shape for v in inner.variables]:
+            model = EpochModel(inner, rule, batch_size, self._dataset, self._data, averaged=averaged)
+        else:
+            for variable, fresh in zip(model.inner.variables, inner.variables, strict=True):
+                variable.assign(fresh.value)
+            for variable in model.optimizer.variables:
+                variable.assign(tf.zeros_like(variable.value))
+            model.reset_metrics()
+        self._models[key] = model
+        if len(self._models) > N_CACHED_MODELS:
+            self._models.popitem(last=False)
+        return model

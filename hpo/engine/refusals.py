@@ -1,0 +1,222 @@
+"""What a study's model or callbacks ask for that the compiled epoch does not do: refused by name, never skipped."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from hpo.engine.callback_state import brings_state, is_keras
+from hpo.errors import TrialError
+
+# Methods of a model's class that Keras's fit would call; the compiled epoch stands in their place.
+OWN_TRAINING = (
+    "train_step",
+    "test_step",
+    "make_train_function",
+    "make_test_function",
+    "compute_loss",
+    "compute_metrics",
+    "get_metrics_result",
+    "reset_metrics",
+    "metrics",
+    "fit",
+    "evaluate",
+)
+BATCH_HOOKS = (
+    "on_batch_begin",
+    "on_batch_end",
+    "on_train_batch_begin",
+    "on_train_batch_end",
+    "on_test_begin",
+    "on_test_end",
+    "on_test_batch_begin",
+    "on_test_batch_end",
+)
+Callbacks = keras.callbacks
+REFUSED: dict[type, str] = {
+    Callbacks.BackupAndRestore: "hpo itself takes checkpoints of every trial and goes on from them",
+    getattr(Callbacks, "OrbaxCheckpoint", Callbacks.BackupAndRestore): "hpo itself takes checkpoints of every trial",
+    Callbacks.SwapEMAWeights: "for averaged weights set averaged=True in TrainingParameters",
+}
+# Options that need to see each batch, or a whole study: by class, with the values that do not.
+NEEDED: dict[type, dict[str, Any]] = {
+    Callbacks.ModelCheckpoint: {"save_freq": "epoch"},
+    Callbacks.TensorBoard: {"update_freq": "epoch", "_should_trace": False, "write_steps_per_second": False},
+    Callbacks.CSVLogger: {"append": False},
+}
+SHOWN = {"_should_trace": "profile_batch"}
+ASSIGNMENTS = ("AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp")
+CARRIERS = ("Identity", "Reshape", "Cast", "Squeeze", "ExpandDims", "StridedSlice")  # operations that keep values
+
+
+def check_callbacks(callbacks: Any) -> Sequence[keras.callbacks.Callback]:
+    """Return a trial's callbacks, if hpo does what they ask for.
+
+    Raises:
+        TrialError: It does not; the message names the callback and what it wants.
+    """
+    if not isinstance(callbacks, list | tuple):
+        raise TrialError(f"callbacks returned {type(callbacks).__name__}, not a list of Keras callbacks")
+    for callback in callbacks:
+        name = type(callback).__name__
+        if not isinstance(callback, Callbacks.Callback):
+            raise TrialError(f"callbacks returned {name} among its callbacks, which is no keras.callbacks.Callback")
+        reasons = [*_refusals(callback), *_half_pair(callback)]
+        if reasons:
+            raise TrialError(f"the callback {name} cannot be used: {reasons[0]}")
+    return callbacks
+
+
+def _refusals(callback: keras.callbacks.Callback) -> list[str]:
+    reasons = [reason for kind, reason in REFUSED.items() if isinstance(callback, kind)]
+    hooks = [name for name in BATCH_HOOKS if _is_own(callback, name)]
+    if hooks:
+        reasons.append(
+            f"{hooks[0]} is not called, since hpo trains an epoch, or a good part of one, in one compiled call. "
+            "Use on_epoch_begin or on_epoch_end"
+        )
+    for kind, options in NEEDED.items():
+        if isinstance(callback, kind):
+            wrong = [name for name, value in options.items() if getattr(callback, name, value) != value]
+            reasons += [_wanted(name, options[name]) for name in wrong]
+    if getattr(callback, "_model", None) is not None:
+        reasons.append("it has been another trial's before. Build a new one in each call of callbacks")
+    return reasons
+
+
+def _wanted(option: str, value: Any) -> str:
+    if option == "append":
+        return "append=True mixes trials. Give each its own file name; a trial that goes on goes on in its file"
+    shown = SHOWN.get(option, option)
+    return f"{shown} counts batches, which hpo does not show to callbacks; leave it at {value!r}"
+
+
+def _half_pair(callback: keras.callbacks.Callback) -> list[str]:
+    found = [name for name in ("state", "restore") if callable(getattr(callback, name, None))]
+    is_half = bool(found) and not brings_state(callback)
+    return [f"it has {found[0]}() alone; what it counts is carried by state() and restore(state)"] if is_half else []
+
+
+def _is_own(thing: Any, name: str) -> bool:
+    """Whether an attribute is the study's own, not Keras's."""
+    if name in vars(thing):  # LambdaCallback's functions
+        return True
+    return not is_keras(next((kind for kind in type(thing).__mro__ if name in vars(kind)), keras.Model))
+
+
+def check_model(inner: Any, input_shape: tuple[int, ...], n_classes: int) -> None:
+    """Build the model if it is not yet built, and refuse what hpo does not train.
+
+    Raises:
+        TrialError: Not a Keras model, several inputs or outputs, not one probability per class, or a way of training
+            that the compiled epoch would pass over.
+    """
+    if not isinstance(inner, keras.Model):
+        raise TrialError(f"the study's model function returned {type(inner).__name__}, not a keras.Model")
+    check_training(inner)
+    check_layers(inner)
+    if len(getattr(inner, "inputs", None) or [None]) > 1:
+        raise TrialError(f"the model has {len(inner.inputs)} inputs; hpo trains classifiers with one")
+    try:
+        outputs = inner(keras.Input(input_shape))
+    except (TypeError, ValueError) as error:
+        raise TrialError(f"the model cannot take the data's rows, of shape {input_shape}: {error}") from error
+    if isinstance(outputs, list | tuple | dict):
+        raise TrialError(f"the model has {len(outputs)} outputs; hpo trains classifiers with one")
+    if tuple(outputs.shape) != (None, n_classes):
+        raise TrialError(
+            f"the model's output has shape {tuple(outputs.shape)}, not (None, {n_classes}): hpo trains classifiers "
+            f"whose last layer is a softmax over the data's {n_classes} classes, no regression"
+        )
+    others = [variable for variable in inner.trainable_variables if variable.dtype != "float32"]
+    if others:
+        raise TrialError(f"the weight {others[0].path} is {others[0].dtype}; hpo trains float32 weights only")
+    sums = np.sum(inner(np.ones((2, *input_shape), np.float32), training=False), axis=-1)
+    if not np.allclose(sums, 1.0, atol=1e-3):  # logits would train, but badly: the loss is that of probabilities
+        raise TrialError('the model\'s outputs are no probabilities: end it with activation="softmax"')
+
+
+def check_training(inner: keras.Model) -> None:
+    """Refuse a model that brings its own way of training.
+
+    Raises:
+        TrialError: It does.
+    """
+    if inner.compiled:
+        raise TrialError(
+            "the model is compiled, but hpo trains it with the optimizer and learning rate of Parameters.training and "
+            "with sparse categorical cross-entropy. Return it uncompiled (load_model has compile=False)"
+        )
+    own = [name for name in OWN_TRAINING if _is_own(inner, name)]
+    if own:
+        raise TrialError(
+            f"the model's class {type(inner).__name__} has a {own[0]} of its own, which hpo does not call: it has a "
+            "compiled epoch of its own. Put what it does into layers, regularizers or add_loss, or leave it out"
+        )
+
+
+def check_layers(inner: keras.Model) -> None:
+    """Refuse number types and states that the compiled epoch does not handle as Keras does.
+
+    Raises:
+        TrialError: There are some; the message names the layer.
+    """
+    for layer in inner._flatten_layers():
+        if getattr(layer, "compute_dtype", None) == "float16":
+            raise TrialError(
+                f"the layer {layer.name} computes in float16, which needs a scaled loss; hpo does not scale it. Use "
+                "float32 or mixed_bfloat16"
+            )
+        if getattr(layer, "stateful", False):
+            raise TrialError(
+                f"the layer {layer.name} is stateful: it carries its state from batch to batch, and hpo's batches are "
+                "drawn at random. Leave stateful=True out"
+            )
+
+
+def check_calls(graph: Any, inner: keras.Model, *, is_bytes: bool) -> None:
+    """Refuse what only shows when the model is called.
+
+    Args:
+        graph: Of a forward pass in training.
+        inner: The model.
+        is_bytes: Whether the data's rows are uint8, which reach the model scaled to [0, 1].
+
+    Raises:
+        TrialError: Its calls use variables that are not its own, so its state would be incomplete; assign weights that
+            are trained; or take rows that are scaled for whole numbers.
+    """
+    strangers = {v.ref() for v in graph.variables} - {v.value.ref() for v in inner.variables}
+    if strangers:
+        names = ", ".join(sorted(v.deref().name for v in strangers))
+        raise TrialError(
+            f"the model uses variables that Keras does not count as its own: {names}. Create them with a layer's "
+            "add_weight, and give random functions a keras.random.SeedGenerator that is an attribute of their layer"
+        )
+    operations = graph.get_operations()
+    targets = {
+        id(one.inputs[0]) for one in operations if one.type.startswith("Assign") and one.type.endswith("VariableOp")
+    }
+    handles = {id(outside) for outside, inside in graph.captures if id(inside) in targets}
+    assigned = [variable.path for variable in inner.trainable_variables if id(variable.value.handle) in handles]
+    if assigned:
+        raise TrialError(
+            f"a layer assigns {assigned[0]} while it is called (SpectralNormalization does), and the optimizer moves "
+            "it too; hpo does only the latter. Use a kernel_constraint, or a weight with trainable=False"
+        )
+    if is_bytes and any(_takes_scaled_rows_for_ids(one) for one in operations):
+        raise TrialError(
+            "the model takes whole numbers (an Embedding, or an Input of an integer dtype), but rows of dtype uint8 "
+            'reach it scaled to [0, 1]. Store the rows as another dtype, used as it is: x.astype("int32")'
+        )
+
+
+def _takes_scaled_rows_for_ids(operation: Any) -> bool:
+    if operation.type != "Cast" or not (
+        operation.get_attr("SrcT").is_floating and operation.get_attr("DstT").is_integer
+    ):
+        return False
+    while operation.type in CARRIERS and operation.inputs:
+        operation = operation.inputs[0].op
+    return bool(operation.type == "Placeholder")

@@ -1,0 +1,53 @@
+"""One model and its callbacks built before anything is stored: what hpo does not do is said before the first trial."""
+
+import keras
+import numpy as np
+import optuna
+
+from hpo.data import Dataset
+from hpo.definition import StudyDefinition, draw
+from hpo.engine.costs import forward_graph
+from hpo.engine.refusals import check_callbacks, check_calls, check_model
+from hpo.errors import StudyFileError, TrialError
+from hpo.parameters import Parameters
+from hpo.tracebacks import field_hint, told
+
+N_DRAWS = 20  # until search_space takes a point
+FAULTS = (NameError, AttributeError, TypeError, ImportError)  # of the file: a trial would meet them at any point
+
+
+def rehearse_training(definition: StudyDefinition, dataset: Dataset) -> None:
+    """Build the baseline's model and callbacks, or those of a point drawn at random, and look at what they ask for.
+
+    Another exception of the study's own code than FAULTS may be this point's alone, so the trial tells it.
+
+    Raises:
+        StudyFileError: They ask for what hpo does not do, or cannot be built.
+    """
+    parameters = definition.baseline or _drawn(definition)
+    if parameters is None:
+        return
+    try:
+        keras.utils.set_random_seed(definition.seed)
+        inner = definition.model(parameters.model, dataset.input_shape, dataset.n_classes)
+        check_model(inner, dataset.input_shape, dataset.n_classes)
+        check_calls(forward_graph(inner, dataset.input_shape), inner, is_bytes=dataset.x.dtype == np.uint8)
+        check_callbacks(definition.callbacks(parameters) if definition.callbacks is not None else ())
+    except TrialError as error:
+        raise StudyFileError(f"The study cannot be trained: {error}.", "Mend its file and try again.") from error
+    except FAULTS as error:
+        point = "a point drawn at random" if definition.baseline is None else "its baseline"
+        message = f"The study cannot be trained: its code raised, for {point}, {told(error)}"
+        raise StudyFileError(message, f"{field_hint(error)} Mend its file and try again.".strip()) from error
+    except Exception:
+        return
+
+
+def _drawn(definition: StudyDefinition) -> Parameters | None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(N_DRAWS):
+        try:
+            return draw(definition, study.ask()).parameters
+        except optuna.TrialPruned:
+            continue
+    return None

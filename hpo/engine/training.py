@@ -1,0 +1,196 @@
+"""Train one trial: model, data and parameters -> result. Keras, no Optuna."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from hpo.engine import checkpoint as checkpoints
+from hpo.engine.callback_state import fits
+from hpo.engine.callbacks import AfterEpoch, StopOnRequest, StudyCallbacks
+from hpo.engine.checkpoint import Arrays, Checkpoint
+from hpo.engine.model import Engine, EpochModel, restore_state, state
+from hpo.errors import HpoError, LeaseLostError, TrialError
+from hpo.parameters import Parameters
+from hpo.tracebacks import told
+
+# A checkpoint is due once it takes less than this share of the time since the last one. Saving what an epoch of a few
+# milliseconds did would take longer than the epoch; a kill costs at most 20 times the saving of a checkpoint.
+CHECKPOINT_SHARE = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What to train and whom to tell.
+
+    Attributes:
+        parameters: The trial's.
+        seed: Initial weights, random layers and the order of rows come from it.
+        is_better: Whether the first logs are better than the second, by the study's metric.
+        checkpoint_path: Where to go on from and save to; missing or damaged files are a start from epoch 1.
+        resumed: Called once before training with the history that the checkpoint brought, which may be empty; returns
+            whether to go on.
+        after_epoch: Called after each epoch with the epochs trained and its logs; returns whether to go on.
+        should_stop: Asked between compiled calls.
+        on_loss: Told once, in a sentence, when checkpoints cannot be written.
+        callbacks: Further Keras callbacks.
+    """
+
+    parameters: Parameters
+    seed: int
+    is_better: Callable[[dict[str, float], dict[str, float]], bool]
+    checkpoint_path: Path
+    resumed: Callable[[list[dict[str, float]]], bool]
+    after_epoch: Callable[[int, dict[str, float]], bool]
+    should_stop: Callable[[], bool]
+    on_loss: Callable[[str], None]
+    callbacks: Sequence[keras.callbacks.Callback] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """How training ended.
+
+    Attributes:
+        history: Each epoch's logs.
+        best_epoch: From 1; 0 when no epoch had finite values.
+        best_weights: At that epoch, in Keras's order.
+        model: The study's own Keras model; its weights are the last epoch's.
+        is_diverged: The loss became NaN or infinite.
+        is_stopped: should_stop ended it before it was over; a checkpoint, if one could be taken, holds the last epoch.
+        seconds: This call's.
+    """
+
+    history: list[dict[str, float]]
+    best_epoch: int
+    best_weights: Arrays
+    model: Any
+    is_diverged: bool
+    is_stopped: bool
+    seconds: float
+
+
+class _Progress:
+    """The history and best weights of one call of train, and when to save them."""
+
+    def __init__(self, task: Task, model: EpochModel, begun: Checkpoint) -> None:
+        self.task, self.model = task, model
+        self.history, self.best_weights, self.is_over = list(begun.history), begun.best_weights, begun.is_over
+        self.callbacks = StudyCallbacks(
+            task.callbacks,
+            begun.callbacks,
+            last_logs=self.history[-1] if self.history else {},
+            is_over=lambda: self.is_over,
+            on_loss=task.on_loss,
+        )
+        self._saved_at, self._save_seconds, self._has_said = time.monotonic(), 0.0, False
+
+    @property
+    def best_epoch(self) -> int:
+        best = 0
+        for epoch, logs in enumerate(self.history, 1):
+            if is_finite(logs) and (best == 0 or self.task.is_better(logs, self.history[best - 1])):
+                best = epoch
+        return best
+
+    def after_epoch(self, epoch: int, logs: dict[str, float]) -> bool:
+        self.history.append(logs)
+        if self.best_epoch == epoch:
+            self.best_weights = self.model.validated_weights()
+        # Another callback, EarlyStopping say, may have ended training here.
+        self.is_over = self.model.stop_training or not is_finite(logs) or epoch >= self.task.parameters.training.epochs
+        is_stopped = self.task.should_stop()
+        is_due = self._save_seconds < CHECKPOINT_SHARE * (time.monotonic() - self._saved_at)
+        if is_finite(logs) and (is_due or is_stopped):
+            self.save()
+        goes_on = self.task.after_epoch(epoch, logs)
+        self.is_over = self.is_over or not goes_on
+        return not self.is_over and not is_stopped
+
+    def save(self) -> None:
+        begun = time.monotonic()
+        try:
+            forgotten = self.callbacks.forgotten()
+            if forgotten:  # goes on from the last checkpoint that holds all there was, or from the start: never wrong
+                self._say_once(
+                    f"No checkpoint: it would not hold what callbacks count ({', '.join(forgotten)}). A trial that is "
+                    "interrupted starts over, unless they have state() and restore(state)."
+                )
+                return
+            whole = Checkpoint(
+                state=state(self.model),
+                best_weights=self.best_weights,
+                history=self.history,
+                callbacks=self.callbacks.states(),
+                is_over=self.is_over,
+            )
+            self.task.checkpoint_path.parent.mkdir(exist_ok=True)  # the log's failure to make it costs the log only
+            checkpoints.save(self.task.checkpoint_path, whole)
+        except OSError as error:
+            reason = error.strerror or error
+            self._say_once(f"No checkpoint at {self.task.checkpoint_path}: {reason}. Training goes on.")
+        self._saved_at = time.monotonic()
+        self._save_seconds = self._saved_at - begun
+
+    def _say_once(self, text: str) -> None:
+        if not self._has_said:
+            self.task.on_loss(text)
+        self._has_said = True
+
+
+def is_finite(logs: dict[str, float]) -> bool:
+    """Whether an epoch's losses are numbers."""
+    return math.isfinite(logs["loss"]) and math.isfinite(logs["val_loss"])
+
+
+def train(engine: Engine, task: Task) -> TrainingResult:
+    """Train from the last checkpoint, or from the start, to the trial's last epoch or until told to stop.
+
+    Raises:
+        TrialError: The study's model cannot be built or trained; the message is the reason.
+    """
+    begun_seconds = time.monotonic()
+    try:
+        model = engine.model(task.parameters, task.seed)
+        progress = _Progress(task, model, _restored(model, task))
+        n_done, epochs = len(progress.history), task.parameters.training.epochs
+        progress.is_over = not task.resumed(progress.history) or progress.is_over or n_done >= epochs
+        stop = StopOnRequest(task.should_stop)
+        if not progress.is_over and not task.should_stop():
+            model.fit(
+                model.row_chunks(task.seed, n_done, epochs),
+                steps_per_epoch=model.n_chunks,
+                initial_epoch=n_done,
+                epochs=epochs,
+                callbacks=[progress.callbacks, AfterEpoch(progress.after_epoch), stop],
+                shuffle=False,
+                verbose=0,
+            )
+    except (HpoError, LeaseLostError, TrialError):
+        raise
+    except Exception as error:
+        raise TrialError(told(error)) from error
+    return TrainingResult(
+        history=progress.history,
+        best_epoch=progress.best_epoch,
+        best_weights=progress.best_weights,
+        model=model.inner,
+        is_diverged=bool(progress.history) and not is_finite(progress.history[-1]),
+        is_stopped=(stop.stopped or task.should_stop()) and not progress.is_over,
+        seconds=time.monotonic() - begun_seconds,
+    )
+
+
+def _restored(model: EpochModel, task: Task) -> Checkpoint:
+    found = checkpoints.load(task.checkpoint_path)
+    if found is None or not found.history or not fits(task.callbacks, found.callbacks):
+        return Checkpoint()
+    try:
+        restore_state(model, found.state)
+    except ValueError:  # another model's: the study's file has changed since, or the folder is another study's
+        return Checkpoint()
+    return found

@@ -1,0 +1,202 @@
+"""The main command: python -m hpo.run --study NAME."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from hpo.command import Storage, plain_app, run_command
+from hpo.run.amounts import (
+    MAX_PROCESSES,
+    MAX_SEED,
+    MAX_TRIALS,
+    MIN_SEED,
+    gigabytes_of,
+    lease_of,
+    number_of,
+    positive_seconds_of,
+    seconds_of,
+)
+
+if TYPE_CHECKING:
+    from hpo.run.settings import Plan
+
+STARTED_SECONDS = time.monotonic()
+
+app = plain_app()
+
+
+@app.command()
+def run(
+    study: Annotated[
+        str | None, typer.Option(envvar="HPO_STUDY", help="The study: a file in the studies folder.")
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            envvar="HPO_TRIALS",
+            min=1,
+            max=MAX_TRIALS,
+            help="The study's total, over all workers. More than stored extends it.",
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            envvar="HPO_TIMEOUT", parser=positive_seconds_of, metavar="10m", help="Stop after this time; go on later."
+        ),
+    ] = None,
+    target: Annotated[
+        float | None,
+        typer.Option(
+            envvar="HPO_TARGET", parser=number_of, metavar="0.9", help="Stop when the metric has reached this."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            envvar="HPO_WORKERS",
+            min=0,
+            max=MAX_PROCESSES,
+            help="Worker processes, 0 to only open it. Default: what this machine bears.",
+        ),
+    ] = None,
+    storage: Storage = None,
+    runs_dir: Annotated[Path, typer.Option(envvar="HPO_RUNS_DIR", help="Logs, checkpoints and models.")] = Path("runs"),
+    data_dir: Annotated[
+        Path | None, typer.Option(envvar="HPO_DATA_DIR", help="Where data sets are, or are downloaded to.")
+    ] = None,
+    studies_dir: Annotated[Path, typer.Option(envvar="HPO_STUDIES_DIR", help="Your study files.")] = Path("studies"),
+    seed: Annotated[
+        int | None,
+        typer.Option(envvar="HPO_SEED", min=MIN_SEED, max=MAX_SEED, help="A new study's seed. Default: its file's."),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            envvar="HPO_THREADS", min=1, max=MAX_PROCESSES, help="Threads per worker, for a new study. Default: 1."
+        ),
+    ] = None,
+    keep_models: Annotated[
+        int,
+        typer.Option(
+            envvar="HPO_KEEP_MODELS", min=0, max=MAX_TRIALS, help="How many of the best trials keep their model."
+        ),
+    ] = 3,
+    lease: Annotated[
+        float | None,
+        typer.Option(
+            envvar="HPO_LEASE",
+            parser=lease_of,
+            metavar="60s",
+            help="A worker silent for so long loses its trial, for a new study.",
+        ),
+    ] = None,
+    trial_timeout: Annotated[
+        float | None,
+        typer.Option(
+            envvar="HPO_TRIAL_TIMEOUT",
+            parser=positive_seconds_of,
+            metavar="30m",
+            help="A worker that ends no epoch for so long is replaced. Default: never.",
+        ),
+    ] = None,
+    patience: Annotated[
+        float,
+        typer.Option(envvar="HPO_PATIENCE", parser=seconds_of, metavar="1h", help="How long the database may be away."),
+    ] = "1h",  # type: ignore[assignment]
+    max_growth: Annotated[
+        float,
+        typer.Option(
+            envvar="HPO_MAX_GROWTH",
+            parser=gigabytes_of,
+            metavar="GB",
+            help="A worker whose memory grew by more is replaced.",
+        ),
+    ] = "0.25",  # type: ignore[assignment]
+    health_file: Annotated[
+        Path | None, typer.Option(envvar="HPO_HEALTH_FILE", help="Touched about every second while all is well.")
+    ] = None,
+    new_generation: Annotated[
+        bool,
+        typer.Option("--new-generation", envvar="HPO_NEW_GENERATION", help="Begin anew beside the stored study."),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", envvar="HPO_JSON", help="Print one JSON object at the end.")
+    ] = False,
+    list_: Annotated[
+        bool, typer.Option("--list", envvar="HPO_LIST", help="List the studies in the studies folder.")
+    ] = False,
+) -> None:
+    """Tune a Keras model: run a study's trials until its budget is spent; the same command again goes on with it."""
+    from hpo.definition import find_study, list_studies
+
+    if list_:
+        for file in list_studies(studies_dir):
+            print(f"{file.name:24} {file.title}")
+        return
+    if study is None:
+        raise typer.BadParameter("name a study with --study NAME; --list shows them", param_hint="--study")
+    from hpo.database import default_url
+    from hpo.run.settings import Plan
+    from hpo.study import StudyOptions
+
+    options = StudyOptions(
+        file=find_study(study, studies_dir),
+        url=storage or default_url(runs_dir),
+        runs_dir=runs_dir,
+        data_dir=data_dir,
+        n_trials=trials,
+        seed=seed,
+        n_threads=threads,
+        lease_seconds=lease,
+        target=target,
+        is_new_generation=new_generation,
+    )
+    plan = Plan(
+        options=options,
+        n_workers=workers,
+        deadline_seconds=None if timeout is None else STARTED_SECONDS + timeout,
+        trial_timeout_seconds=trial_timeout,
+        patience_seconds=patience,
+        n_kept_models=keep_models,
+        max_growth_bytes=int(max_growth * 1e9),
+        health_path=health_file,
+    )
+    raise typer.Exit(carry_out(plan, as_json=as_json))
+
+
+def carry_out(plan: "Plan", *, as_json: bool) -> int:
+    """Run a plan, show it, and return the exit code."""
+    import optuna
+
+    from hpo.run.display import LinesView, LiveView, say
+    from hpo.run.ending import NotOpenedError, Signals
+    from hpo.run.launcher import run_study
+    from hpo.run.report import describe, describe_not_opened, not_opened, show
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    signals = Signals(plan.deadline_seconds)
+    console = Console(stderr=as_json)
+    if not console.is_terminal:
+        console = Console(stderr=as_json, width=160)  # a log has no width to keep to
+    view = LiveView(console) if console.is_terminal else LinesView(console)
+    try:
+        with view:
+            outcome = run_study(plan, view, signals)
+    except NotOpenedError as cut:
+        say(console, not_opened(cut, plan.options))
+        described = describe_not_opened(cut, plan.options, seconds=time.monotonic() - STARTED_SECONDS)
+    else:
+        show(outcome, plan.options, console)
+        described = describe(outcome, plan.options, seconds=time.monotonic() - STARTED_SECONDS)
+    if as_json:
+        print(json.dumps(described))
+    return 130 if signals.n_interrupts else 0
+
+
+if __name__ == "__main__":
+    run_command(app)

@@ -1,0 +1,213 @@
+"""One command's life: open the study, keep workers at it until it is finished or somebody says stop.
+
+Imports no TensorFlow.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from optuna.trial import TrialState
+
+from hpo.database import TRANSIENT, Store, insist, open_store
+from hpo.errors import DatabaseAwayError, HpoError, StorageError, TrialsFailingError
+from hpo.run.crew import Crew, default_workers
+from hpo.run.display import Snapshot, View
+from hpo.run.ending import MEND, Ending, NotOpenedError, Outcome, Signals, check_some_trained, find_cut, find_finished
+from hpo.run.forkserver import LOOK_SECONDS, open_in_child, start_forkserver
+from hpo.run.settings import Plan
+from hpo.study import (
+    StoredStudy,
+    StudyOptions,
+    Ticket,
+    TicketState,
+    TrialRow,
+    count_ended,
+    drop_files,
+    expire_dead,
+    open_runs_dir,
+    rank,
+    read_rows,
+)
+
+N_FAILING_TRIALS = 3
+
+T = TypeVar("T")
+
+
+def run_study(plan: Plan, view: View, signals: Signals) -> Outcome:
+    """Open the study, then keep workers at it until it is finished or something says stop.
+
+    Raises:
+        HpoError: See hpo.errors; running trials have been handed back.
+        NotOpenedError: It was asked to stop before there was a study.
+    """
+    open_runs_dir(plan.options.runs_dir, view.say)
+    finished = _wait(lambda: find_finished(plan.options), plan, view, signals)
+    if finished is not None:
+        return finished
+    view.say("starting: TensorFlow and the data are being loaded")
+    context = start_forkserver(plan.options.runs_dir / plan.options.file.name)
+    stored = open_in_child(context, plan, view, signals)
+    if stored is None:
+        return _cut(plan.options, signals.ending or Ending.TERMINATED)
+    store = _wait(lambda: open_store(plan.options.url, create=False), plan, view, signals)
+    return Launcher(plan, view, signals, context=context, stored=stored, store=store).run()
+
+
+def _wait(call: Callable[[], T], plan: Plan, view: View, signals: Signals) -> T:
+    """Make a call to the database while a command starts; one that is away is waited for, and that is shown."""
+    patience_seconds = plan.patience_seconds
+    try:
+        return insist(
+            call, should_stop=lambda: signals.ending is not None, patience_seconds=patience_seconds, say=view.say
+        )
+    except DatabaseAwayError as error:
+        if signals.ending is None or signals.ending == Ending.TIMEOUT:
+            raise
+        raise NotOpenedError(signals.ending) from error
+
+
+def _cut(options: StudyOptions, ending: Ending) -> Outcome:
+    """Return the outcome of a command that was stopped before its study was open.
+
+    Raises:
+        NotOpenedError: There is no such study yet.
+    """
+    with contextlib.suppress(StorageError):
+        outcome = find_cut(options, ending)
+        if outcome is not None:
+            return outcome
+    raise NotOpenedError(ending)
+
+
+class Launcher:
+    """One command's workers, and what it knows of the study."""
+
+    def __init__(
+        self, plan: Plan, view: View, signals: Signals, *, context: Any, stored: StoredStudy, store: Store
+    ) -> None:
+        self._plan, self._view, self._signals = plan, view, signals
+        self._stored, self._store = stored, store
+        self._tickets = stored.tickets(store)
+        self._study_dir = plan.options.runs_dir / stored.name
+        self._crew = Crew(plan, view, signals, context=context, stored=stored, tickets=self._tickets)
+        self._error: HpoError | None = None
+        self._last: tuple[list[Ticket], list[TrialRow]] = ([], [])
+        self._began_seconds: float | None = None
+        self._note, self._is_paused = "", False
+
+    def run(self) -> Outcome:
+        """Work until there is a reason to end."""
+        tickets, rows = self._last = insist(
+            self._begin,
+            should_stop=lambda: self._signals.ending is not None,
+            patience_seconds=self._plan.patience_seconds,
+        )
+        self._n_ended_before, self._n_failed_before = count_ended(tickets), self._count(rows, TrialState.FAIL)
+        n_workers = self._plan.n_workers
+        if n_workers == 0:
+            return Outcome(ending=Ending.OPENED, stored=self._stored, store=self._store, tickets=tickets, rows=rows)
+        n_workers = n_workers or default_workers(self._stored.n_threads)
+        for _ in range(min(n_workers, max(1, len(tickets) - self._n_ended_before))):
+            self._crew.start()
+        ending = None
+        while ending is None:
+            time.sleep(LOOK_SECONDS)
+            self._show_health()
+            tickets, rows = self._look()
+            self._crew.reap(self._n_trained(rows))
+            ending = self._ending(tickets, rows)
+            self._show(tickets, rows)
+        self._crew.stop()
+        tickets, rows = self._look()
+        self._show(tickets, rows)
+        error = self._error or self._crew.error
+        if count_ended(tickets) == len(tickets):  # meanwhile
+            ending = Ending.FINISHED
+        elif ending == Ending.LEFT:
+            error = error or self._crew.edited
+        if error is not None:
+            raise error
+        if ending == Ending.FINISHED:
+            # What a worker left that died or was frozen while it ended a trial.
+            with contextlib.suppress(OSError):
+                drop_files(self._study_dir, rows, self._stored, self._plan.n_kept_models)
+            check_some_trained(rows)
+        return Outcome(ending=ending, stored=self._stored, store=self._store, tickets=tickets, rows=rows)
+
+    def _ending(self, tickets: Sequence[Ticket], rows: Sequence[TrialRow]) -> Ending | None:
+        if count_ended(tickets) == len(tickets):
+            return Ending.FINISHED
+        if self._signals.ending is not None:
+            return self._signals.ending
+        if self._is_paused:
+            return Ending.PAUSED
+        if self._is_target_reached(rows):
+            return Ending.TARGET
+        self._check_failures(rows)
+        return Ending.LEFT if self._error is not None or self._crew.error is not None or not self._crew else None
+
+    def _is_target_reached(self, rows: Sequence[TrialRow]) -> bool:
+        ranked, target = rank(rows, self._stored), self._plan.options.target
+        if target is None or not ranked or ranked[0].value is None:
+            return False
+        return ranked[0].value >= target if self._stored.is_maximized else ranked[0].value <= target
+
+    def _check_failures(self, rows: Sequence[TrialRow]) -> None:
+        """Stop a run whose first trials all fail: the budget is for when the cause is mended."""
+        if self._crew.error is not None or self._error is not None or self._n_trained(rows) > 0:
+            return
+        if self._count(rows, TrialState.FAIL) - self._n_failed_before >= N_FAILING_TRIALS:
+            reason = next(row.reason for row in reversed(rows) if row.state == TrialState.FAIL)
+            self._error = TrialsFailingError(
+                f"The first {N_FAILING_TRIALS} trials of this run all failed. The last one's reason: {reason}",
+                MEND,
+            )
+
+    @staticmethod
+    def _count(rows: Sequence[TrialRow], state: TrialState) -> int:
+        return sum(row.state == state for row in rows)
+
+    def _n_trained(self, rows: Sequence[TrialRow]) -> int:
+        return self._count(rows, TrialState.COMPLETE) + self._count(rows, TrialState.PRUNED)
+
+    def _begin(self) -> tuple[list[Ticket], list[TrialRow]]:
+        expire_dead(self._tickets, self._study_dir / "leases")
+        return self._tickets.read(), read_rows(self._store, self._stored)
+
+    def _look(self) -> tuple[list[Ticket], list[TrialRow]]:
+        try:
+            self._is_paused = self._stored.is_paused(self._store)
+            tickets = self._tickets.read_on(self._last[0])
+            # Trials are read again only when something happened to a ticket.
+            if tickets != self._last[0]:
+                self._last = tickets, read_rows(self._store, self._stored, self._last[1])
+            self._note = ""
+        except StorageError as error:  # somebody has deleted the study
+            self._error = self._error or error
+        except TRANSIENT:
+            self._note = "the database is away; training goes on"
+        return self._last
+
+    def _show(self, tickets: Sequence[Ticket], rows: Sequence[TrialRow]) -> None:
+        if self._began_seconds is None and any(ticket.state == TicketState.LEASED for ticket in tickets):
+            self._began_seconds = time.monotonic()
+        trained_seconds = 0.0 if self._began_seconds is None else time.monotonic() - self._began_seconds
+        self._view.update(
+            Snapshot(
+                stored=self._stored,
+                tickets=tickets,
+                rows=rows,
+                n_ended_before=self._n_ended_before,
+                trained_seconds=trained_seconds,
+                note=self._note,
+                crew=self._crew.name,
+            )
+        )
+
+    def _show_health(self) -> None:
+        if self._plan.health_path is not None:
+            with contextlib.suppress(OSError):
+                self._plan.health_path.touch()

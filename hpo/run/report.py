@@ -1,0 +1,185 @@
+"""What a command says at its end: how it ended, the result, how to go on, where to look; the same as JSON."""
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from optuna.trial import TrialState
+from rich.console import Console
+
+from hpo.command import as_given
+from hpo.database import default_url, has_password, typable_url
+from hpo.run.display import describe_audit, describe_best, say, summary
+from hpo.run.ending import Ending, NotOpenedError, Outcome
+from hpo.study import (
+    CHECKPOINT,
+    MODEL,
+    StudyOptions,
+    TicketState,
+    as_json,
+    audit,
+    count_states,
+    count_unused,
+    find_baseline,
+    rank,
+    trial_dir,
+)
+
+
+def show(outcome: Outcome, options: StudyOptions, console: Console) -> None:
+    """Print the result and what to do next."""
+    for line in headlines(outcome, options):
+        say(console, line)
+    if outcome.ending == Ending.PAUSED:
+        say(console, f"resume it:    {resume_command(outcome, options)}")
+    console.print(summary(outcome.rows, outcome.stored))
+    pruning = describe_audit(audit(outcome.tickets, outcome.rows, outcome.stored))
+    if pruning:
+        say(console, pruning)
+    model = best_model(outcome, options)
+    say(console, f"files:        {study_dir(outcome, options)}")
+    if model is not None:
+        say(console, f"best model:   {model}")
+    for command in commands(outcome, options):
+        say(console, f"look further: {command}")
+    if "PASSWORD@" in storage_option(outcome, options):
+        say(console, "              (with the database's password in place of PASSWORD)")
+
+
+def headlines(outcome: Outcome, options: StudyOptions) -> list[str]:
+    """Say how the command ended, and how to go on."""
+    name, n_trials = outcome.stored.name, len(outcome.tickets)
+    n_unused = count_unused(outcome.tickets)
+    if n_unused:
+        lines = [
+            f"{name} is finished: its space holds no more than {n_trials - n_unused} configurations.",
+            f"{n_unused} of {n_trials} trials were not needed (allow_duplicates would try some again).",
+        ]
+    elif outcome.ending == Ending.FINISHED:
+        lines = [f"{name} is finished: all of its {n_trials} trials have ended."]
+    else:
+        ended = f"{name}: {outcome.n_ended} of {n_trials} trials have ended."
+        lines = [f"{ended} Stopped: {outcome.ending.value}. {go_on(outcome, options)}{starting_over(outcome, options)}"]
+    failed = [row for row in outcome.rows if row.state == TrialState.FAIL]
+    if failed:
+        reason = failed[-1].reason.partition("\n")[0]
+        lines.append(f"{len(failed)} of its trials failed, last trial {failed[-1].number}: {reason}")
+    if options.n_trials is not None and options.n_trials < n_trials:
+        lines.append(f"--trials {options.n_trials} changes nothing: the study already has {n_trials}.")
+    elif options.n_trials is not None and options.n_trials > n_trials:  # a study that was paused, or not reached
+        lines.append(
+            f"--trials {options.n_trials} has not been stored: the study keeps its {n_trials} until it goes on."
+        )
+    return [as_given(line) for line in lines]
+
+
+def go_on(outcome: Outcome, options: StudyOptions) -> str:
+    """Say which command goes on with the study."""
+    without = ["--new-generation"] if options.is_new_generation else []  # it would begin yet another
+    without += {Ending.TARGET: ["--target"], Ending.OPENED: ["--workers 0"]}.get(outcome.ending, [])
+    command = f"same command{' without ' + ' and '.join(without) if without else ''}"
+    if outcome.ending == Ending.PAUSED:
+        return f"Resume it, and the {command} goes on."
+    return f"The {command} goes on."
+
+
+def starting_over(outcome: Outcome, options: StudyOptions) -> str:
+    """Say which interrupted trials have no checkpoint here, where callbacks cannot be carried say; with a space before.
+
+    Those that were interrupted in their first epoch lose nothing that was ever kept, and are not named.
+    """
+    handed_back = [ticket for ticket in outcome.tickets if ticket.state == TicketState.HANDED_BACK and ticket.epoch]
+    trial_ids = {ticket.trial_id for ticket in handed_back}
+    numbers = [row.number for row in outcome.rows if row.trial_id in trial_ids]
+    lost = [n for n in numbers if not (trial_dir(study_dir(outcome, options), n) / CHECKPOINT).is_file()]
+    which = f"Trial {lost[0]} begins" if len(lost) == 1 else f"Trials {', '.join(map(str, lost))} begin"
+    return f" {which} again at epoch 1: there is no checkpoint here." if lost else ""
+
+
+def not_opened(cut: NotOpenedError, options: StudyOptions) -> str:
+    """Say what became of a command that was stopped before there was a study."""
+    return (
+        f"{options.file.name}: stopped while its data and the study were being prepared: {cut.ending.value}. "
+        "Nothing is lost. The same command begins again."
+    )
+
+
+def study_dir(outcome: Outcome, options: StudyOptions) -> Path:
+    """Return the study's folder."""
+    return options.runs_dir / outcome.stored.name
+
+
+def best_model(outcome: Outcome, options: StudyOptions) -> Path | None:
+    """Return the best trial's model, if it was kept."""
+    ranked = rank(outcome.rows, outcome.stored)
+    model = trial_dir(study_dir(outcome, options), ranked[0].number) / MODEL if ranked else None
+    return model if model is not None and model.is_file() else None
+
+
+def commands(outcome: Outcome, options: StudyOptions) -> Sequence[str]:
+    """Return the commands that show more, to be pasted."""
+    return [
+        f"{python()} -m hpo.dashboard{storage_option(outcome, options)}",
+        f"{python()} -m hpo.tensorboard --study {outcome.stored.name}{runs_option(options)}",
+    ]
+
+
+def resume_command(outcome: Outcome, options: StudyOptions) -> str:
+    """Return the command that lets a paused study go on."""
+    return f"{python()} -m hpo.study resume --study {outcome.stored.name}{storage_option(outcome, options)}"
+
+
+def python() -> str:
+    """Return what to type for Python: with its folder where the environment is not active."""
+    return "python" if shutil.which("python") == sys.executable else shlex.quote(os.path.relpath(sys.executable))
+
+
+def runs_option(options: StudyOptions) -> str:
+    """Return --runs-dir as a command needs it, with a space before."""
+    return "" if options.runs_dir == Path("runs") else f" --runs-dir {shlex.quote(str(options.runs_dir))}"
+
+
+def storage_option(outcome: Outcome, options: StudyOptions) -> str:
+    """Return the option by which another command finds the database, with a space before; never a password."""
+    if options.url == default_url(options.runs_dir):
+        return runs_option(options)
+    if has_password(options.url) and os.environ.get("HPO_STORAGE") == options.url:
+        return ""  # the next command reads it there too
+    return f" --storage {shlex.quote(typable_url(outcome.store.url, options.url))}"
+
+
+def describe(outcome: Outcome, options: StudyOptions, *, seconds: float) -> dict[str, object]:
+    """Return what --json prints: all that people are told, and more of it."""
+    ranked, model = rank(outcome.rows, outcome.stored), best_model(outcome, options)
+    return {
+        "study": outcome.stored.name,
+        "storage": outcome.store.url,
+        "ending": outcome.ending.name.lower(),
+        "message": " ".join([*headlines(outcome, options), describe_best(outcome.rows, outcome.stored)]),
+        "n_trials": len(outcome.tickets),
+        "n_unused": count_unused(outcome.tickets),
+        "states": count_states(outcome.rows),
+        "metric": outcome.stored.metric,
+        "pruning": asdict(audit(outcome.tickets, outcome.rows, outcome.stored)),
+        "best": as_json(ranked[0] if ranked else None),
+        "baseline": as_json(find_baseline(outcome.rows, outcome.stored)),
+        "files": str(study_dir(outcome, options).absolute()),
+        "best_model": None if model is None else str(model.absolute()),
+        "look_further": commands(outcome, options),
+        "seconds": round(seconds, 3),
+    }
+
+
+def describe_not_opened(cut: NotOpenedError, options: StudyOptions, *, seconds: float) -> dict[str, object]:
+    """Return what --json prints where there is no study yet."""
+    return {
+        "study": options.file.name,
+        "ending": cut.ending.name.lower(),
+        "message": not_opened(cut, options),
+        "best": None,
+        "seconds": round(seconds, 3),
+    }

@@ -1,0 +1,283 @@
+"""One trial from ticket to result: the only place where Optuna and Keras meet."""
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo import files
+from hpo.database import TRANSIENT
+from hpo.definition import is_audited, place, seed_of
+from hpo.engine import Task, TrainingResult, check_callbacks, is_finite, train
+from hpo.errors import LeaseLostError, TrialError
+from hpo.events import Session, State, open_log, write_session
+from hpo.parameters import ParameterError, Parameters
+from hpo.run.context import WorkerContext
+from hpo.run.logs import note_trial
+from hpo.study import (
+    CHECKPOINT,
+    MODEL,
+    REASON_ATTR,
+    RESULT_ATTR,
+    Ticket,
+    TrialRecord,
+    Verdict,
+    drop_files,
+    kept,
+    read_rows,
+    trial_dir,
+)
+from hpo.tracebacks import told
+
+MAX_DEATHS = 3  # in a row, without a new epoch in between
+STATES: dict[TrialState, State] = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+
+
+def run_trial(
+    context: WorkerContext, ticket: Ticket, should_stop: Callable[[], bool], on_epoch: Callable[[], None] = lambda: None
+) -> None:
+    """Run a claimed ticket's trial, or go on with it, until it ends or should_stop says to hand it back.
+
+    Args:
+        context: What to train with.
+        ticket: The trial's.
+        should_stop: Asked between compiled calls.
+        on_epoch: Called after each epoch that is trained.
+
+    Raises:
+        LeaseLostError: Another worker has been given the ticket; nothing was written since.
+        DatabaseAwayError: The database stayed away; the ticket is left leased.
+    """
+    try:
+        _run_leased(context, ticket, should_stop, on_epoch)
+    except LeaseLostError:
+        with contextlib.suppress(KeyError):  # the study was deleted
+            _drop_files(context)  # files have no token: this worker may have saved some after the trial's end
+        raise
+
+
+def _run_leased(
+    context: WorkerContext, ticket: Ticket, should_stop: Callable[[], bool], on_epoch: Callable[[], None]
+) -> None:
+    record = TrialRecord(
+        context.store,
+        context.study,
+        stored=context.stored,
+        ticket=ticket,
+        should_stop=should_stop,
+        patience_seconds=context.patience_seconds,
+    )
+    trial = record.align(context.mirror)
+    note_trial(trial.number)
+    clean_up = partial(_clean_up, context, trial.number)
+    if trial.state.is_finished():
+        clean_up()  # its worker died before it could, or before it said so
+        record.end_ticket(trial.state, seconds=0.0)
+        return
+    baseline = context.definition.baseline if context.stored.is_baseline(ticket.number) else None
+    try:
+        parameters = baseline or place(context.definition, trial.params).parameters
+    except ParameterError as error:
+        reason = f"Its stored parameters are no point of the search space; did another program change them? {error}"
+        record.end(TrialState.FAIL, None, {REASON_ATTR: reason[:2000]}, seconds=0.0, clean_up=clean_up)
+        return
+    run = _Run(context, record, ticket, trial, parameters)  # takes the place of its log
+    record.note(epochs=parameters.training.epochs)  # raises where the ticket is another's by now
+    if ticket.deaths >= MAX_DEATHS:
+        why = "out of memory, or longer than --trial-timeout?"
+        run.fail(f"Its worker died {ticket.deaths} times without a new epoch ({why}).", seconds=0.0)
+        return
+    begun_seconds = time.monotonic()
+    try:
+        result = train(context.engine, run.task(should_stop, on_epoch))
+    except TrialError as error:
+        run.fail(str(error), seconds=time.monotonic() - begun_seconds)
+        return
+    if result.is_stopped:
+        record.hand_back(seconds=result.seconds)
+    else:
+        run.end(result)
+
+
+class _Run:
+    """The stretch of a trial that this worker trains."""
+
+    def __init__(
+        self, context: WorkerContext, record: TrialRecord, ticket: Ticket, trial: FrozenTrial, parameters: Parameters
+    ) -> None:
+        self._context, self._record, self._ticket, self._trial, self._parameters = (
+            context,
+            record,
+            ticket,
+            trial,
+            parameters,
+        )
+        self._dir = trial_dir(context.study_dir, trial.number)
+        self._end = partial(record.end, clean_up=partial(_clean_up, context, trial.number))
+        self._log = open_log(self._dir, first_epoch=1, on_loss=context.warn)
+        self._began = time.time()
+        self._values = dict(trial.intermediate_values)  # by epoch, of earlier stretches too
+        self._is_pruned = False
+
+    def task(self, should_stop: Callable[[], bool], on_epoch: Callable[[], None]) -> Task:
+        metric, sign = self._context.stored.metric, self._context.stored.sign
+
+        def after_epoch(epoch: int, logs: dict[str, float]) -> bool:
+            on_epoch()
+            return self._after_epoch(epoch, logs)
+
+        return Task(
+            parameters=self._parameters,
+            seed=seed_of(self._context.stored.seed, self._ticket.number, "training"),
+            is_better=lambda new, old: sign * new[metric] > sign * old[metric],
+            checkpoint_path=self._dir / CHECKPOINT,
+            resumed=self._resumed,
+            after_epoch=after_epoch,
+            should_stop=should_stop,
+            on_loss=self._context.warn,
+            callbacks=self._callbacks(),
+        )
+
+    def _callbacks(self) -> Sequence[Any]:
+        build = self._context.definition.callbacks
+        try:
+            callbacks = build(self._parameters) if build is not None else ()
+        except Exception as error:
+            raise TrialError(f"callbacks raised {told(error)}") from error
+        return check_callbacks(callbacks)
+
+    def _resumed(self, history: list[dict[str, float]]) -> bool:
+        # What a killed worker trained and saved, but never got into the log or the database, or never decided on.
+        for epoch, logs in enumerate(history, 1):
+            self._show(epoch, logs)
+        return not history or self._goes_on(len(history), history[-1])
+
+    def _after_epoch(self, epoch: int, logs: dict[str, float]) -> bool:
+        self._show(epoch, logs)
+        return self._goes_on(epoch, logs)
+
+    def _goes_on(self, epoch: int, logs: dict[str, float]) -> bool:
+        if not is_finite(logs):
+            return False
+        if epoch < self._parameters.training.epochs:
+            self._is_pruned = self._record.decide(epoch, self._judge) == Verdict.PRUNE
+        return not self._is_pruned
+
+    def _judge(self) -> Verdict | None:
+        """Say what follows where the pruner gives this trial up."""
+        # The pruner is asked about the baseline too, to know its rungs; but what all is measured against ends whole.
+        if self._context.stored.is_baseline(self._ticket.number):
+            return None
+        n_trials, seed = self._record.count_trials(), self._context.stored.seed
+        is_spared = is_audited(self._context.definition, seed, self._ticket.number, n_trials)
+        return Verdict.SPARE if is_spared else Verdict.PRUNE
+
+    def _show(self, epoch: int, logs: dict[str, float]) -> None:
+        self._log.epoch(epoch, logs, logs["learning_rate"])
+        if not is_finite(logs):
+            return  # the accuracy of a model that diverged is no result
+        value = logs[self._context.stored.metric]
+        self._values[epoch] = value
+        self._record.report(epoch, value)
+
+    def end(self, result: TrainingResult) -> None:
+        """Record a trial that trained: its value is its best epoch's, of pruned and diverged ones too."""
+        seconds = self._ticket.seconds + result.seconds
+        state = TrialState.PRUNED if self._is_pruned else TrialState.COMPLETE
+        best = result.history[result.best_epoch - 1][self._context.stored.metric] if result.best_epoch else None
+        value = self._worst_value() if best is None else best
+        attrs = {
+            "best_epoch": result.best_epoch,
+            "epochs": len(result.history),
+            "seconds": round(seconds, 3),
+            "diverged": result.is_diverged,
+        }
+        # Files before the end: a worker killed after it would leave the trial without.
+        self._keep_model(result, value)
+        self._write_session(state, best, epochs=len(result.history), seconds=seconds)
+        self._end(state, value, {RESULT_ATTR: attrs}, seconds=result.seconds)
+
+    def fail(self, reason: str, *, seconds: float) -> None:
+        """Record a trial that could not be trained."""
+        self._context.say(f"failed: {reason}")
+        best = self._context.stored.pick(self._values.values()) if self._values else None
+        epochs = max(self._values, default=0)
+        self._write_session(TrialState.FAIL, best, epochs=epochs, seconds=self._ticket.seconds + seconds)
+        self._end(TrialState.FAIL, None, {REASON_ATTR: reason[:2000]}, seconds=seconds)
+
+    def _worst_value(self) -> float:
+        # Something the sampler learns from; a FAIL would be ignored and drawn again and again.
+        if self._context.stored.metric == "val_accuracy":
+            return 0.0
+        return float("-inf") if self._context.stored.is_maximized else float("inf")
+
+    def _write_session(self, state: TrialState, best: float | None, *, epochs: int, seconds: float) -> None:
+        started = self._trial.datetime_start
+        session = Session(
+            parameters=dict(self._trial.params),
+            state=STATES[state],
+            metric=self._context.stored.metric,
+            best=best,
+            epochs=epochs,
+            trained_seconds=seconds,
+            started_seconds=started.timestamp() if started is not None else self._began,
+            ended_seconds=time.time(),
+        )
+        write_session(self._dir, session, on_loss=self._context.warn)
+
+    def _keep_model(self, result: TrainingResult, value: float) -> None:
+        """Save this trial's model if it is among the best few so far."""
+        try:
+            if result.best_weights and self._is_among_best(value):
+                save_model(self._dir / MODEL, result)
+        except Exception as error:  # saving runs the study's own code
+            self._context.warn(f"trial {self._trial.number}: its model was not kept: {error}.")
+
+    def _is_among_best(self, value: float) -> bool:
+        stored, n_kept, number = self._context.stored, self._context.n_kept_models, self._trial.number
+        tickets = stored.tickets(self._context.store)
+        try:
+            if tickets.count_better(value, is_maximized=stored.is_maximized) >= n_kept:
+                return False  # most trials: for them not all others are read
+            rows = read_rows(self._context.store, stored)
+        except TRANSIENT:
+            return n_kept > 0  # later it can still be dropped, but not be saved
+        ended = [replace(row, value=value, state=TrialState.COMPLETE) if row.number == number else row for row in rows]
+        return number in kept(ended, stored, n_kept)
+
+
+def _clean_up(context: WorkerContext, number: int) -> None:
+    """Delete what a trial that has just ended needs no more, and the model whose place its own has taken."""
+    folder = trial_dir(context.study_dir, number)
+    try:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        files.sweep(folder)  # what its workers that were killed while writing left there
+    except OSError as error:
+        context.warn(f"trial {number}: its checkpoint was not deleted: {error}.")
+    if (folder / MODEL).exists():
+        _drop_files(context)
+
+
+def _drop_files(context: WorkerContext) -> None:
+    try:
+        drop_files(context.study_dir, read_rows(context.store, context.stored), context.stored, context.n_kept_models)
+    except (OSError, *TRANSIENT) as error:
+        context.warn(f"Files of ended trials were not deleted: {error}.")
+
+
+def save_model(path: Path, result: TrainingResult) -> None:
+    """Write a trial's model with its best weights, as Keras's own file, whole or not at all."""
+    model: Any = result.model
+    model.set_weights(result.best_weights)
+    path.parent.mkdir(exist_ok=True)
+    with files.replaced(path) as temporary:
+        model.save(temporary)

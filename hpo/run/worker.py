@@ -1,0 +1,227 @@
+"""One process: claim a ticket, run its trial, again, until all have ended or somebody says stop.
+
+SIGTERM, or a launcher that is gone, means: finish the compiled call, hand the trial back, leave with 0. SIGINT is the
+launcher's business: a terminal sends it to every process of the group.
+"""
+
+import contextlib
+import faulthandler
+import gc
+import os
+import resource
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import optuna
+import tensorflow as tf
+
+from hpo.data import load_dataset
+from hpo.database import insist, open_store
+from hpo.definition import fingerprint, load_definition
+from hpo.engine import Engine
+from hpo.errors import DatabaseAwayError, HpoError, LeaseLostError, SpaceExhaustedError, StorageError
+from hpo.run.context import WorkerContext
+from hpo.run.logs import log, note_trial, open_log
+from hpo.run.settings import HUNG, REPLACE_ME, WorkerSettings
+from hpo.run.trial import run_trial
+from hpo.study import LeaseKeeper, Limit, Mirror, StudyOptions, all_studies, check_same, open_study
+
+IDLE_SECONDS = 0.5
+
+
+def open_in_process(options: StudyOptions, patience_seconds: float, pipe: Connection) -> None:
+    """Process target: run open_study; sends ("say", text) lines, then ("study", StoredStudy) or ("error", HpoError)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    open_log(options.runs_dir / options.file.name, "opening")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+    def open_() -> None:
+        stored = open_study(options, lambda text: pipe.send(("say", text)), patience_seconds=patience_seconds)
+        pipe.send(("study", stored))
+
+    _telling(pipe, open_)
+
+
+def work_in_process(settings: WorkerSettings, pipe: Connection) -> None:
+    """Process target: work until there is nothing left; sends ("error", HpoError) when it cannot go on.
+
+    Before that it may send one ("warning", text): that logs or checkpoints cannot be written, say. Output goes to
+    runs/<study>/workers.log. Ends by itself when the other end of the pipe is gone.
+    """
+    stop, is_open = threading.Event(), threading.Event()
+
+    def leave(*_: object) -> None:
+        stop.set()
+        if not is_open.is_set():  # the study's own code may take long, and there is nothing to hand back yet
+            os._exit(0)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, leave)
+    open_log(settings.runs_dir / settings.study_name, settings.name)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    threading.Thread(target=_watch_launcher, args=(pipe, leave), daemon=True).start()
+    warned: list[str] = []
+
+    def warn(text: str) -> None:
+        log.warning(text)
+        if not warned:  # one is enough, and a launcher that stands still would let many fill the pipe
+            warned.append(text)
+            with contextlib.suppress(OSError):
+                pipe.send(("warning", text))
+
+    def open_and_work() -> int:
+        patience_seconds = settings.patience_seconds
+        context = insist(
+            lambda: open_context(settings, warn), should_stop=stop.is_set, patience_seconds=patience_seconds
+        )
+        is_open.set()
+        return work(context, settings, stop.is_set)
+
+    sys.exit(_telling(pipe, open_and_work))
+
+
+def work(context: WorkerContext, settings: WorkerSettings, should_stop: Callable[[], bool]) -> int:
+    """Claim and run trials; returns the exit code."""
+    patiently = partial(insist, should_stop=should_stop, patience_seconds=settings.patience_seconds)
+    tickets = context.stored.tickets(context.store)
+    limit = Limit(settings.trial_timeout_seconds, leave_hung) if settings.trial_timeout_seconds else None
+    keeper = LeaseKeeper(tickets, context.study_dir / "leases", context.stored.lease_seconds, limit)
+    first_bytes = 0
+    try:
+        while not should_stop():
+            token = uuid.uuid4().hex
+            keeper.hold(token)
+            ticket = patiently(lambda t=token: tickets.claim(settings.name, t))  # type: ignore[misc]
+            if ticket is None:
+                keeper.release()
+                if patiently(tickets.is_finished):
+                    return 0
+                threading.Event().wait(IDLE_SECONDS)
+                continue
+            try:
+                with _deletion_told(context):
+                    run_trial(context, ticket, lambda: should_stop() or keeper.is_lost, keeper.note_epoch)
+            except LeaseLostError:
+                context.say("this trial is left to another worker: this one was silent too long, or it was deleted")
+            except DatabaseAwayError:
+                keeper.abandon()
+                raise
+            except SpaceExhaustedError:
+                patiently(lambda t=token: tickets.exhaust(t))  # type: ignore[misc]
+            finally:
+                keeper.release()
+                note_trial(None)
+            gc.collect()  # models hold cycles; without this they pile up until Python feels like it
+            # Each new shape leaves about 10 MB of compiled code behind that TensorFlow never frees.
+            first_bytes = first_bytes or resident_bytes()
+            if resident_bytes() - first_bytes > settings.max_growth_bytes:
+                return REPLACE_ME
+    finally:
+        keeper.close()
+    return 0
+
+
+def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> WorkerContext:
+    """Gather what trials need; refuses a file or data that changed since the study was opened."""
+    store = open_store(settings.url, create=False)
+    stored = next((study for study in all_studies(store) if study.name == settings.study_name), None)
+    if stored is None:
+        raise StorageError(f'The study "{settings.study_name}" is gone from the database.', "Was it deleted?")
+    tf.config.threading.set_intra_op_parallelism_threads(stored.n_threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    choose_gpu(settings.slot)
+    definition = load_definition(settings.file)
+    data = load_dataset(
+        definition.dataset,
+        seed=stored.seed,
+        data_dir=settings.data_dir,
+        base_dir=settings.file.path.parent,
+        fingerprint=stored.data,
+        report=log.info,
+    )
+    check_same(stored, fingerprint(settings.file.path, like=stored.meaning), data.fingerprint, None)
+    study = optuna.load_study(
+        study_name=stored.name,
+        storage=store.optuna,
+        sampler=optuna.samplers.RandomSampler(seed=0),  # never asked: trials are drawn in the mirror
+        pruner=definition.pruner,
+    )
+    return WorkerContext(
+        store=store,
+        stored=stored,
+        definition=definition,
+        study=study,
+        mirror=Mirror(stored, definition),
+        engine=Engine(data, definition.model),
+        study_dir=settings.runs_dir / stored.name,
+        n_kept_models=settings.n_kept_models,
+        patience_seconds=settings.patience_seconds,
+        say=log.info,
+        warn=warn,
+    )
+
+
+@contextlib.contextmanager
+def _deletion_told(context: WorkerContext) -> Iterator[None]:
+    try:
+        yield
+    except KeyError:  # Optuna's, for a trial that is not there
+        context.stored.check_there(context.store)
+        raise
+
+
+def leave_hung() -> None:
+    """End this process at once, with what each of its threads is doing in the log; its lock file tells others."""
+    log.error("This trial has ended no epoch within --trial-timeout; its worker leaves. What it was doing:")
+    faulthandler.dump_traceback(2)
+    os._exit(HUNG)
+
+
+def choose_gpu(slot: int) -> None:
+    """Spread workers over this machine's GPUs, where there are any, each taking the memory it needs and no more.
+
+    By itself TensorFlow reserves the memory of every GPU for the first process that touches one.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        gpu = gpus[slot % len(gpus)]
+        tf.config.set_visible_devices(gpu, "GPU")
+        tf.config.experimental.set_memory_growth(gpu, enable=True)
+
+
+def resident_bytes() -> int:
+    """Return this process's resident memory; where /proc is missing, its highest so far."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+def _telling(pipe: Connection, call: Callable[[], int | None]) -> int:
+    try:
+        return call() or 0
+    except HpoError as error:
+        told, code = error, error.exit_code
+    except Exception as error:
+        log.exception("an unexpected error")
+        told, code = HpoError(f"Unexpected {type(error).__name__}: {error}", "This is a bug in hpo."), 1
+    try:
+        pipe.send(("error", told))
+    except OSError:  # the launcher is gone: the log has it
+        log.error("%s %s", told.message, told.hint)
+    return code
+
+
+def _watch_launcher(pipe: Connection, leave: Callable[[], None]) -> None:
+    try:
+        pipe.recv()  # nothing is ever sent this way
+    except (EOFError, OSError):
+        leave()

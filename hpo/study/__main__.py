@@ -1,0 +1,273 @@
+"""Act on a stored study: python -m hpo.study pause | resume | add | export | delete | clean."""
+
+import contextlib
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from hpo.command import Storage, plain_app, run_command, stderr_to
+from hpo.errors import OptionError, StudyFileError
+from hpo.terminal import plain
+
+if TYPE_CHECKING:
+    from hpo.database import Store
+    from hpo.definition import Draw
+    from hpo.study.stored import StoredStudy
+
+app = plain_app(no_args_is_help=True)
+
+T = TypeVar("T")
+
+Name = Annotated[str, typer.Option("--study", envvar="HPO_STUDY", help="NAME for its latest generation, or NAME@2.")]
+RunsDir = Annotated[Path, typer.Option(envvar="HPO_RUNS_DIR", help="Logs, checkpoints, models, the SQLite file.")]
+StudiesDir = Annotated[Path, typer.Option(envvar="HPO_STUDIES_DIR", help="Your study files.")]
+
+
+@app.callback()
+def study() -> None:
+    """Act on a stored study."""
+
+
+@app.command()
+def pause(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs")) -> None:
+    """Stop all workers of the study, wherever they run; their trials are saved and go on later."""
+    store, stored = find_latest(study, storage, runs_dir)
+    shortly(lambda: stored.set_paused(store, is_paused=True), storage, runs_dir)
+    print(f"{stored.name} is paused: its workers save their trials and leave in seconds. To go on: hpo study resume.")
+
+
+@app.command()
+def resume(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs")) -> None:
+    """Let a paused study go on; starts no workers."""
+    store, stored = find_latest(study, storage, runs_dir)
+    shortly(lambda: stored.set_paused(store, is_paused=False), storage, runs_dir)
+    print(f"{stored.name} is not paused any more. Run it to go on: no worker has been started.")
+
+
+@app.command()
+def add(
+    study: Name,
+    values: Annotated[str, typer.Argument(help='Parameters by name, as JSON: {"optimizer": "adam", ...}')],
+    storage: Storage = None,
+    runs_dir: RunsDir = Path("runs"),
+    studies_dir: StudiesDir = Path("studies"),
+) -> None:
+    """Add one trial with parameters of your own; it is run next and extends the budget by one."""
+    from hpo.database import parse_url, setup_lock
+    from hpo.definition import check_names, find_study, fingerprint, load_definition, place
+    from hpo.parameters import ParameterError
+    from hpo.study.agreement import check_same
+    from hpo.study.schema import create_tables
+    from hpo.study.stored import add_trial
+
+    store, stored = find_latest(study, storage, runs_dir)
+    file = find_study(stored.name.partition("@")[0], studies_dir)
+    check_same(stored, fingerprint(file.path, like=stored.meaning), None, None)
+    try:
+        chosen = json.loads(values)
+        if not isinstance(chosen, dict):
+            raise ParameterError("the parameters must be a JSON object")
+        with stderr_to(Path(os.devnull)):  # TensorFlow's chatter while the file is imported
+            definition = load_definition(file)
+            check_names(definition, chosen)
+            draw = place(definition, chosen)
+    except json.JSONDecodeError as error:
+        raise typer.BadParameter(f"not JSON: {error}", param_hint="VALUES") from error
+    except ParameterError as error:
+        raise typer.BadParameter(str(error), param_hint="VALUES") from error
+
+    def store_trial() -> tuple[int, int]:
+        with setup_lock(parse_url(url_of(storage, runs_dir))):
+            stored.check_there(store)
+            create_tables(store.engine)  # older ones are brought up to date
+            if not definition.allow_duplicates:
+                check_new(store, stored, draw)
+            return add_trial(store, stored, draw)
+
+    number, n_trials = shortly(store_trial, storage, runs_dir)
+    print(f"{stored.name}: trial {number} is run next; the budget is {n_trials} trials now.")
+
+
+def check_new(store: "Store", stored: "StoredStudy", draw: "Draw") -> None:
+    """Refuse a configuration that a trial has already.
+
+    Raises:
+        typer.BadParameter: Which one.
+    """
+    from hpo.study.sampling import key_of
+
+    for trial in store.optuna.get_all_trials(stored.study_id, deepcopy=False):
+        if key_of(trial.params, trial.distributions) == key_of(draw.params, draw.distributions):
+            raise typer.BadParameter(
+                f"trial {trial.number} has this configuration; with allow_duplicates=True in STUDY it is tried again",
+                param_hint="VALUES",
+            )
+
+
+@app.command()
+def export(
+    study: Name,
+    output: Annotated[Path | None, typer.Option(help="A file. Default: standard output.")] = None,
+    storage: Storage = None,
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Write the study's trials as CSV, one line each; a text that a spreadsheet would run as a formula is quoted."""
+    from hpo.study.results import read_rows
+    from hpo.terminal import plain_cell
+
+    store, stored = find_latest(study, storage, runs_dir)
+    rows = shortly(lambda: read_rows(store, stored), storage, runs_dir)
+    names = list(dict.fromkeys(name for row in rows for name in row.params))
+    header = ["trial", "state", stored.metric, "best_epoch", "seconds", "diverged", "reason", *names]
+    try:
+        file = open(output, "w", newline="", encoding="utf-8") if output else sys.stdout  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise typer.BadParameter(f"cannot write {output}: {error.strerror}", param_hint="--output") from error
+    with file:
+        writer = csv.writer(file)
+        writer.writerow(map(plain_cell, header))
+        for row in rows:
+            known = [row.number, row.state.name, row.value, row.best_epoch, row.seconds, row.is_diverged, row.reason]
+            writer.writerow(map(plain_cell, [*known, *(row.params.get(name) for name in names)]))
+
+
+@app.command()
+def delete(
+    study: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    storage: Storage = None,
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Delete the study, its trials and its runs folder."""
+    from hpo.study.folder import delete_folder
+
+    store, stored = find_latest(study, storage, runs_dir, half_deleted=True)
+    tickets, study_dir = stored.tickets(store), runs_dir / stored.name
+    if not yes:
+        n_trials = shortly(tickets.count, storage, runs_dir)
+        ask(f"Delete {stored.name} with {n_trials} trials, and {study_dir}?")
+
+    def delete_all() -> str:
+        # First the tickets: from then on a live worker's token is worth nothing, and it writes nothing more. Last the
+        # study: until then the same command finds it, and goes on where it was cut short.
+        tickets.delete()
+        left = delete_folder(study_dir, stored.key)
+        with contextlib.suppress(KeyError):  # gone: only the answer to the COMMIT was lost
+            store.optuna.delete_study(stored.study_id)
+        return left
+
+    left = shortly(delete_all, storage, runs_dir)
+    print(f"{stored.name} is deleted. {left}".rstrip())
+
+
+@app.command()
+def clean(
+    old_generations: Annotated[
+        bool, typer.Option("--old-generations", help="Also the files of older generations; their records stay.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    storage: Storage = None,
+    runs_dir: RunsDir = Path("runs"),
+    data_dir: Annotated[Path | None, typer.Option(envvar="HPO_DATA_DIR", help="The one that you run with.")] = None,
+) -> None:
+    """Show what hpo's files take on the disk; delete prepared copies of data and what killed processes left."""
+    from hpo.data import home_dirs
+    from hpo.database import explained, open_store, parse_url
+    from hpo.study.disk import caches, clear, study_folders
+    from hpo.study.schema import check_schema
+    from hpo.study.stored import all_studies
+
+    url, dirs = url_of(storage, runs_dir), home_dirs(data_dir)
+    if storage or Path(str(parse_url(url).database)).exists():
+        store = open_store(url, create=False)
+        with explained(parse_url(url)):
+            check_schema(store.engine)
+            folders = study_folders(runs_dir, all_studies(store), store, are_old_spare=old_generations)
+    else:  # caches can be cleaned without a study
+        folders = study_folders(runs_dir, [], None, are_old_spare=False)
+    taken = [*folders, *caches(dirs)]
+    spare = [one for one in taken if one.is_spare]
+    for one in taken:
+        mark = "delete" if one.is_spare else "keep  "
+        print(plain(f"{mark} {one.n_bytes / 1e6:11,.1f} MB  {one.path}  ({one.what})"))
+    n_bytes = sum(one.n_bytes for one in spare)
+    if not yes:
+        ask(f"Delete {n_bytes / 1e6:,.1f} MB, and what killed processes left half-written?")
+    n_freed_bytes, left = clear(spare, [one.path for one in folders], dirs)
+    print(plain(" ".join([f"{n_freed_bytes / 1e6:,.1f} MB are free now.", *left])))
+
+
+def ask(question: str) -> None:
+    """Go on only where a person says yes.
+
+    Raises:
+        typer.Abort: They do not.
+        OptionError: There is nobody to ask.
+    """
+    try:
+        is_agreed = typer.confirm(question)
+    except typer.Abort as error:
+        if sys.stdin.isatty():
+            raise
+        print()
+        raise OptionError("Nothing is deleted: there is no terminal to ask at.", "--yes deletes unasked.") from error
+    if not is_agreed:
+        raise typer.Abort
+
+
+def url_of(storage: str | None, runs_dir: Path) -> str:
+    """Return the database's URL."""
+    from hpo.database import default_url
+
+    return storage or default_url(runs_dir)
+
+
+def shortly(call: Callable[[], T], storage: str | None, runs_dir: Path) -> T:
+    """Make a call to the database, which is waited for a few seconds where it is away.
+
+    Raises:
+        DatabaseAwayError: It stayed away.
+    """
+    from hpo.database import parse_url, wait_shortly
+
+    return wait_shortly(call, parse_url(url_of(storage, runs_dir)))
+
+
+def find_latest(
+    name: str, storage: str | None, runs_dir: Path, *, half_deleted: bool = False
+) -> "tuple[Store, StoredStudy]":
+    """Open the database and find the study; one that is half deleted only where that is asked for.
+
+    Raises:
+        HpoError: There is no such database, or no such study.
+    """
+    from hpo.database import open_store
+    from hpo.study.schema import check_schema
+    from hpo.study.stored import TicketlessError, all_studies
+    from hpo.study.stored import find_latest as find_stored
+
+    def look() -> "tuple[Store, StoredStudy]":
+        store = open_store(url_of(storage, runs_dir), create=False)
+        check_schema(store.engine)
+        try:
+            stored = find_stored(store, name)
+        except TicketlessError as error:
+            if not half_deleted:
+                raise
+            stored = error.stored
+        if stored is None:
+            names = ", ".join(one.name for one in all_studies(store)) or "none"
+            raise StudyFileError(f'There is no study "{name}" in {store.url} (found: {names}).', "Run it first.")
+        return store, stored
+
+    return shortly(look, storage, runs_dir)
+
+
+if __name__ == "__main__":
+    run_command(app)

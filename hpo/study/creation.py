@@ -1,0 +1,119 @@
+"""A study's beginning: made whole, made again where that was cut short, taken back while nothing of it was trained.
+
+Call all of this under storage.setup_lock.
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.database import Store
+from hpo.definition import StudyDefinition, place_baseline
+from hpo.errors import StudyMismatchError
+from hpo.study.facts import copied, libraries, odd, stamp
+from hpo.study.folder import delete_folder
+from hpo.study.schema import create_tables
+from hpo.study.stored import KEY_ATTR, STUDY_ATTR, TICKET_ATTR, StoredStudy, add_trial
+from hpo.study.tickets import TicketTable
+
+
+def create(
+    store: Store,
+    name: str,
+    definition: StudyDefinition,
+    *,
+    facts: Mapping[str, Any],
+    n_trials: int,
+) -> StoredStudy:
+    """Create a study with its baseline as trial 0 and its tickets.
+
+    A creation that a kill cut short is swept away and done again.
+
+    Args:
+        store: Where.
+        name: Optuna's name, with the generation.
+        definition: What the file declares.
+        facts: The fields seed, n_threads, meaning, data and lease_seconds of StoredStudy.
+        n_trials: The budget.
+
+    Raises:
+        StudyMismatchError: Somebody else's study has this name.
+    """
+    baseline = place_baseline(definition)
+    storage = store.optuna
+    create_tables(store.engine)
+    sweep(store, name)
+    direction = StudyDirection.MAXIMIZE if definition.direction == "maximize" else StudyDirection.MINIMIZE
+    study_id = storage.create_new_study([direction], name)
+    key = uuid.uuid4().hex
+    storage.set_study_user_attr(study_id, KEY_ATTR, key)
+    stored = StoredStudy(
+        name=name,
+        study_id=study_id,
+        key=key,
+        metric=definition.metric,
+        direction=definition.direction,
+        baseline=None if baseline is None else baseline.params,
+        libraries=libraries(),
+        **facts,
+    )
+    tickets = stored.tickets(store)
+    if baseline is not None:
+        add_trial(store, stored, baseline)
+    tickets.grow(n_trials)
+    storage.set_study_user_attr(study_id, STUDY_ATTR, stamp(asdict(stored)))
+    return stored
+
+
+def sweep(store: Store, name: str) -> None:
+    """Delete what a creation that was cut short has left under a name: its tickets first, by which they are found.
+
+    Raises:
+        StudyMismatchError: There is a whole study, or somebody else's.
+    """
+    found = {study.study_name: study for study in store.optuna.get_all_studies()}
+    if name not in found:
+        return
+    study_id, attrs = found[name]._study_id, found[name].user_attrs
+    if STUDY_ATTR in attrs:
+        raise StudyMismatchError(f'The database already holds a study "{name}".', "Join it, or name another.")
+    key = attrs.get(KEY_ATTR)
+    if key is None and (attrs or store.optuna.get_all_trials(study_id)):
+        raise StudyMismatchError(
+            f'The database already holds a study "{name}" that hpo did not make.',
+            "Rename the study's file, or use another --storage.",
+        )
+    originals = [other for other, study in found.items() if other != name and study.user_attrs.get(KEY_ATTR) == key]
+    if key is not None and originals:
+        raise copied(name, originals[0])
+    if isinstance(key, str):
+        tickets = TicketTable(engine=store.engine, study=key)
+        if any(row.worker or row.outcome for row in tickets.read()):  # a creation cut short has not been worked at
+            raise odd(name, f'its attribute "{STUDY_ATTR}" is gone or cannot be read, and it has trials')
+        tickets.delete()
+    store.optuna.delete_study(study_id)
+
+
+def withdraw(store: Store, stored: StoredStudy, study_dir: Path) -> bool:
+    """Delete a study and its folder if no trial of it was trained, nor added by hand; returns whether it did.
+
+    Cut short, it leaves a study without tickets, and may be called again.
+    """
+    trials = store.optuna.get_all_trials(stored.study_id, deepcopy=False)
+    if not all(_is_untrained(trial) for trial in trials):
+        return False
+    if stored.is_paused(store) or not stored.tickets(store).delete_untrained():
+        return False
+    delete_folder(study_dir, stored.key)
+    store.optuna.delete_study(stored.study_id)
+    return True
+
+
+def _is_untrained(trial: FrozenTrial) -> bool:
+    is_idle = trial.state in (TrialState.WAITING, TrialState.FAIL)
+    return is_idle and not trial.intermediate_values and TICKET_ATTR in trial.user_attrs

@@ -1,0 +1,216 @@
+"""Open the study that a command asks for: import its file, prepare its data, then create, join or extend it.
+
+Runs in a process of its own, because it imports Keras and the study's own code.
+"""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from hpo.data import Dataset, describe_majority, describe_numbering, load_dataset
+from hpo.database import Store, explained, insist, open_store, parse_url, setup_lock
+from hpo.definition import StudyDefinition, check_target, fingerprint, load_definition, rehearse
+from hpo.engine import rehearse_training
+from hpo.errors import StudyMismatchError
+from hpo.events import write_experiment
+from hpo.study import stored as studies
+from hpo.study.agreement import check_same
+from hpo.study.creation import create, withdraw
+from hpo.study.folder import check_folder, mark_folder
+from hpo.study.request import StudyOptions
+from hpo.study.schema import create_tables
+from hpo.study.stored import StoredStudy
+
+DEFAULT_THREADS = 1  # two of them train 1.05 to 1.9 times the epochs of one with two: benchmarks/scaling.py
+
+
+def open_study(options: StudyOptions, report: Callable[[str], None], *, patience_seconds: float = 0.0) -> StoredStudy:
+    """Create, join or extend the study; safe for any number of commands at once.
+
+    Args:
+        options: What is asked of the study.
+        report: Takes a line for people.
+        patience_seconds: How long a database that is away is waited for.
+
+    Raises:
+        HpoError: The file, the data or the database cannot be used, or the stored study is another one.
+    """
+    definition = load_definition(options.file)
+    check_target(options.target, definition.metric)
+    meaning = fingerprint(options.file.path)
+    space = rehearse(definition)
+    patiently = partial(insist, should_stop=lambda: False, patience_seconds=patience_seconds, say=report)
+    store = patiently(lambda: open_store(options.url, create=True))
+    dataset = prepare(definition, options, report)  # before the lock: a download may take minutes
+    data = dataset.fingerprint
+    patiently(partial(rehearse_new, store, options, definition, dataset))
+    found_first: list[str | None] = []
+    plans: list[Plan] = []  # of a study that takes another one's place
+
+    def is_asked_for(latest: StoredStudy) -> bool:
+        # A later try may find what an earlier one made: the answer to its last COMMIT got lost.
+        if plans:
+            return latest.name == plans[-1].name
+        return not options.is_new_generation or latest.name != found_first[0]
+
+    def join_or_create() -> StoredStudy:
+        with explained(parse_url(options.url)), setup_lock(parse_url(options.url)):
+            create_tables(store.engine)
+            taken_back = None if options.is_new_generation else take_back(store, options, data, report)
+            if taken_back is not None and not plans:
+                plans.append(plan_anew(*taken_back, options, definition))
+            stored = studies.find_latest(store, options.file.name)
+            found_first.append(None if stored is None else stored.name)
+            if stored is None or not is_asked_for(stored):
+                plan = plans[-1] if plans else plan_first(stored, options, definition)
+                check_folder(options.runs_dir / plan.name, plan.folder_key)
+                facts: dict[str, Any] = {"seed": plan.seed, "n_threads": plan.n_threads, "meaning": meaning}
+                facts |= {"data": data, "lease_seconds": plan.lease_seconds}
+                stored = create(store, plan.name, definition, facts=facts, n_trials=plan.n_trials)
+            else:
+                check_joined(stored, options, data)
+            if options.n_trials is not None:
+                stored.tickets(store).grow(options.n_trials)
+            mark_folder(options.runs_dir / stored.name, stored.key)
+        return stored
+
+    stored = patiently(join_or_create)
+    if options.lease_seconds not in (None, stored.lease_seconds):
+        kept, asked = stored.lease_seconds, options.lease_seconds
+        report(f"The study was made with --lease {kept:g}s, which all its workers keep to; {asked:g}s is not used.")
+    write_experiment(options.runs_dir / stored.name, space=space, metric=stored.metric, on_loss=report)
+    store.close()
+    return stored
+
+
+def prepare(definition: StudyDefinition, options: StudyOptions, report: Callable[[str], None]) -> Dataset:
+    """Prepare the study's data; their fingerprint is the same for any seed.
+
+    Raises:
+        DatasetError: They cannot be used.
+    """
+    dataset = load_dataset(
+        definition.dataset,
+        seed=definition.seed,
+        data_dir=options.data_dir,
+        base_dir=options.file.path.parent,
+        report=report,
+    )
+    if line := describe_numbering(dataset):
+        report(line)
+    if definition.metric == "val_accuracy" and (line := describe_majority(dataset)):
+        report(line)
+    return dataset
+
+
+def rehearse_new(store: Store, options: StudyOptions, definition: StudyDefinition, dataset: Dataset) -> None:
+    """Look at the model and callbacks of a study that is to be made; one that is joined has been looked at.
+
+    Raises:
+        StudyFileError: See rehearse_training.
+    """
+    stored = None
+    with contextlib.suppress(studies.TicketlessError):  # half deleted: it may be made anew
+        stored = None if options.is_new_generation else studies.find_latest(store, options.file.name)
+    if stored is None or mismatch(stored, options, dataset.fingerprint) is not None:
+        rehearse_training(definition, dataset)
+
+
+def check_joined(stored: StoredStudy, options: StudyOptions, data: str) -> None:
+    """Refuse to join a study that means something else, or whose folder is another one's.
+
+    Raises:
+        StudyMismatchError: The message names what differs.
+    """
+    reason = mismatch(stored, options, data)
+    if reason is not None:
+        raise reason
+    check_folder(options.runs_dir / stored.name, stored.key)
+
+
+def mismatch(stored: StoredStudy, options: StudyOptions, data: str) -> StudyMismatchError | None:
+    """Return why a study cannot be joined; None where it means the same."""
+    try:
+        check_same(stored, fingerprint(options.file.path, like=stored.meaning), data, options.seed)
+    except StudyMismatchError as error:
+        return error
+    if options.n_threads not in (None, stored.n_threads):
+        return StudyMismatchError(
+            f'The study "{stored.name}" trains with {stored.n_threads} threads per worker, and its results '
+            f"depend on it; {options.n_threads} were asked for.",
+            "Leave --threads out, or open a new generation: --new-generation.",
+        )
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A study that is to be made.
+
+    Attributes:
+        name: Optuna's name, with the generation.
+        folder_key: Whose files its folder may hold: those of the study whose place it takes.
+        seed: Of the study.
+        n_threads: Of each worker.
+        lease_seconds: After which silence a worker is taken for dead.
+        n_trials: The budget.
+    """
+
+    name: str
+    folder_key: str | None = None
+    seed: int
+    n_threads: int
+    lease_seconds: float
+    n_trials: int
+
+
+def plan_first(latest: StoredStudy | None, options: StudyOptions, definition: StudyDefinition) -> Plan:
+    """Plan the first study of a file, or the generation after the latest."""
+    return Plan(
+        name=options.file.name if latest is None else studies.next_name(latest),
+        seed=definition.seed if options.seed is None else options.seed,
+        n_threads=options.n_threads or DEFAULT_THREADS,
+        lease_seconds=options.lease_seconds or StoredStudy.lease_seconds,
+        n_trials=options.n_trials or definition.n_trials,
+    )
+
+
+def plan_anew(former: StoredStudy, n_trials: int, options: StudyOptions, definition: StudyDefinition) -> Plan:
+    """Plan what takes the place of a study that had a budget; what it was asked to be is kept."""
+    return Plan(
+        name=former.name,
+        folder_key=former.key,
+        seed=former.seed if options.seed is None else options.seed,
+        n_threads=options.n_threads or former.n_threads,
+        lease_seconds=options.lease_seconds or former.lease_seconds,
+        n_trials=options.n_trials or n_trials or definition.n_trials,
+    )
+
+
+def take_back(
+    store: Store, options: StudyOptions, data: str, report: Callable[[str], None]
+) -> tuple[StoredStudy, int] | None:
+    """Delete the latest study if it is not what the file says now and nothing of it was trained: a typo costs nothing.
+
+    Returns it and its budget; None where it is right, or none is there.
+
+    Raises:
+        StudyMismatchError: It is another study, and was trained.
+    """
+    reason: StudyMismatchError | None
+    try:
+        former = studies.find_latest(store, options.file.name)
+        reason = None if former is None else mismatch(former, options, data)
+    except studies.TicketlessError as error:  # taking it back was cut short
+        former, reason = error.stored, error
+    if former is None or reason is None:
+        return None
+    tickets = former.tickets(store).read()
+    if not withdraw(store, former, options.runs_dir / former.name):
+        raise reason
+    n_failed = sum(ticket.outcome == "FAIL" for ticket in tickets)
+    dropped = f", without its {n_failed} failed trials" if n_failed else ""
+    report(f"{reason.message} Nothing of it was trained, so it is made anew{dropped}.")
+    return former, len(tickets)

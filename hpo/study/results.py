@@ -1,0 +1,181 @@
+"""Stored trials -> rows, ranks and summaries. Never imports TensorFlow."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.database import Store
+from hpo.parameters import is_number
+from hpo.study.folder import trial_dirs
+from hpo.study.stored import SPARED_ATTR, StoredStudy, own_trials
+from hpo.study.ticket import Ticket
+from hpo.terminal import warn_once
+
+T = TypeVar("T")
+RESULT_ATTR, REASON_ATTR = "hpo:result", "hpo:reason"
+CHECKPOINT, MODEL = "checkpoint.npz", "model.keras"  # in a trial's folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRow:
+    """One trial, for people.
+
+    Attributes:
+        number: Optuna's.
+        trial_id: Optuna's, as tickets know it.
+        state: Optuna's.
+        value: Its best epoch's, also while it runs or waits; None before there is one and for failed trials without.
+        best_epoch: From 1; None as long as value is.
+        params: By name.
+        seconds: Trained in all; 0 before it ended.
+        is_diverged: Its loss became NaN or infinite.
+        reason: Why it failed; else empty.
+        spared_epoch: After which the pruner gave it up, where it went on to audit the pruner; else None.
+    """
+
+    number: int
+    trial_id: int
+    state: TrialState
+    value: float | None
+    best_epoch: int | None
+    params: dict[str, Any]
+    seconds: float
+    is_diverged: bool
+    reason: str
+    spared_epoch: int | None = None
+
+
+def read_rows(store: Store, stored: StoredStudy, known: Sequence[TrialRow] = ()) -> list[TrialRow]:
+    """Return all trials by number; rows known from before are taken as they are where the trial had ended."""
+    ended = {row.number: row for row in known if row.state.is_finished()}
+    return [ended.get(trial.number) or _row(trial, stored) for trial in own_trials(store, stored)]
+
+
+def _row(trial: FrozenTrial, stored: StoredStudy) -> TrialRow:
+    result: dict[str, Any] = _attr(trial, RESULT_ATTR, {})
+    seconds = result.get("seconds", 0.0)
+    reported = {epoch: value for epoch, value in trial.intermediate_values.items() if math.isfinite(value)}
+    best_epoch = stored.pick(
+        reported, key=lambda epoch: (reported[epoch], -epoch if stored.is_maximized else epoch), default=None
+    )
+    value = trial.values[0] if trial.values and len(trial.values) == 1 else None
+    return TrialRow(
+        number=trial.number,
+        trial_id=trial._trial_id,
+        state=trial.state,
+        value=value if value is not None or best_epoch is None else reported[best_epoch],
+        best_epoch=best_epoch,
+        params=trial.params,
+        seconds=seconds if is_number(seconds) else 0.0,
+        is_diverged=result.get("diverged") is True,
+        reason=_attr(trial, REASON_ATTR, ""),
+        spared_epoch=_attr(trial, SPARED_ATTR, 0) or None,
+    )
+
+
+def _attr(trial: FrozenTrial, key: str, default: T) -> T:
+    """Return a trial's attribute; one that is not what hpo writes there is named and left out."""
+    found = trial.user_attrs.get(key, default)
+    if isinstance(found, type(default)):
+        return found
+    warn_once(f'trial {trial.number}: its attribute "{key}" is left out: it is not what hpo writes there')
+    return default
+
+
+def rank(rows: Sequence[TrialRow], stored: StoredStudy) -> list[TrialRow]:
+    """Return the rows that have a value, best first; of equal ones the older first."""
+    valued = [row for row in rows if row.value is not None and row.state != TrialState.FAIL]
+    return sorted(valued, key=lambda row: (-stored.sign * (row.value or 0.0), row.number))
+
+
+def kept(rows: Sequence[TrialRow], stored: StoredStudy, n_kept_models: int) -> set[int]:
+    """Return the numbers of the best few ended trials: those whose models are saved, and not deleted."""
+    return {row.number for row in rank([row for row in rows if row.state.is_finished()], stored)[:n_kept_models]}
+
+
+def find_baseline(rows: Sequence[TrialRow], stored: StoredStudy) -> TrialRow | None:
+    """Return the baseline's row: trial 0 of a study that has one."""
+    return next((row for row in rows if stored.is_baseline(row.number)), None)
+
+
+def count_states(rows: Sequence[TrialRow]) -> dict[str, int]:
+    """Count the trials by their states, all of them named, in the words of hpo status."""
+    words = {state: "failed" if state == TrialState.FAIL else state.name.lower() for state in TrialState}
+    return {word: sum(row.state == state for row in rows) for state, word in words.items()}
+
+
+def group_parameter(rows: Sequence[TrialRow]) -> str | None:
+    """Return the parameter that a table of the best should be grouped by: the optimizer, else the first of words."""
+    words = [name for row in rows for name, value in row.params.items() if isinstance(value, str)]
+    return "optimizer" if "optimizer" in words else next(iter(words), None)
+
+
+def as_json(row: TrialRow | None) -> dict[str, Any] | None:
+    """Return number, value and parameters; a value that JSON has no number for becomes null."""
+    if row is None:
+        return None
+    value = row.value if row.value is not None and math.isfinite(row.value) else None
+    return {"number": row.number, "value": value, "parameters": row.params, "best_epoch": row.best_epoch}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """What pruning saved, and what it may have cost.
+
+    Attributes:
+        n_pruned: Trials.
+        n_saved: Epochs that they asked for and were not trained.
+        n_audited: Trials that the pruner gave up and that were trained to their end all the same.
+        n_wrong: Those of them that became better than every other trial.
+        low: Of the share of wrong decisions: the lower end of its 95 % interval (Wilson 1927); 0 without audited ones.
+        high: The upper end; 1 without audited ones.
+    """
+
+    n_pruned: int
+    n_saved: int
+    n_audited: int
+    n_wrong: int
+    low: float
+    high: float
+
+
+def audit(tickets: Sequence[Ticket], rows: Sequence[TrialRow], stored: StoredStudy) -> Audit:
+    """Tell what pruning saved, and how often it was wrong as far as spared trials show."""
+    saved = [(ticket.epochs or ticket.epoch) - ticket.epoch for ticket in tickets if ticket.outcome == "PRUNED"]
+    audited = [row for row in rows if row.spared_epoch is not None and row.state == TrialState.COMPLETE]
+    others = rank([row for row in rows if row.spared_epoch is None], stored)
+    best = others[0].value if others else None
+    sign = stored.sign
+    n_wrong = sum(best is not None and row.value is not None and sign * row.value > sign * best for row in audited)
+    low, high = wilson(n_wrong, len(audited))
+    return Audit(n_pruned=len(saved), n_saved=sum(saved), n_audited=len(audited), n_wrong=n_wrong, low=low, high=high)
+
+
+def wilson(n_hits: int, n_tries: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share: E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209."""
+    if n_tries == 0:
+        return 0.0, 1.0
+    share, z = n_hits / n_tries, 1.959964
+    middle = share + z * z / (2 * n_tries)
+    half = z * math.sqrt(share * (1 - share) / n_tries + z * z / (4 * n_tries * n_tries))
+    scale = 1 + z * z / n_tries
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+
+def drop_files(study_dir: Path, rows: Sequence[TrialRow], stored: StoredStudy, n_kept_models: int) -> None:
+    """Delete what ended trials need no more: their checkpoints, and their models but for those of the best few.
+
+    Raises:
+        OSError: A file cannot be deleted.
+    """
+    numbers = {row.number for row in rows if row.state.is_finished()}
+    without_model = numbers - kept(rows, stored, n_kept_models)
+    for number, folder in trial_dirs(study_dir).items():
+        if number in numbers:
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+        if number in without_model:
+            (folder / MODEL).unlink(missing_ok=True)

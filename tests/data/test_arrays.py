@@ -1,0 +1,204 @@
+"""Arrays: what is accepted, what is refused in plain words, how rows are split."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fruit import Arrays, fruit, listed, load_saved, save, stay_in
+
+from hpo.data import datasets
+from hpo.data.arrays import split
+from hpo.errors import DatasetError
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stay_in(tmp_path, monkeypatch)
+
+
+def test_split_is_stratified_and_a_tenth() -> None:
+    y = np.repeat(np.arange(10), 5000)
+    train_rows, val_rows = split(y, 0.1, seed=7)
+    assert (len(train_rows), len(val_rows)) == (45_000, 5_000)
+    assert np.bincount(y[val_rows]).tolist() == [500] * 10
+    assert not set(train_rows) & set(val_rows)
+
+
+def test_split_follows_the_seed_alone() -> None:
+    y = np.random.default_rng(0).integers(0, 5, 1000)
+    first, again, other = (split(y, 0.1, seed=seed)[1] for seed in (7, 7, 8))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_split_never_changes_between_versions() -> None:
+    """Stored studies rely on it: a worker with another NumPy must draw the same rows."""
+    _, val_rows = split(np.arange(60) % 3, 0.1, seed=7)
+    assert val_rows.tolist() == [6, 23, 24, 32, 37, 52]
+
+
+def test_rare_classes_are_validated_where_possible() -> None:
+    y = np.array([0] * 50 + [1] * 2 + [2])
+    train_rows, val_rows = split(y, 0.1, seed=7)
+    assert np.bincount(y[val_rows], minlength=3).tolist() == [5, 1, 0]
+    assert set(y[train_rows]) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("key", "message", "hint"),
+    [
+        ("x_valid", "holds x_valid, of which hpo makes no use", "Did you mean x_val by x_valid?"),
+        ("groups", "holds groups, of which hpo makes no use", "Leave out all but x, y, x_val, y_val, x_test, y_test."),
+        ("sample_weight", "holds sample_weight; hpo counts each row alike", "Leave it out"),
+        ("class_weight", "holds class_weight; hpo counts each row alike", "Leave it out"),
+    ],
+)
+def test_keys_that_hpo_makes_no_use_of_are_refused(tmp_path: Path, key: str, message: str, hint: str) -> None:
+    with pytest.raises(DatasetError, match=message) as caught:
+        load_saved(tmp_path, {**fruit(), key: np.zeros(3)})
+    assert hint in caught.value.hint
+
+
+def test_integers_that_are_not_scaled_are_reported(tmp_path: Path) -> None:
+    lines: list[str] = []
+    dataset = load_saved(tmp_path, {**fruit(), "x": np.full((100, 3), 200)}, report=lines.append)
+    assert dataset.x.dtype == np.float32
+    assert any("only uint8 is scaled" in line for line in lines)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "int64", "uint16", "float16", "float64", ">f4"])
+def test_other_numbers_become_float32(tmp_path: Path, dtype: str) -> None:
+    x = np.array([[0, 1], [1, 0], [1, 1], [0, 0]]).astype(dtype)
+    dataset = load_saved(tmp_path, {"x": x, "y": [0, 0, 1, 1]})
+    assert dataset.x.dtype == np.float32
+    assert dataset.x.tolist() == [[0, 1], [1, 0], [1, 1], [0, 0]]
+
+
+def test_uint8_stays_uint8(tmp_path: Path) -> None:
+    dataset = load_saved(tmp_path, {"x": np.full((100, 8, 8, 3), 255, np.uint8), "y": fruit()["y"]})
+    assert (dataset.x.dtype, dataset.input_shape) == (np.uint8, (8, 8, 3))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "uint64"])
+def test_labels_of_any_integer_dtype(tmp_path: Path, dtype: str) -> None:
+    y = (np.arange(100) % 2).astype(dtype)
+    assert load_saved(tmp_path, {"x": fruit()["x"], "y": y}).y.tolist() == [0, 1] * 50
+
+
+def test_class_without_rows_is_fine(tmp_path: Path) -> None:
+    y = fruit()["y"]
+    assert load_saved(tmp_path, {"x": fruit()["x"], "y": np.where(y == 1, 0, y)}).n_classes == 4
+
+
+X, Y = fruit()["x"], fruit()["y"]
+IMAGES = np.arange(400, dtype="f4").reshape(100, 2, 2, 1)
+NAN = np.where(np.arange(300).reshape(100, 3) == 152, np.nan, X)
+REFUSED: dict[str, tuple[Arrays, str, str]] = {
+    "no keys": ({}, "neither x and y", "Name the rows x"),
+    "only x": ({"x": X}, "neither x and y", "Name the rows x"),
+    "two namings": ({"x": X, "y": Y, "x_train": X, "y_train": Y}, "both x, y and x_train, y_train", "Name"),
+    "x_val without y_val": ({"x": X, "y": Y, "x_val": X}, "only one of x_val and y_val", "both"),
+    "x_val of another shape": ({"x": X, "y": Y, "x_val": X[:, :2], "y_val": Y}, "x_val's rows", "one shape"),
+    "x_val of another dtype": ({"x": X, "y": Y, "x_val": X.astype("u1"), "y_val": Y}, "x_val's rows", "dtype"),
+    "fewer labels than rows": ({"x": X, "y": Y[:-1]}, "100 rows, y 99 labels", "one label"),
+    "NaN": ({"x": NAN, "y": Y}, "x holds NaN or infinity, first in row 50, column 2", "Remove"),
+    "NaN in an image": ({"x": np.where(IMAGES == 17, np.nan, IMAGES), "y": Y}, "in row 4, at [0, 1, 0] (", "Remove"),
+    "infinity": ({"x": np.where(X == 9, np.inf, X), "y": Y}, "NaN or infinity, first in row 9, column", "Remove"),
+    "too large for float32": ({"x": np.where(X == 9, 1e300, X.astype("f8")), "y": Y}, "NaN or infinity", "Remove"),
+    "empty": ({"x": X[:0], "y": Y[:0]}, "x has shape (0, 3)", "rows"),
+    "rows without numbers": ({"x": X[:, :0], "y": Y}, "x has shape (100, 0)", "rows"),
+    "x of one dimension": ({"x": X[:, 0], "y": Y}, "x has shape (100,)", "n_features"),
+    "x of no dimension": ({"x": np.float32(1), "y": Y}, "x has shape ()", "n_features"),
+    "strings in x": ({"x": X.astype(str), "y": Y}, "x has dtype <U", "numbers"),
+    "complex x": ({"x": X.astype(complex), "y": Y}, "complex128", "numbers"),
+    "regression": ({"x": X, "y": X[:, 0] / 7}, "hpo trains classifiers; y holds floats", "no regression"),
+    "one-hot": ({"x": X, "y": np.eye(4)[Y]}, "one-hot", "y.argmax(axis=1)"),
+    "several outputs": ({"x": X, "y": np.zeros((100, 2))}, "several outputs", "argmax"),
+    "labels of three dimensions": ({"x": X, "y": np.zeros((100, 1, 1), int)}, "(100, 1, 1)", "(n_rows,)"),
+    "strings as labels": ({"x": X, "y": Y.astype(str)}, "not integers", "np.unique"),
+    "negative labels": ({"x": X, "y": Y - 1}, "y holds -1 to 2", "np.unique"),
+    "gigantic labels": ({"x": X, "y": Y.astype("u8") + 2**63}, "y holds 9223", "np.unique"),
+    "labels that are no class numbers": ({"x": X, "y": Y * 1000}, "4 classes, numbered up to 3,000", "np.unique"),
+    "single class": ({"x": X, "y": Y * 0}, "single class", "two classes"),
+    "every class once": ({"x": X[:4], "y": np.arange(4)}, "occurs only once", "x_val"),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+@pytest.mark.parametrize("kind", ["npz", "function"])
+def test_unusable_data_are_refused_in_plain_words(tmp_path: Path, kind: str, fault: str) -> None:
+    arrays, message, hint = REFUSED[fault]
+    source: Any = save(tmp_path / "fruit.npz", arrays) if kind == "npz" else lambda: arrays
+    with pytest.raises(DatasetError) as caught:
+        datasets.load_dataset(source, seed=7)
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+    assert ("fruit.npz" if kind == "npz" else "test_arrays.py") in caught.value.message
+    assert listed(tmp_path / "cache") == [], "nothing is left behind"
+
+
+class Table:
+    """Behaves as a DataFrame does, as far as hpo looks."""
+
+    def __init__(self, **columns: list[Any]) -> None:
+        self.columns, self.values = list(columns), list(columns.values())
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        kinds = {np.asarray(column).dtype.kind for column in self.values}
+        return np.array(list(zip(*self.values, strict=True)), object if len(kinds) > 1 else None)
+
+
+NUMBERS, CITIES = [float(number) for number in range(100)], ["Ulm", "Bonn"] * 50
+TABLES: dict[str, tuple[Any, str, str]] = {
+    "text": (
+        Table(age=NUMBERS, city=CITIES, street=CITIES),
+        "column 'city' of x holds 'Ulm' (str), not only numbers; neither do 'street'.",
+        "get_dummies(x, columns=['city', 'street'])",
+    ),
+    "a missing value among others": (
+        Table(age=NUMBERS, city=[1, 0, None, 1] * 25),
+        "column 'city' of x holds None",
+        "",
+    ),
+    "text without names": (
+        np.array([NUMBERS, CITIES], object).T,
+        "column '1' of x holds 'Ulm' (str), not only numbers.",
+        "columns=[1]",
+    ),
+    "NaN": (
+        Table(age=NUMBERS, height=[1.0, np.nan] * 50, width=NUMBERS, depth=[2.0, np.inf, 2.0, 2.0] * 25),
+        "x holds NaN or infinity in columns 'height', 'depth', first in row 1.",
+        "fillna",
+    ),
+    "a dictionary of columns": (
+        {"age": NUMBERS, "rooms": NUMBERS},
+        "x is a dictionary (keys age, rooms).",
+        "x = np.column_stack(list(x.values()))",
+    ),
+    "NaN among several kinds": (Table(n=[1, 2] * 50, height=[1.0, np.nan] * 50), "in column 'height', first in", ""),
+}
+
+
+@pytest.mark.parametrize("fault", TABLES)
+def test_columns_that_no_model_can_take_are_named(tmp_path: Path, fault: str) -> None:
+    table, message, hint = TABLES[fault]
+    with pytest.raises(DatasetError) as caught:
+        datasets.load_dataset(lambda: {"x": table, "y": Y}, seed=7)
+    assert message in caught.value.message
+    assert "test_arrays.py" in caught.value.message
+    assert hint in caught.value.hint
+    with pytest.raises(DatasetError, match="x_val"):
+        datasets.load_dataset(lambda: {"x": X, "y": Y, "x_val": table, "y_val": Y}, seed=7)
+
+
+def test_table_of_several_kinds_of_numbers_is_taken() -> None:
+    table = Table(age=NUMBERS, rooms=list(range(100)), is_new=[True, False] * 50)
+    dataset = datasets.load_dataset(lambda: {"x": table, "y": Y}, seed=7)
+    assert dataset.x[3].tolist() == [3.0, 3.0, 0.0]
+    assert dataset.x.dtype == np.float32
+
+
+def test_ragged_lists_are_refused() -> None:
+    with pytest.raises(DatasetError, match="x cannot be read as an array"):
+        datasets.load_dataset(lambda: {"x": [[1], [1, 2]], "y": [0, 1]}, seed=7)

@@ -1,0 +1,398 @@
+"""The training engine against itself: reused, chunked, resumed, elsewhere; under Keras callbacks; what it refuses."""
+
+import gc
+import weakref
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from small_training import (
+    N_CLASSES,
+    N_TRAIN,
+    OPTIMIZERS,
+    SHAPE,
+    SMALL,
+    assert_same,
+    fit,
+    make_dataset,
+    noisy,
+    parameters_of,
+)
+
+from hpo.engine.epoch import row_order
+from hpo.engine.model import Engine, EpochModel, resident, restore_state, state
+from hpo.errors import TrialError
+from hpo.models import mlp
+from hpo.parameters import MLPParameters
+
+
+@pytest.fixture(scope="module")
+def toy() -> Engine:
+    return Engine(make_dataset(), mlp)
+
+
+@pytest.fixture(scope="module")
+def noisy_engine() -> Engine:
+    return Engine(make_dataset(), noisy)
+
+
+def test_chunks_change_nothing(noisy_engine, monkeypatch):
+    whole = noisy_engine.model(parameters_of(), seed=1)
+    assert whole.n_chunks == 1
+    logs, weights = fit(whole), state(whole)
+    monkeypatch.setattr("hpo.engine.costs.CALL_COST", 2e6)
+    chunked = Engine(make_dataset(), noisy).model(parameters_of(), seed=1)
+    assert chunked.n_chunks > 1
+    assert fit(chunked) == logs
+    assert_same(state(chunked), weights)
+
+
+def averaged_run(chunk_steps: int, monkeypatch) -> tuple[EpochModel, dict[str, list[float]]]:
+    monkeypatch.setattr("hpo.engine.model.n_chunk_steps", lambda *_: chunk_steps)
+    model = Engine(make_dataset(), noisy).model(parameters_of(averaged=True), seed=5)
+    return model, fit(model)
+
+
+def test_chunks_that_divide_the_samples_change_no_average(monkeypatch):
+    monkeypatch.setattr("hpo.engine.epoch.N_SAMPLES", 3)
+    (whole, logs), (cut, cut_logs) = averaged_run(12, monkeypatch), averaged_run(4, monkeypatch)
+    assert (whole.n_chunks, cut.n_chunks) == (1, 3)
+    np.testing.assert_allclose(cut_logs["val_loss"], logs["val_loss"], rtol=1e-5)
+    for one, other in zip(whole.validated_weights(), cut.validated_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_average_of_one_step_is_that_step():
+    model = Engine(make_dataset(), mlp).model(parameters_of(averaged=True, batch_size=10_000), seed=5)
+    fit(model)
+    for one, other in zip(model.validated_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_an_average_is_the_epochs_own_also_where_a_model_is_reused():
+    engine = Engine(make_dataset(), mlp)
+    diverging, parameters = parameters_of("sgd", rate=1e30, averaged=True), parameters_of("sgd", averaged=True)
+    fit(engine.model(diverging, seed=1))
+    again = engine.model(parameters, seed=5)
+    fresh = Engine(make_dataset(), mlp).model(parameters, seed=5)
+    assert fit(again) == fit(fresh)
+    assert_same(again.validated_weights(), fresh.validated_weights())
+
+
+def test_equal_weights_are_the_validated_ones_where_nothing_is_averaged(toy):
+    model = toy.model(parameters_of(), seed=5)
+    fit(model)
+    assert_same(model.validated_weights(), model.get_weights())
+
+
+def test_a_short_last_chunk_is_filled_up(monkeypatch):
+    monkeypatch.setattr("hpo.engine.costs.CALL_COST", 3.5e6)
+    model = Engine(make_dataset(), mlp).model(parameters_of(batch_size=18), seed=1)  # 11 steps
+    assert model.n_chunks > 1
+    chunks = [model.rows(3, 0, chunk) for chunk in range(model.n_chunks)]
+    assert len({rows.shape for rows in chunks}) == 1
+    rows = np.concatenate(chunks)
+    assert len(rows) > 11
+    np.testing.assert_array_equal(rows[:11], row_order(3, 0, make_dataset().train_rows, 18))
+    assert (rows[11:] == -1).all()
+    fit(model, epochs=1)
+    assert int(model.optimizer.iterations) == 11
+
+
+@pytest.mark.parametrize("name", ["adam", "momentum"])
+def test_a_reused_model_trains_like_a_fresh_one_bit_for_bit(name):
+    parameters, _ = OPTIMIZERS[name]
+    fresh = Engine(make_dataset(), noisy)
+    model = fresh.model(parameters, seed=1)
+    logs, arrays = fit(model), state(model)
+
+    used = Engine(make_dataset(), noisy)
+    fit(used.model(parameters, seed=2), seed=9)
+    again = used.model(parameters, seed=1)
+    assert fit(again) == logs
+    assert_same(state(again), arrays)
+
+
+def test_equal_shapes_share_a_model_and_others_do_not(toy):
+    first = toy.model(parameters_of(rate=0.01), seed=1)
+    assert toy.model(parameters_of(rate=0.5), seed=2) is first
+    assert float(first.optimizer.learning_rate) == 0.5
+    for other in (
+        parameters_of("rmsprop"),
+        parameters_of(batch_size=8),
+        parameters_of(model=MLPParameters(width=9, n_layers=2)),
+    ):
+        assert toy.model(other, seed=1) is not first
+
+
+def test_momentum_is_no_new_shape(toy):
+    first = toy.model(parameters_of("sgd", momentum=0.5), seed=1)
+    assert toy.model(parameters_of("sgd", momentum=0.9), seed=1) is first
+    assert first.momentum == 0.9
+
+
+def test_the_cache_is_bounded(monkeypatch):
+    monkeypatch.setattr("hpo.engine.model.N_CACHED_MODELS", 2)
+    engine = Engine(make_dataset(), mlp)
+    first = weakref.ref(engine.model(parameters_of(batch_size=1), seed=1))
+    for batch_size in (2, 3):
+        engine.model(parameters_of(batch_size=batch_size), seed=1)
+    gc.collect()
+    assert first() is None
+
+
+def test_parameters_that_cannot_be_hashed_train_unshared():
+    engine = Engine(make_dataset(), lambda shape, *rest: mlp(MLPParameters(**shape), *rest))
+    parameters = parameters_of(model={"width": 8, "n_layers": 1})
+    assert engine.model(parameters, seed=1) is not engine.model(parameters, seed=1)
+
+
+def test_a_restored_state_goes_on_bit_for_bit(noisy_engine):
+    model = noisy_engine.model(parameters_of(), seed=1)
+    fit(model, epochs=2)
+    saved = state(model)
+    logs = fit(model, first_epoch=2, epochs=4)
+    ended = state(model)
+
+    elsewhere = Engine(make_dataset(), noisy).model(parameters_of(), seed=1)
+    restore_state(elsewhere, saved)
+    assert fit(elsewhere, first_epoch=2, epochs=4) == logs
+    assert_same(state(elsewhere), ended)
+
+
+def test_another_models_state_is_refused_and_sets_nothing(toy):
+    small = toy.model(parameters_of(), seed=1)
+    before = state(small)
+    arrays = [array + 1 for array in before]
+    arrays[-1] = np.zeros((2, 2), np.float32)
+    with pytest.raises(ValueError, match="another model's"):
+        restore_state(small, arrays)
+    assert_same(state(small), before)
+
+
+def test_weights_are_the_inner_models_and_saving_saves_it(toy, tmp_path):
+    model = toy.model(parameters_of(), seed=1)
+    fit(model, epochs=1, callbacks=[keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", save_best_only=True)])
+    loaded = keras.models.load_model(tmp_path / "best.keras")
+    assert_same(loaded.get_weights(), model.inner.get_weights())
+    assert_same(model.get_weights(), model.inner.get_weights())
+    model.save_weights(tmp_path / "w.weights.h5")
+    loaded.load_weights(tmp_path / "w.weights.h5")
+
+
+class Look(keras.callbacks.Callback):
+    """Looks at the model as callbacks do, and stops after the first epoch at another learning rate."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.lines, self.seen = path, [], {}
+
+    def on_epoch_end(self, epoch, logs=None):
+        model = self.model
+        model.summary(print_fn=lambda text, **_: self.lines.append(text))
+        features = keras.Model(model.inputs, model.get_layer("features").output)
+        self.seen = {
+            "layers": [layer.name for layer in model.layers],
+            "shapes": (model.input_shape, model.output_shape),
+            "features": features(np.ones((2, *SHAPE), np.float32)).shape,
+            "json": model.to_json(),
+            "config": model.get_config()["name"],
+            "weights": [weight.shape for weight in model.get_weights()],
+            "predicted": model.predict(np.ones((2, *SHAPE), np.float32), verbose=0).shape,
+            "rate": float(model.optimizer.learning_rate),
+        }
+        model.save(self.path)
+        model.optimizer.learning_rate = 0.125
+        model.stop_training = True
+
+
+def test_callbacks_see_the_studys_own_model(tmp_path):
+    def build(*_):
+        layers = [keras.layers.Flatten(), keras.layers.Dense(8, name="features")]
+        out = keras.layers.Dense(N_CLASSES, activation="softmax", name="out")
+        return keras.Sequential([keras.Input(SHAPE), *layers, out], name="mine")
+
+    model, look = Engine(make_dataset(), build).model(parameters_of(), seed=1), Look(tmp_path / "model.keras")
+    history = fit(model, epochs=2, callbacks=[look])
+    assert len(history["loss"]) == 1
+    assert float(model.optimizer.learning_rate) == 0.125
+    assert look.seen.pop("layers")[1:] == ["features", "out"]
+    assert "features" in look.seen.pop("json")
+    assert look.seen == {
+        "shapes": ((None, *SHAPE), (None, N_CLASSES)),
+        "features": (2, 8),
+        "config": "mine",
+        "weights": [(60, 8), (8,), (8, N_CLASSES), (N_CLASSES,)],
+        "predicted": (2, N_CLASSES),
+        "rate": pytest.approx(0.01),
+    }
+    assert "features" in "".join(look.lines)
+    saved = keras.models.load_model(tmp_path / "model.keras")
+    assert_same(saved.get_weights(), model.get_weights())
+    assert not saved.compiled
+
+
+def test_early_stopping_restores_the_best_epochs_weights(toy):
+    model = toy.model(parameters_of(rate=0.3), seed=1)
+    kept: list[list[np.ndarray]] = []
+    keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: kept.append(model.get_weights()))
+    stop = keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True)
+    history = fit(model, epochs=60, callbacks=[keep, stop])
+    assert len(history["val_loss"]) < 60
+    assert_same(model.get_weights(), kept[int(np.argmin(history["val_loss"]))])
+
+
+@pytest.mark.parametrize("metric", ["loss", "accuracy", "val_loss", "val_accuracy"])
+def test_keras_callbacks_know_the_direction_of_each_metric(toy, tmp_path, metric):
+    model = toy.model(parameters_of(), seed=1)
+    plain = mlp(SMALL, SHAPE, N_CLASSES)
+    plain.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    plain.fit(np.zeros((1, *SHAPE)), np.zeros(1), verbose=0)
+    for make in (
+        keras.callbacks.EarlyStopping,
+        keras.callbacks.ReduceLROnPlateau,
+        lambda monitor: keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor, save_best_only=True),
+    ):
+        better = []
+        for each in (model, plain):
+            callback = make(monitor=metric)
+            callback.set_model(each)
+            callback.on_train_begin()
+            callback.on_epoch_end(0, {metric: 0.5})
+            better.append(callback._is_improvement(0.6, 0.5))
+        assert better == [metric.endswith("accuracy")] * 2
+
+
+def test_early_stopping_on_accuracy_keeps_the_highest(toy):
+    model = toy.model(parameters_of(rate=0.3), seed=1)
+    kept: list[list[np.ndarray]] = []
+    keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: kept.append(model.get_weights()))
+    stop = keras.callbacks.EarlyStopping("val_accuracy", patience=2, restore_best_weights=True)
+    history = fit(model, epochs=60, callbacks=[keep, stop])
+    assert len(history["val_accuracy"]) < 60
+    assert_same(model.get_weights(), kept[int(np.argmax(history["val_accuracy"]))])
+
+
+def test_logs_are_the_train_steps_even_where_an_epoch_ends_early(monkeypatch):
+    monkeypatch.setattr("hpo.engine.costs.CALL_COST", 2e6)
+    model = Engine(make_dataset(), mlp).model(parameters_of(), seed=1)
+    assert model.n_chunks > 1
+    history = model.fit(model.row_chunks(1, 0, 1), steps_per_epoch=1, shuffle=False, verbose=0).history
+    assert set(history) == {"loss", "accuracy"}
+    assert history["loss"][0] > 0
+
+
+def test_a_learning_rate_schedule_reaches_the_compiled_call(toy):
+    model = toy.model(parameters_of("sgd"), seed=1)
+    start = model.get_weights()
+    fit(model, epochs=2, callbacks=[keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.0)])
+    assert_same(model.get_weights(), start)
+    history = fit(model, epochs=2, callbacks=[keras.callbacks.ReduceLROnPlateau("val_loss", patience=1, min_delta=9)])
+    assert "learning_rate" in history
+
+
+def test_fit_does_not_wait_for_tensorflows_tuning_thread(toy):
+    assert toy.model(parameters_of(), seed=1).row_chunks(1, 0, 2).options().autotune.enabled is False
+
+
+def test_the_stock_tensorboard_callback_writes_both_curves(toy, tmp_path):
+    history = fit(toy.model(parameters_of(), seed=1), callbacks=[keras.callbacks.TensorBoard(tmp_path)])
+    for folder, metric in (("train", "loss"), ("validation", "val_loss")):
+        found: list[float] = []
+        for file in (tmp_path / folder).glob("*.v2"):
+            for event in tf.compat.v1.train.summary_iterator(str(file)):
+                found += [float(tf.make_ndarray(v.tensor)) for v in event.summary.value if v.tag == "epoch_loss"]
+        assert found == pytest.approx(history[metric])
+
+
+def test_a_batch_larger_than_the_data_is_one_step_with_all_rows(toy):
+    order = row_order(1, 0, make_dataset().train_rows, 1000)
+    assert order.shape == (1, N_TRAIN)
+    model = toy.model(parameters_of(batch_size=1000), seed=1)
+    fit(model, epochs=2)
+    assert int(model.optimizer.iterations) == 2
+
+
+def two_inputs(parameters, input_shape, n_classes) -> keras.Model:
+    inputs = [keras.Input(input_shape), keras.Input(input_shape)]
+    flat = keras.layers.Flatten()(keras.layers.Add()(inputs))
+    return keras.Model(inputs, keras.layers.Dense(n_classes, activation="softmax")(flat))
+
+
+def two_outputs(parameters, input_shape, n_classes) -> keras.Model:
+    inputs = keras.Input(input_shape)
+    flat = keras.layers.Flatten()(inputs)
+    return keras.Model(inputs, [keras.layers.Dense(n_classes)(flat), keras.layers.Dense(n_classes)(flat)])
+
+
+def regression(parameters, input_shape, n_classes) -> keras.Model:
+    return keras.Sequential([keras.Input(input_shape), keras.layers.Flatten(), keras.layers.Dense(1)])
+
+
+def unflattened(parameters, input_shape, n_classes) -> keras.Model:
+    return keras.Sequential([keras.Input(input_shape), keras.layers.Dense(n_classes, activation="softmax")])
+
+
+def other_rows(parameters, input_shape, n_classes) -> keras.Model:
+    return keras.Sequential([keras.Input((7,)), keras.layers.Dense(n_classes, activation="softmax")])
+
+
+class Unseeded(keras.layers.Layer):
+    """Draws from Keras's global generator, whose state is no part of the model."""
+
+    def call(self, inputs, *, training=False):
+        return keras.random.dropout(inputs, 0.5) if training else inputs
+
+
+def unseeded(parameters, input_shape, n_classes) -> keras.Model:
+    layers = [keras.Input(input_shape), keras.layers.Flatten(), Unseeded()]
+    return keras.Sequential([*layers, keras.layers.Dense(n_classes, activation="softmax")])
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (two_inputs, "2 inputs"),
+        (two_outputs, "2 outputs"),
+        (regression, r"shape \(None, 1\), not \(None, 4\).*no regression"),
+        (unflattened, r"shape \(None, 5, 4, 4\)"),
+        (other_rows, "cannot take the data's rows"),
+        (lambda *_: "a model", "returned str, not a keras.Model"),
+        (unseeded, "SeedGenerator"),
+    ],
+)
+def test_a_model_hpo_does_not_train_is_refused_in_plain_words(build, words):
+    with pytest.raises(TrialError, match=words):
+        Engine(make_dataset(), build).model(parameters_of(), seed=1)
+
+
+def test_an_unbuilt_model_of_ones_own_class_trains():
+    class Own(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.flat, self.out = keras.layers.Flatten(), keras.layers.Dense(N_CLASSES, activation="softmax")
+
+        def call(self, inputs):
+            return self.out(self.flat(inputs))
+
+    history = fit(Engine(make_dataset(), lambda *_: Own()).model(parameters_of(), seed=1), epochs=5)
+    assert history["loss"][-1] < history["loss"][0]
+
+
+def test_mapped_images_are_not_copied(tmp_path):
+    dataset = make_dataset()
+    np.save(tmp_path / "x.npy", dataset.x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="c")
+    images = resident(mapped)
+    mapped[0, 0, 0, 0] += 1
+    assert images[0, 0, 0, 0].numpy() == mapped[0, 0, 0, 0]
+
+
+def test_memory_that_tensorflow_cannot_alias_is_copied(tmp_path):
+    dataset = make_dataset()
+    np.save(tmp_path / "x.npy", dataset.x)
+    np.testing.assert_array_equal(resident(np.load(tmp_path / "x.npy", mmap_mode="r")), dataset.x)
+    unaligned = np.zeros(dataset.x.nbytes + 65, np.uint8)[1:][: dataset.x.nbytes].reshape(dataset.x.shape)
+    unaligned[:] = dataset.x
+    np.testing.assert_array_equal(resident(unaligned) + tf.zeros((), tf.uint8), dataset.x)

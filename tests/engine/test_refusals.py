@@ -1,0 +1,189 @@
+"""What the compiled epoch does not do is refused by name, with what to do instead."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from small_training import N_CLASSES, SHAPE, make_dataset, parameters_of
+
+from hpo.engine.model import Engine
+from hpo.engine.refusals import check_callbacks
+from hpo.errors import TrialError
+
+KERAS = keras.callbacks
+layers = keras.layers
+
+
+class Steps(keras.callbacks.Callback):  # type: ignore[misc]
+    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+        pass
+
+
+class Validations(keras.callbacks.Callback):  # type: ignore[misc]
+    def on_test_end(self, logs: object = None) -> None:
+        pass
+
+
+class Half(keras.callbacks.Callback):  # type: ignore[misc]
+    def state(self) -> dict[str, Any]:
+        return {}
+
+
+def used() -> keras.callbacks.Callback:
+    callback = KERAS.EarlyStopping()
+    callback.set_model(keras.Sequential())
+    return callback
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (Steps, "Steps cannot be used: on_train_batch_end is not called.*on_epoch_end"),
+        (Validations, "Validations .*on_test_end is not called"),
+        (lambda: KERAS.LambdaCallback(on_train_batch_end=print), "LambdaCallback.*on_train_batch_end is not called"),
+        (lambda: KERAS.LambdaCallback(on_batch_begin=print), "on_batch_begin"),
+        (lambda: KERAS.ModelCheckpoint("x.keras", save_freq=3), "ModelCheckpoint.*save_freq counts batches"),
+        (lambda: KERAS.TensorBoard("x", update_freq=5), "TensorBoard.*update_freq"),
+        (lambda: KERAS.TensorBoard("x", profile_batch=2), "TensorBoard.*profile_batch"),
+        (lambda: KERAS.CSVLogger("x.csv", append=True), "CSVLogger.*append=True"),
+        (lambda: KERAS.BackupAndRestore("x"), "BackupAndRestore.*hpo itself takes checkpoints"),
+        (lambda: KERAS.SwapEMAWeights(), "SwapEMAWeights.*averaged=True"),
+        (Half, r"Half.*state\(\) alone"),
+        (used, "EarlyStopping.*another trial's"),
+        (lambda: print, "no keras.callbacks.Callback"),
+    ],
+)
+def test_a_callback_that_would_be_skipped_is_refused(make: Callable[[], Any], words: str) -> None:
+    with pytest.raises(TrialError, match=words):
+        check_callbacks([make()])
+
+
+def test_what_is_no_list_of_callbacks_is_refused() -> None:
+    with pytest.raises(TrialError, match="returned NoneType, not a list"):
+        check_callbacks(None)
+
+
+def test_keras_s_own_callbacks_pass() -> None:
+    passing = [
+        KERAS.EarlyStopping(),
+        KERAS.ReduceLROnPlateau(),
+        KERAS.ModelCheckpoint("x.keras"),
+        KERAS.TensorBoard("x"),
+        KERAS.CSVLogger("x.csv"),
+        KERAS.TerminateOnNaN(),
+        KERAS.LearningRateScheduler(lambda epoch, rate: rate),
+        KERAS.LambdaCallback(on_epoch_end=print),
+        KERAS.History(),
+    ]
+    assert check_callbacks(passing) is passing
+
+
+def classifier(*middle: Any, first: Any = None, kind: type = keras.Sequential) -> keras.Model:
+    rest = [layers.Flatten(), *middle, layers.Dense(N_CLASSES, activation="softmax")]
+    return kind([first or keras.Input(SHAPE), *rest])
+
+
+def compiled() -> keras.Model:
+    model = classifier()
+    model.compile("adamw", "mse")
+    return model
+
+
+class OwnStep(keras.Sequential):  # type: ignore[misc]
+    def train_step(self, data: Any) -> Any:
+        return super().train_step(data)
+
+
+class OwnLoss(keras.Sequential):  # type: ignore[misc]
+    def compute_loss(self, *arguments: Any, **options: Any) -> Any:
+        return super().compute_loss(*arguments, **options)
+
+
+class Normalized(layers.Layer):  # type: ignore[misc]
+    """Sets a weight that is trained."""
+
+    def build(self, shape: Any) -> None:
+        self.kernel = self.add_weight(shape=(shape[-1],), initializer="ones", name="kernel")
+
+    def call(self, inputs: Any, *, training: bool = False) -> Any:
+        if training:
+            self.kernel.assign(self.kernel / keras.ops.norm(self.kernel))
+        return inputs * self.kernel
+
+
+def with_policy(policy: str) -> keras.Model:
+    return keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            layers.Flatten(),
+            layers.Dense(4, dtype=policy),
+            layers.Dense(N_CLASSES, activation="softmax", dtype="float32"),
+        ]
+    )
+
+
+def tokens(**options: Any) -> keras.Model:
+    return keras.Sequential(
+        [
+            keras.Input(SHAPE, **options),
+            layers.Flatten(),
+            layers.Embedding(256, 3),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(N_CLASSES, activation="softmax"),
+        ]
+    )
+
+
+class Positions(layers.Layer):  # type: ignore[misc]
+    """Embeds where something stands, not what was given."""
+
+    def build(self, shape: Any) -> None:
+        self.embedding = layers.Embedding(shape[1], shape[2])
+        self.embedding.build(None)
+
+    def call(self, inputs: Any) -> Any:
+        return inputs + self.embedding(keras.ops.arange(inputs.shape[1]))
+
+
+def stateful() -> keras.Model:
+    first = keras.Input(batch_shape=(16, *SHAPE))
+    return keras.Sequential([first, layers.Reshape((5, 12)), layers.LSTM(3, stateful=True), layers.Dense(N_CLASSES)])
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (compiled, "model is compiled.*Return it uncompiled"),
+        (lambda: classifier(kind=OwnStep), "OwnStep has a train_step of its own"),
+        (lambda: classifier(kind=OwnLoss), "OwnLoss has a compute_loss of its own"),
+        (lambda: classifier(Normalized()), "assigns .*kernel while it is called"),
+        (lambda: classifier(layers.SpectralNormalization(layers.Dense(3))), "assigns .*kernel while it is called"),
+        (lambda: with_policy("mixed_float16"), "computes in float16"),
+        (lambda: with_policy("float16"), "computes in float16"),
+        (lambda: with_policy("float64"), "is float64; hpo trains float32"),
+        (lambda: with_policy("bfloat16"), "is bfloat16; hpo trains float32"),
+        (stateful, "is stateful"),
+        (tokens, r'whole numbers .an Embedding.*x\.astype\("int32"\)'),
+        (lambda: tokens(dtype="int32"), "Input of an integer dtype"),
+    ],
+)
+def test_a_model_that_would_train_otherwise_is_refused(build: Callable[[], keras.Model], words: str) -> None:
+    with pytest.raises(TrialError, match=words):
+        Engine(make_dataset(), lambda *_: build()).model(parameters_of(), seed=1)
+
+
+def test_token_ids_that_are_used_as_they_are_pass() -> None:
+    dataset = make_dataset()
+    stored = replace(dataset, x=dataset.x.astype(np.float32))
+    Engine(stored, lambda *_: tokens()).model(parameters_of(), seed=1)
+
+
+def test_an_embedding_of_positions_in_images_passes() -> None:
+    def build(*_: Any) -> keras.Model:
+        rest = [layers.Flatten(), layers.Dense(N_CLASSES, activation="softmax")]
+        return keras.Sequential([keras.Input(SHAPE), layers.Reshape((5, 12)), Positions(), *rest])
+
+    Engine(make_dataset(), build).model(parameters_of(), seed=1)

@@ -1,0 +1,100 @@
+"""What hpo does not do, and a fault of the file, is told before a study is stored; what else raises is the trial's."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import optuna
+import pytest
+from small_training import N_CLASSES, make_dataset
+from toy import BASELINE, DEFINITION
+
+from hpo.engine.rehearsal import rehearse_training
+from hpo.errors import StudyFileError
+from hpo.models import mlp
+from hpo.parameters import Parameters
+
+
+def compiled(*arguments: Any) -> keras.Model:
+    model = mlp(*arguments)
+    model.compile("adamw", "mse")
+    return model
+
+
+def tokens(*_: Any) -> keras.Model:
+    layers = keras.layers
+    out = layers.Dense(N_CLASSES, activation="softmax")
+    return keras.Sequential([layers.Flatten(), layers.Embedding(256, 2), layers.Flatten(), out])
+
+
+class Steps(keras.callbacks.Callback):  # type: ignore[misc]
+    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"model": compiled}, "The study cannot be trained: the model is compiled"),
+        ({"model": compiled, "baseline": None}, "the model is compiled"),
+        ({"model": tokens}, "the model takes whole numbers"),
+        ({"model": mlp, "callbacks": lambda _: [Steps()]}, "the callback Steps cannot be used: on_train_batch_end"),
+    ],
+)
+def test_what_hpo_does_not_do_is_refused_before_the_first_trial(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(StudyFileError, match=words):
+        rehearse_training(replace(DEFINITION, **fields), make_dataset())
+
+
+def test_the_baseline_is_built_and_else_a_point_that_is_drawn() -> None:
+    seen: list[Parameters] = []
+    watched = replace(DEFINITION, model=mlp, callbacks=lambda parameters: seen.append(parameters) or [])
+    rehearse_training(watched, make_dataset())
+    rehearse_training(replace(watched, baseline=None), make_dataset())
+    assert seen[0] == BASELINE
+    assert len(seen) == 2
+
+
+def misspelt(*_: Any) -> keras.Model:
+    return kers.Sequential()  # type: ignore[name-defined]  # noqa: F821
+
+
+class Careless(keras.layers.Layer):  # type: ignore[misc]
+    def call(self, x: Any) -> Any:
+        return self.not_made(x)
+
+
+def careless(*_: Any) -> keras.Model:
+    return keras.Sequential([Careless(), keras.layers.Dense(N_CLASSES, activation="softmax")])
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"model": misspelt}, ["for its baseline, NameError: name 'kers' is not defined", "in misspelt: return kers."]),
+        ({"model": misspelt, "baseline": None}, ["for a point drawn at random, NameError"]),
+        ({"model": careless}, ["AttributeError: ", "not_made", "in call: return self.not_made(x)"]),
+        ({"model": mlp, "callbacks": lambda chosen: [chosen.rate]}, ["AttributeError: ", "rate", "in <lambda>"]),
+        ({"model": lambda chosen, shape, n_classes: mlp(chosen, n_classes)}, ["TypeError: ", "n_classes", "<lambda>"]),
+    ],
+)
+def test_fault_of_the_file_in_its_model_or_callbacks_is_told_before_the_first_trial(
+    fields: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(StudyFileError) as caught:
+        rehearse_training(replace(DEFINITION, **fields), make_dataset())
+    assert all(word in caught.value.message for word in words), caught.value.message
+    assert f"{Path(__file__).name}, line " in caught.value.message
+    assert caught.value.hint == "Mend its file and try again."
+
+
+def test_code_that_raises_is_left_to_the_trial() -> None:
+    def broken(*_: Any) -> keras.Model:
+        raise RuntimeError("no such layer")
+
+    def refuse(trial: object) -> Any:
+        raise optuna.TrialPruned
+
+    rehearse_training(replace(DEFINITION, model=broken), make_dataset())
+    rehearse_training(replace(DEFINITION, model=compiled, baseline=None, search_space=refuse), make_dataset())

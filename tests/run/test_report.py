@@ -1,0 +1,245 @@
+"""What a command says at its end: commands that work when pasted, and the same facts as JSON."""
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+from rich.console import Console
+from toy import ToyStudy
+
+from hpo.command import as_given
+from hpo.database import parse_url, typable_url
+from hpo.run.ending import Ending, NotOpenedError, Outcome, Signals, find_cut, find_finished
+from hpo.run.report import best_model, commands, describe, describe_not_opened, headlines, show, storage_option
+from hpo.study import StudyOptions, read_rows
+
+
+@pytest.fixture
+def options_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sqlite_toy: ToyStudy) -> Callable[..., StudyOptions]:
+    """Make what a command asks of the toy study."""
+    monkeypatch.setattr("hpo.run.ending.fingerprint", lambda path, like: sqlite_toy.stored.meaning)
+
+    def make(**fields: Any) -> StudyOptions:
+        file: Any = SimpleNamespace(name="toy", path=tmp_path / "toy.py")
+        facts = {"url": f"sqlite:///{tmp_path / 'hpo.db'}", "runs_dir": tmp_path, "data_dir": None, "n_trials": None}
+        rest = {"seed": None, "n_threads": None, "lease_seconds": None, "target": None, "is_new_generation": False}
+        return StudyOptions(**{"file": file, **facts, **rest, **fields})
+
+    return make
+
+
+def outcome_of(toy: ToyStudy, ending: Ending) -> Outcome:
+    rows = read_rows(toy.store, toy.stored)
+    return Outcome(ending=ending, stored=toy.stored, store=toy.store, tickets=toy.tickets.read(), rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("ending", "fields", "said"),
+    [
+        (Ending.INTERRUPTED, {}, "interrupted. The same command goes on."),
+        (Ending.INTERRUPTED, {"is_new_generation": True}, "The same command without --new-generation goes on."),
+        (Ending.TIMEOUT, {"is_new_generation": True}, "The same command without --new-generation goes on."),
+        (Ending.PAUSED, {"is_new_generation": True}, "Resume it, and the same command without --new-gen"),
+        (Ending.TARGET, {}, "The same command without --target goes on."),
+        (Ending.TARGET, {"is_new_generation": True}, "without --new-generation and --target"),
+        (Ending.OPENED, {}, "The same command without --workers 0 goes on."),
+    ],
+)  # fmt: skip
+def test_command_that_is_said_to_go_on_goes_on(
+    sqlite_toy: ToyStudy, options_for: Callable[..., StudyOptions], ending: Ending, fields: dict[str, Any], said: str
+) -> None:
+    assert said in headlines(outcome_of(sqlite_toy, ending), options_for(**fields))[0]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "ending", "fields", "said"),
+    [
+        ("HPO_WORKERS", "0", Ending.OPENED, {}, "The same command without HPO_WORKERS=0 goes on."),
+        ("HPO_TARGET", "0.5", Ending.TARGET, {}, "without HPO_TARGET goes on."),
+        ("HPO_NEW_GENERATION", "1", Ending.TIMEOUT, {"is_new_generation": True}, "without HPO_NEW_GENERATION goes"),
+        ("HPO_TRIALS", "3", Ending.TIMEOUT, {"n_trials": 3}, "HPO_TRIALS=3 changes nothing"),
+    ],
+)
+def test_option_that_was_given_by_its_variable_is_named_by_it(
+    sqlite_toy: ToyStudy,
+    options_for: Callable[..., StudyOptions],
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+    ending: Ending,
+    fields: dict[str, Any],
+    said: str,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    outcome, options = outcome_of(sqlite_toy, ending), options_for(**fields)
+    assert said in " ".join(headlines(outcome, options))
+    option = variable.replace("HPO_", "--").replace("_", "-").lower()
+    monkeypatch.setattr("sys.argv", ["hpo", "run", f"{option}={value}"])
+    assert said not in " ".join(headlines(outcome, options))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Leave --seed out, or name another --storage.", "Leave HPO_SEED out, or name another --storage."),
+        ("A smaller --workers needs less.", "A smaller --workers needs less."),
+        ("Delete it: hpo study delete --seed 7 --yes", "Delete it: hpo study delete --seed 7 --yes"),
+        ("hpo runs on. --seed 7. More.", "hpo runs on. HPO_SEED=7. More."),
+    ],
+)
+def test_only_options_in_sentences_are_named_by_their_variables(
+    monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    for name, value in {"HPO_SEED": "7", "HPO_WORKERS": ""}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("HPO_STORAGE", raising=False)
+    assert as_given(text) == said
+
+
+def test_interrupted_trials_without_a_checkpoint_are_said_to_begin_again(
+    sqlite_toy: ToyStudy, options_for: Callable[..., StudyOptions], tmp_path: Path
+) -> None:
+    sqlite_toy.run(0.5)
+    begun = [sqlite_toy.begin()[0] for _ in range(3)]
+    for record in begun[:2]:
+        record.report(1, 0.5)
+    for record in begun:
+        record.hand_back(seconds=1.0)
+
+    def said() -> str:
+        return headlines(outcome_of(sqlite_toy, Ending.INTERRUPTED), options_for())[0]
+
+    assert said().endswith("goes on. Trials 1, 2 begin again at epoch 1: there is no checkpoint here.")
+    for number, text in (
+        (2, "goes on. Trial 1 begins again at epoch 1: there is no"),
+        (1, "The same command goes on."),
+    ):
+        folder = tmp_path / "toy" / f"trial-{number:05}"
+        folder.mkdir(parents=True)
+        (folder / "checkpoint.npz").touch()
+        assert text in said()
+    assert said().endswith("The same command goes on.")
+
+
+def test_failed_trials_are_counted_with_the_last_reason(
+    sqlite_toy: ToyStudy, options_for: Callable[..., StudyOptions]
+) -> None:
+    sqlite_toy.run(0.5)
+    assert not any("failed" in line for line in headlines(outcome_of(sqlite_toy, Ending.TIMEOUT), options_for()))
+    for reason in ("no such layer", "oh no\n  toy.py, line 3"):
+        record, _ = sqlite_toy.begin()
+        record.end(TrialState.FAIL, None, {"hpo:reason": reason}, seconds=1.0)
+    said = headlines(outcome_of(sqlite_toy, Ending.TIMEOUT), options_for())
+    assert "2 of its trials failed, last trial 2: oh no" in said
+
+
+@pytest.mark.parametrize(
+    ("n_trials", "said"), [(9, "--trials 9 has not been stored"), (3, "--trials 3 changes nothing")]
+)
+def test_budget_for_a_paused_study_is_not_passed_over_in_silence(
+    sqlite_toy: ToyStudy, options_for: Callable[..., StudyOptions], n_trials: int, said: str
+) -> None:
+    sqlite_toy.stored.set_paused(sqlite_toy.store, is_paused=True)
+    options = options_for(n_trials=n_trials)
+    outcome = find_finished(options)
+    assert outcome is not None
+    assert said in " ".join(headlines(outcome, options))
+    assert sqlite_toy.tickets.count() == 4
+
+
+def test_command_stopped_before_its_study_was_open_shows_what_there_is(
+    sqlite_toy: ToyStudy, options_for: Callable[..., StudyOptions]
+) -> None:
+    sqlite_toy.run(0.5, 0.75)
+    outcome = find_cut(options_for(n_trials=9), Ending.TIMEOUT)
+    assert outcome is not None
+    lines = headlines(outcome, options_for(n_trials=9))
+    assert lines[0] == "toy: 1 of 4 trials have ended. Stopped: time is up. The same command goes on."
+    assert "--trials 9 has not been stored" in lines[1]
+    assert find_cut(options_for(is_new_generation=True), Ending.TIMEOUT) is None
+    described = describe_not_opened(NotOpenedError(Ending.TIMEOUT), options_for(), seconds=1.0)
+    assert described["ending"] == "timeout"
+    assert "The same command begins again" in str(described["message"])
+
+
+def test_deadline_asks_for_a_stop_wherever_the_command_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("time.monotonic", lambda: 100.0)
+    assert Signals(None).ending is None
+    assert Signals(100.5).ending is None
+    assert Signals(100.0).ending == Ending.TIMEOUT
+
+
+def test_json_names_the_best_model_and_says_what_people_are_told(
+    sqlite_toy: ToyStudy, options_for: Callable[..., StudyOptions], tmp_path: Path
+) -> None:
+    for value in (0.5, 0.75, 0.25):
+        sqlite_toy.run(value)
+    options, outcome = options_for(), outcome_of(sqlite_toy, Ending.INTERRUPTED)
+    assert describe(outcome, options, seconds=1.0)["best_model"] is None
+    model = tmp_path / "toy" / "trial-00001" / "model.keras"
+    model.parent.mkdir(parents=True)
+    model.touch()
+    described = json.loads(json.dumps(describe(outcome, options, seconds=1.0)))
+    assert described["best_model"] == str(model)
+    assert described["files"] == str(tmp_path / "toy")
+    assert "The same command goes on." in described["message"]
+    assert "best val_accuracy 0.7500 (trial 1)" in described["message"]
+    assert described["look_further"] == list(commands(outcome, options))
+    assert best_model(outcome, options) == model
+
+
+@pytest.mark.parametrize("ending", [Ending.PAUSED, Ending.FINISHED])
+def test_everything_is_printed_with_folders_that_need_quotes(
+    sqlite_toy: ToyStudy, options_for: Callable[..., StudyOptions], ending: Ending, tmp_path: Path
+) -> None:
+    runs_dir = tmp_path / "my runs; & more"
+    options, outcome = options_for(runs_dir=runs_dir), outcome_of(sqlite_toy, ending)
+    console = Console(record=True, width=1000, file=open("/dev/null", "w"))  # noqa: SIM115
+    show(outcome, options, console)
+    printed = console.export_text()
+    assert ("hpo.study resume --study toy" in printed) == (ending == Ending.PAUSED)
+    pasted = [line.partition(": ")[2].strip() for line in printed.splitlines() if line.startswith("look further")]
+    assert shlex.split(pasted[0])[1:] == ["-m", "hpo.dashboard", "--storage", outcome.store.url]
+    assert shlex.split(pasted[1])[1:] == ["-m", "hpo.tensorboard", "--study", "toy", "--runs-dir", str(runs_dir)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "pasted"),
+    [
+        ("postgresql://me@db/hpo", "postgresql+psycopg2://me@db/hpo"),
+        ("postgresql://me:x@y?z@db:5432/hpo", "postgresql+psycopg2://me:PASSWORD@db:5432/hpo"),
+        ("postgresql://me@db/hpo?password=geheim&sslmode=prefer", "postgresql+psycopg2://me:PASSWORD@db/hpo?sslmode=prefer"),
+    ],
+)  # fmt: skip
+def test_url_to_paste_holds_no_password(typed: str, pasted: str) -> None:
+    from hpo.database import public_url
+
+    assert typable_url(public_url(parse_url(typed)), typed) == pasted
+
+
+def test_url_to_paste_keeps_its_password_file(
+    sqlite_toy: ToyStudy, options_for: Callable[..., StudyOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    from hpo.database import public_url
+
+    path = tmp_path / "a password"
+    path.write_text("geheim\n")
+    typed = f"postgresql://me@db/hpo?sslmode=prefer&password_file={path}"
+    outcome = outcome_of(sqlite_toy, Ending.FINISHED)
+    outcome = replace(outcome, store=replace(outcome.store, url=public_url(parse_url(typed))))
+    option, url = shlex.split(storage_option(outcome, options_for(url=typed)))
+    assert option == "--storage"
+    assert parse_url(url) == parse_url(typed)
+    assert "geheim" not in url
+
+    typed = "postgresql://me:geheim@db/hpo"
+    monkeypatch.setenv("HPO_STORAGE", typed)
+    assert storage_option(outcome, options_for(url=typed)) == ""

@@ -1,0 +1,62 @@
+"""Opening a study: what a command's options become where the study exists, and where the database is away."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from hpo.database import open_store
+from hpo.definition import find_study
+from hpo.study import opening
+from hpo.study import stored as studies
+from hpo.study.opening import open_study
+from hpo.study.request import StudyOptions
+
+AWAY = sa.exc.OperationalError("COMMIT", {}, Exception("server closed the connection unexpectedly"))
+
+
+@pytest.fixture
+def options(studies_dir: Path, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> StudyOptions:
+    monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "cache"))
+    return StudyOptions(
+        file=find_study("tiny", studies_dir), url=database_url, runs_dir=tmp_path / "runs", data_dir=None,
+        n_trials=None, seed=None, n_threads=None, lease_seconds=None, target=None, is_new_generation=False,
+    )  # fmt: skip
+
+
+def test_lease_is_the_study_s_and_another_one_is_not_used_and_said(options: StudyOptions) -> None:
+    made = open_study(replace(options, lease_seconds=7.0), print)
+    assert made.lease_seconds == 7.0
+    said: list[str] = []
+    for asked, n_lines in ((None, 0), (7.0, 0), (90.0, 1)):
+        assert open_study(replace(options, lease_seconds=asked), said.append) == made
+        assert len(said) == n_lines
+    assert said == ["The study was made with --lease 7s, which all its workers keep to; 90s is not used."]
+    assert open_study(replace(options, is_new_generation=True), said.append).lease_seconds == 60.0
+
+
+@pytest.mark.parametrize("is_new_generation", [False, True])
+def test_answer_to_the_creation_s_last_commit_that_gets_lost_makes_no_second_study(
+    options: StudyOptions,
+    monkeypatch: pytest.MonkeyPatch,
+    is_new_generation: bool,  # noqa: FBT001
+) -> None:
+    first = open_study(options, print) if is_new_generation else None
+    create: Callable[..., studies.StoredStudy] = opening.create
+    n_made: list[str] = []
+
+    def create_and_lose_the_answer(*arguments: object, **named: object) -> studies.StoredStudy:
+        n_made.append(create(*arguments, **named).name)
+        raise AWAY
+
+    monkeypatch.setattr(opening, "create", create_and_lose_the_answer)
+    asked = replace(options, is_new_generation=is_new_generation)
+    said: list[str] = []
+    opened = open_study(asked, said.append, patience_seconds=60.0)
+    assert [opened.name] == n_made == ["tiny@2" if is_new_generation else "tiny"]
+    assert sum("waiting for the database: " in line for line in said) == 1
+    store = open_store(options.url, create=False)
+    assert studies.all_studies(store) == [*([first] if first else []), opened]
+    store.close()
