@@ -431,6 +431,7 @@ def test_pruner_is_shown_the_trial_as_it_is_stored(new_study: Callable[..., ToyS
             shown.append(copy.deepcopy(trial))
             if trial.last_step == 2:
                 study._storage.set_trial_system_attr(trial._trial_id, "rung", 2)
+                study._storage.set_trial_user_attr(trial._trial_id, "note", 3)
             return False
 
     toy = new_study(pruner=Spy())
