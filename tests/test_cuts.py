@@ -26,7 +26,7 @@ import pytest
 from cuts import FAULTS, DeadError, Knife
 from optuna.trial import TrialState
 from toy import BASELINE, ToyStudy
-from toy_training import ToyEngine, train_toys
+from toy_training import LIMITS, ToyEngine, train_toys
 
 from hpo.database import Store, open_store
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
@@ -176,6 +176,7 @@ class Outcome:
 def worker_context(toy: ToyStudy, scenario: Scenario, study_dir: Path) -> WorkerContext:
     study = optuna.load_study(study_name=toy.stored.name, storage=toy.store.optuna, pruner=toy.definition.pruner)
     return WorkerContext(
+        name="worker",
         store=toy.store,
         stored=toy.stored,
         definition=toy.definition,
@@ -183,18 +184,14 @@ def worker_context(toy: ToyStudy, scenario: Scenario, study_dir: Path) -> Worker
         mirror=toy.mirror(),
         engine=ToyEngine(scenario.curve),  # type: ignore[arg-type]
         study_dir=study_dir,
-        n_kept_models=1,
-        patience_seconds=5.0,
+        limits=LIMITS,
         say=lambda text: None,
         warn=lambda text: None,
     )
 
 
 def work(context: WorkerContext, should_stop: Callable[[], bool]) -> None:
-    settings: Any = SimpleNamespace(
-        name="worker", patience_seconds=5.0, max_growth_bytes=2**60, trial_timeout_seconds=None
-    )
-    assert worker.work(context, settings, should_stop) == 0
+    assert worker.work(context, should_stop) == 0
 
 
 def contents(toy: ToyStudy) -> list[Any]:

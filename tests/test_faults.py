@@ -582,10 +582,11 @@ def test_database_away_at_the_launcher_s_first_look_is_no_finished_study(
         raise sa.exc.OperationalError("SELECT", {}, Exception("the database went away"))
 
     monkeypatch.setattr(TicketTable, "read", fail)
-    plan: Any = SimpleNamespace(options=SimpleNamespace(runs_dir=tmp_path), patience_seconds=0.0)
+    limits = SimpleNamespace(patience_seconds=0.0)
+    settings: Any = SimpleNamespace(options=SimpleNamespace(runs_dir=tmp_path), limits=limits)
     signals: Any = SimpleNamespace(ending=None)
     view: Any = None
-    launcher = Launcher(plan, view, signals, context=None, stored=sqlite_toy.stored, store=sqlite_toy.store)
+    launcher = Launcher(settings, view, signals, context=None, stored=sqlite_toy.stored, store=sqlite_toy.store)
     with pytest.raises(DatabaseAwayError):
         launcher.run()
 

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from hpo.parameters import Parameters
+from hpo.run.settings import WorkerLimits
+
+LIMITS = WorkerLimits(trial_timeout_seconds=None, patience_seconds=5.0, n_kept_models=1, max_growth_bytes=2**60)
 
 Curve = Callable[[Parameters, int, int], dict[str, float]]  # parameters, seed, epochs trained so far -> logs
 

@@ -22,7 +22,7 @@ from hpo.run.amounts import (
 )
 
 if TYPE_CHECKING:
-    from hpo.run.settings import Plan
+    from hpo.run.settings import RunSettings
 
 STARTED_SECONDS = time.monotonic()
 
@@ -141,7 +141,7 @@ def run(
     if study is None:
         raise typer.BadParameter("name a study with --study NAME; --list shows them", param_hint="--study")
     from hpo.database import default_url
-    from hpo.run.settings import Plan
+    from hpo.run.settings import RunSettings, WorkerLimits
     from hpo.study import StudyOptions
 
     options = StudyOptions(
@@ -156,21 +156,24 @@ def run(
         target=target,
         is_new_generation=new_generation,
     )
-    plan = Plan(
-        options=options,
-        n_workers=workers,
-        deadline_seconds=None if timeout is None else STARTED_SECONDS + timeout,
+    limits = WorkerLimits(
         trial_timeout_seconds=trial_timeout,
         patience_seconds=patience,
         n_kept_models=keep_models,
         max_growth_bytes=int(max_growth * 1e9),
+    )
+    settings = RunSettings(
+        options=options,
+        limits=limits,
+        n_workers=workers,
+        deadline_seconds=None if timeout is None else STARTED_SECONDS + timeout,
         health_path=health_file,
     )
-    raise typer.Exit(carry_out(plan, as_json=as_json))
+    raise typer.Exit(carry_out(settings, as_json=as_json))
 
 
-def carry_out(plan: "Plan", *, as_json: bool) -> int:
-    """Run a plan, show it, and return the exit code."""
+def carry_out(settings: "RunSettings", *, as_json: bool) -> int:
+    """Run what is asked for, show it, and return the exit code."""
     import optuna
 
     from hpo.run.display import LinesView, LiveView, say
@@ -179,20 +182,20 @@ def carry_out(plan: "Plan", *, as_json: bool) -> int:
     from hpo.run.report import describe, describe_not_opened, not_opened, show
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    signals = Signals(plan.deadline_seconds)
+    signals = Signals(settings.deadline_seconds)
     console = Console(stderr=as_json)
     if not console.is_terminal:
         console = Console(stderr=as_json, width=160)  # a log has no width to keep to
     view = LiveView(console) if console.is_terminal else LinesView(console)
     try:
         with view:
-            outcome = run_study(plan, view, signals)
+            outcome = run_study(settings, view, signals)
     except NotOpenedError as cut:
-        say(console, not_opened(cut, plan.options))
-        described = describe_not_opened(cut, plan.options, seconds=time.monotonic() - STARTED_SECONDS)
+        say(console, not_opened(cut, settings.options))
+        described = describe_not_opened(cut, settings.options, seconds=time.monotonic() - STARTED_SECONDS)
     else:
-        show(outcome, plan.options, console)
-        described = describe(outcome, plan.options, seconds=time.monotonic() - STARTED_SECONDS)
+        show(outcome, settings.options, console)
+        described = describe(outcome, settings.options, seconds=time.monotonic() - STARTED_SECONDS)
     if as_json:
         print(json.dumps(described))
     return 130 if signals.n_interrupts else 0

@@ -9,6 +9,7 @@ import optuna
 from hpo.database import Store
 from hpo.definition import StudyDefinition
 from hpo.engine import Engine
+from hpo.run.settings import WorkerLimits
 from hpo.study import Mirror, StoredStudy
 
 
@@ -17,6 +18,7 @@ class WorkerContext:
     """What one worker process trains with, the same for all its trials.
 
     Attributes:
+        name: For people: who holds a ticket.
         store: The database.
         stored: The study as the database holds it.
         definition: The study as its file declares it.
@@ -24,12 +26,12 @@ class WorkerContext:
         mirror: Draws parameters.
         engine: Trains.
         study_dir: runs/<study>.
-        n_kept_models: How many of the best trials keep their model.
-        patience_seconds: How long the database may be away.
+        limits: The same for all workers of its command.
         say: Takes a line for the log.
         warn: Takes a line that people should see.
     """
 
+    name: str
     store: Store
     stored: StoredStudy
     definition: StudyDefinition
@@ -37,7 +39,6 @@ class WorkerContext:
     mirror: Mirror
     engine: Engine
     study_dir: Path
-    n_kept_models: int
-    patience_seconds: float
+    limits: WorkerLimits
     say: Callable[[str], None]
     warn: Callable[[str], None]

@@ -23,7 +23,7 @@ from hpo.machine import memory_bytes, n_cores
 from hpo.run.display import View
 from hpo.run.ending import Signals
 from hpo.run.forkserver import start_process, work_in_child
-from hpo.run.settings import HUNG, REPLACE_ME, Plan, WorkerSettings
+from hpo.run.settings import HUNG, REPLACE_ME, RunSettings, WorkerSettings
 from hpo.study import StoredStudy, TicketTable, expire_dead
 
 STOP_SECONDS = 8.0  # docker kills after 10; a worker that is killed here loses what came after its last checkpoint
@@ -51,11 +51,18 @@ class Crew:
     """
 
     def __init__(
-        self, plan: Plan, view: View, signals: Signals, *, context: Any, stored: StoredStudy, tickets: TicketTable
+        self,
+        settings: RunSettings,
+        view: View,
+        signals: Signals,
+        *,
+        context: Any,
+        stored: StoredStudy,
+        tickets: TicketTable,
     ) -> None:
-        self._plan, self._view, self._signals = plan, view, signals
+        self._settings, self._view, self._signals = settings, view, signals
         self._context, self._stored, self._tickets = context, stored, tickets
-        self._study_dir = plan.options.runs_dir / stored.name
+        self._study_dir = settings.options.runs_dir / stored.name
         self.name = f"{socket.gethostname()}-{os.getpid()}-"
         self.error: HpoError | None = None
         self._members: dict[Any, Member] = {}
@@ -69,21 +76,14 @@ class Crew:
 
     def start(self) -> None:
         """Start one more worker, in the first free slot."""
-        plan, options = self._plan, self._plan.options
         taken = {member.slot for member in self._members.values()}
         slot = next(slot for slot in itertools.count() if slot not in taken)
         settings = WorkerSettings(
             name=f"{self.name}{self._n_started}",
             slot=slot,
-            file=options.file,
             study_name=self._stored.name,
-            url=options.url,
-            runs_dir=options.runs_dir,
-            data_dir=options.data_dir,
-            trial_timeout_seconds=plan.trial_timeout_seconds,
-            patience_seconds=plan.patience_seconds,
-            n_kept_models=plan.n_kept_models,
-            max_growth_bytes=plan.max_growth_bytes,
+            options=self._settings.options,
+            limits=self._settings.limits,
         )
         ours, theirs = self._context.Pipe()
         process = start_process(self._context, work_in_child, settings, theirs, log_dir=self._study_dir)

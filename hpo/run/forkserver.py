@@ -19,8 +19,8 @@ from hpo.command import stderr_to
 from hpo.errors import HpoError, WorkersFailingError
 from hpo.run.display import View
 from hpo.run.ending import Signals
-from hpo.run.settings import Plan, WorkerSettings
-from hpo.study import StoredStudy, StudyOptions
+from hpo.run.settings import RunSettings, WorkerSettings
+from hpo.study import StoredStudy
 
 LOOK_SECONDS = 0.5
 N_FORKSERVERS, FORKSERVER_SECONDS = 5, 0.5
@@ -83,7 +83,7 @@ def held_back(number: signal.Signals) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
 
 
-def open_in_child(context: Any, plan: Plan, view: View, signals: Signals) -> StoredStudy | None:
+def open_in_child(context: Any, settings: RunSettings, view: View, signals: Signals) -> StoredStudy | None:
     """Open the study in a process that may import its code; None if something asked for a stop first.
 
     That process is killed then: what it had not finished is begun anew by the next command.
@@ -92,10 +92,8 @@ def open_in_child(context: Any, plan: Plan, view: View, signals: Signals) -> Sto
         HpoError: As open_study does.
     """
     ours, theirs = context.Pipe()
-    options, log_dir = plan.options, plan.options.runs_dir / plan.options.file.name
-    process = _unless_stopped(
-        signals, lambda: start_process(context, _open, options, plan.patience_seconds, theirs, log_dir=log_dir)
-    )
+    log_dir = settings.options.runs_dir / settings.options.file.name
+    process = _unless_stopped(signals, lambda: start_process(context, _open, settings, theirs, log_dir=log_dir))
     if process is None:
         return None
     theirs.close()
@@ -144,10 +142,10 @@ def _outcome(call: Callable[[], Any]) -> Any:
 
 
 # Targets of processes: named here so that this process need not import what they import.
-def _open(options: StudyOptions, patience_seconds: float, pipe: Connection) -> None:
+def _open(settings: RunSettings, pipe: Connection) -> None:
     from hpo.run.worker import open_in_process
 
-    open_in_process(options, patience_seconds, pipe)
+    open_in_process(settings, pipe)
 
 
 def work_in_child(settings: WorkerSettings, pipe: Connection) -> None:

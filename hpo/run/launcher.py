@@ -16,7 +16,7 @@ from hpo.run.crew import Crew, default_workers
 from hpo.run.display import Snapshot, View
 from hpo.run.ending import MEND, Ending, NotOpenedError, Outcome, Signals, check_some_trained, find_cut, find_finished
 from hpo.run.forkserver import LOOK_SECONDS, open_in_child, start_forkserver
-from hpo.run.settings import Plan
+from hpo.run.settings import RunSettings
 from hpo.study import (
     StoredStudy,
     StudyOptions,
@@ -36,29 +36,29 @@ N_FAILING_TRIALS = 3
 T = TypeVar("T")
 
 
-def run_study(plan: Plan, view: View, signals: Signals) -> Outcome:
+def run_study(settings: RunSettings, view: View, signals: Signals) -> Outcome:
     """Open the study, then keep workers at it until it is finished or something says stop.
 
     Raises:
         HpoError: See hpo.errors; running trials have been handed back.
         NotOpenedError: It was asked to stop before there was a study.
     """
-    open_runs_dir(plan.options.runs_dir, view.say)
-    finished = _wait(lambda: find_finished(plan.options), plan, view, signals)
+    open_runs_dir(settings.options.runs_dir, view.say)
+    finished = _wait(lambda: find_finished(settings.options), settings, view, signals)
     if finished is not None:
         return finished
     view.say("starting: TensorFlow and the data are being loaded")
-    context = start_forkserver(plan.options.runs_dir / plan.options.file.name)
-    stored = open_in_child(context, plan, view, signals)
+    context = start_forkserver(settings.options.runs_dir / settings.options.file.name)
+    stored = open_in_child(context, settings, view, signals)
     if stored is None:
-        return _cut(plan.options, signals.ending or Ending.TERMINATED)
-    store = _wait(lambda: open_store(plan.options.url, create=False), plan, view, signals)
-    return Launcher(plan, view, signals, context=context, stored=stored, store=store).run()
+        return _cut(settings.options, signals.ending or Ending.TERMINATED)
+    store = _wait(lambda: open_store(settings.options.url, create=False), settings, view, signals)
+    return Launcher(settings, view, signals, context=context, stored=stored, store=store).run()
 
 
-def _wait(call: Callable[[], T], plan: Plan, view: View, signals: Signals) -> T:
+def _wait(call: Callable[[], T], settings: RunSettings, view: View, signals: Signals) -> T:
     """Make a call to the database while a command starts; one that is away is waited for, and that is shown."""
-    patience_seconds = plan.patience_seconds
+    patience_seconds = settings.limits.patience_seconds
     try:
         return insist(
             call, should_stop=lambda: signals.ending is not None, patience_seconds=patience_seconds, say=view.say
@@ -86,13 +86,13 @@ class Launcher:
     """One command's workers, and what it knows of the study."""
 
     def __init__(
-        self, plan: Plan, view: View, signals: Signals, *, context: Any, stored: StoredStudy, store: Store
+        self, settings: RunSettings, view: View, signals: Signals, *, context: Any, stored: StoredStudy, store: Store
     ) -> None:
-        self._plan, self._view, self._signals = plan, view, signals
+        self._settings, self._view, self._signals = settings, view, signals
         self._stored, self._store = stored, store
         self._tickets = stored.tickets(store)
-        self._study_dir = plan.options.runs_dir / stored.name
-        self._crew = Crew(plan, view, signals, context=context, stored=stored, tickets=self._tickets)
+        self._study_dir = settings.options.runs_dir / stored.name
+        self._crew = Crew(settings, view, signals, context=context, stored=stored, tickets=self._tickets)
         self._error: HpoError | None = None
         self._last: tuple[list[Ticket], list[TrialRow]] = ([], [])
         self._began_seconds: float | None = None
@@ -103,10 +103,10 @@ class Launcher:
         tickets, rows = self._last = insist(
             self._begin,
             should_stop=lambda: self._signals.ending is not None,
-            patience_seconds=self._plan.patience_seconds,
+            patience_seconds=self._settings.limits.patience_seconds,
         )
         self._n_ended_before, self._n_failed_before = count_ended(tickets), self._count(rows, TrialState.FAIL)
-        n_workers = self._plan.n_workers
+        n_workers = self._settings.n_workers
         if n_workers == 0:
             return Outcome(ending=Ending.OPENED, stored=self._stored, store=self._store, tickets=tickets, rows=rows)
         n_workers = n_workers or default_workers(self._stored.n_threads)
@@ -133,7 +133,7 @@ class Launcher:
         if ending == Ending.FINISHED:
             # What a worker left that died or was frozen while it ended a trial.
             with contextlib.suppress(OSError):
-                drop_files(self._study_dir, rows, self._stored, self._plan.n_kept_models)
+                drop_files(self._study_dir, rows, self._stored, self._settings.limits.n_kept_models)
             check_some_trained(rows)
         return Outcome(ending=ending, stored=self._stored, store=self._store, tickets=tickets, rows=rows)
 
@@ -150,7 +150,7 @@ class Launcher:
         return Ending.LEFT if self._error is not None or self._crew.error is not None or not self._crew else None
 
     def _is_target_reached(self, rows: Sequence[TrialRow]) -> bool:
-        ranked, target = rank(rows, self._stored), self._plan.options.target
+        ranked, target = rank(rows, self._stored), self._settings.options.target
         if target is None or not ranked or ranked[0].value is None:
             return False
         return ranked[0].value >= target if self._stored.is_maximized else ranked[0].value <= target
@@ -208,6 +208,6 @@ class Launcher:
         )
 
     def _show_health(self) -> None:
-        if self._plan.health_path is not None:
+        if self._settings.health_path is not None:
             with contextlib.suppress(OSError):
-                self._plan.health_path.touch()
+                self._settings.health_path.touch()

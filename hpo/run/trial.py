@@ -74,7 +74,7 @@ def _run_leased(
         stored=context.stored,
         ticket=ticket,
         should_stop=should_stop,
-        patience_seconds=context.patience_seconds,
+        patience_seconds=context.limits.patience_seconds,
     )
     trial = record.align(context.mirror)
     note_trial(trial.number)
@@ -243,7 +243,7 @@ class _Run:
             self._context.warn(f"trial {self._trial.number}: its model was not kept: {error}.")
 
     def _is_among_best(self, value: float) -> bool:
-        stored, n_kept, number = self._context.stored, self._context.n_kept_models, self._trial.number
+        stored, n_kept, number = self._context.stored, self._context.limits.n_kept_models, self._trial.number
         tickets = stored.tickets(self._context.store)
         try:
             if tickets.count_better(value, is_maximized=stored.is_maximized) >= n_kept:
@@ -269,7 +269,9 @@ def _clean_up(context: WorkerContext, number: int) -> None:
 
 def _drop_files(context: WorkerContext) -> None:
     try:
-        drop_files(context.study_dir, read_rows(context.store, context.stored), context.stored, context.n_kept_models)
+        drop_files(
+            context.study_dir, read_rows(context.store, context.stored), context.stored, context.limits.n_kept_models
+        )
     except (OSError, *TRANSIENT) as error:
         context.warn(f"Files of ended trials were not deleted: {error}.")
 

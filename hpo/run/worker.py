@@ -28,15 +28,16 @@ from hpo.engine import Engine
 from hpo.errors import DatabaseAwayError, HpoError, LeaseLostError, SpaceExhaustedError, StorageError
 from hpo.run.context import WorkerContext
 from hpo.run.logs import log, note_trial, open_log
-from hpo.run.settings import HUNG, REPLACE_ME, WorkerSettings
+from hpo.run.settings import HUNG, REPLACE_ME, RunSettings, WorkerSettings
 from hpo.run.trial import run_trial
-from hpo.study import LeaseKeeper, Limit, Mirror, StudyOptions, all_studies, check_same, open_study
+from hpo.study import LeaseKeeper, Limit, Mirror, all_studies, check_same, open_study
 
 IDLE_SECONDS = 0.5
 
 
-def open_in_process(options: StudyOptions, patience_seconds: float, pipe: Connection) -> None:
+def open_in_process(settings: RunSettings, pipe: Connection) -> None:
     """Process target: run open_study; sends ("say", text) lines, then ("study", StoredStudy) or ("error", HpoError)."""
+    options, patience_seconds = settings.options, settings.limits.patience_seconds
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     open_log(options.runs_dir / options.file.name, "opening")
@@ -64,7 +65,7 @@ def work_in_process(settings: WorkerSettings, pipe: Connection) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, leave)
-    open_log(settings.runs_dir / settings.study_name, settings.name)
+    open_log(settings.options.runs_dir / settings.study_name, settings.name)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     threading.Thread(target=_watch_launcher, args=(pipe, leave), daemon=True).start()
     warned: list[str] = []
@@ -77,28 +78,29 @@ def work_in_process(settings: WorkerSettings, pipe: Connection) -> None:
                 pipe.send(("warning", text))
 
     def open_and_work() -> int:
-        patience_seconds = settings.patience_seconds
+        patience_seconds = settings.limits.patience_seconds
         context = insist(
             lambda: open_context(settings, warn), should_stop=stop.is_set, patience_seconds=patience_seconds
         )
         is_open.set()
-        return work(context, settings, stop.is_set)
+        return work(context, stop.is_set)
 
     sys.exit(_telling(pipe, open_and_work))
 
 
-def work(context: WorkerContext, settings: WorkerSettings, should_stop: Callable[[], bool]) -> int:
+def work(context: WorkerContext, should_stop: Callable[[], bool]) -> int:
     """Claim and run trials; returns the exit code."""
-    patiently = partial(insist, should_stop=should_stop, patience_seconds=settings.patience_seconds)
+    patiently = partial(insist, should_stop=should_stop, patience_seconds=context.limits.patience_seconds)
     tickets = context.stored.tickets(context.store)
-    limit = Limit(settings.trial_timeout_seconds, leave_hung) if settings.trial_timeout_seconds else None
+    timeout_seconds = context.limits.trial_timeout_seconds
+    limit = Limit(timeout_seconds, leave_hung) if timeout_seconds else None
     keeper = LeaseKeeper(tickets, context.study_dir / "leases", context.stored.lease_seconds, limit)
     first_bytes = 0
     try:
         while not should_stop():
             token = uuid.uuid4().hex
             keeper.hold(token)
-            ticket = patiently(lambda t=token: tickets.claim(settings.name, t))  # type: ignore[misc]
+            ticket = patiently(lambda t=token: tickets.claim(context.name, t))  # type: ignore[misc]
             if ticket is None:
                 keeper.release()
                 if patiently(tickets.is_finished):
@@ -121,7 +123,7 @@ def work(context: WorkerContext, settings: WorkerSettings, should_stop: Callable
             gc.collect()  # models hold cycles; without this they pile up until Python feels like it
             # Each new shape leaves about 10 MB of compiled code behind that TensorFlow never frees.
             first_bytes = first_bytes or resident_bytes()
-            if resident_bytes() - first_bytes > settings.max_growth_bytes:
+            if resident_bytes() - first_bytes > context.limits.max_growth_bytes:
                 return REPLACE_ME
     finally:
         keeper.close()
@@ -130,23 +132,24 @@ def work(context: WorkerContext, settings: WorkerSettings, should_stop: Callable
 
 def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> WorkerContext:
     """Gather what trials need; refuses a file or data that changed since the study was opened."""
-    store = open_store(settings.url, create=False)
+    options = settings.options
+    store = open_store(options.url, create=False)
     stored = next((study for study in all_studies(store) if study.name == settings.study_name), None)
     if stored is None:
         raise StorageError(f'The study "{settings.study_name}" is gone from the database.', "Was it deleted?")
     tf.config.threading.set_intra_op_parallelism_threads(stored.n_threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     choose_gpu(settings.slot)
-    definition = load_definition(settings.file)
+    definition = load_definition(options.file)
     data = load_dataset(
         definition.dataset,
         seed=stored.seed,
-        data_dir=settings.data_dir,
-        base_dir=settings.file.path.parent,
+        data_dir=options.data_dir,
+        base_dir=options.file.path.parent,
         fingerprint=stored.data,
         report=log.info,
     )
-    check_same(stored, fingerprint(settings.file.path, like=stored.meaning), data.fingerprint, None)
+    check_same(stored, fingerprint(options.file.path, like=stored.meaning), data.fingerprint, None)
     study = optuna.load_study(
         study_name=stored.name,
         storage=store.optuna,
@@ -154,15 +157,15 @@ def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> Worke
         pruner=definition.pruner,
     )
     return WorkerContext(
+        name=settings.name,
         store=store,
         stored=stored,
         definition=definition,
         study=study,
         mirror=Mirror(stored, definition),
         engine=Engine(data, definition.model),
-        study_dir=settings.runs_dir / stored.name,
-        n_kept_models=settings.n_kept_models,
-        patience_seconds=settings.patience_seconds,
+        study_dir=options.runs_dir / stored.name,
+        limits=settings.limits,
         say=log.info,
         warn=warn,
     )

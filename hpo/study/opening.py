@@ -47,7 +47,7 @@ def open_study(options: StudyOptions, report: Callable[[str], None], *, patience
     data = dataset.fingerprint
     patiently(partial(rehearse_new, store, options, definition, dataset))
     found_first: list[str | None] = []
-    plans: list[Plan] = []  # of a study that takes another one's place
+    plans: list[NewStudy] = []  # of a study that takes another one's place
 
     def is_asked_for(latest: StoredStudy) -> bool:
         # A later try may find what an earlier one made: the answer to its last COMMIT got lost.
@@ -146,7 +146,7 @@ def mismatch(stored: StoredStudy, options: StudyOptions, data: str) -> StudyMism
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class NewStudy:
     """A study that is to be made.
 
     Attributes:
@@ -166,9 +166,9 @@ class Plan:
     n_trials: int
 
 
-def plan_first(latest: StoredStudy | None, options: StudyOptions, definition: StudyDefinition) -> Plan:
+def plan_first(latest: StoredStudy | None, options: StudyOptions, definition: StudyDefinition) -> NewStudy:
     """Plan the first study of a file, or the generation after the latest."""
-    return Plan(
+    return NewStudy(
         name=options.file.name if latest is None else studies.next_name(latest),
         seed=definition.seed if options.seed is None else options.seed,
         n_threads=options.n_threads or DEFAULT_THREADS,
@@ -177,9 +177,9 @@ def plan_first(latest: StoredStudy | None, options: StudyOptions, definition: St
     )
 
 
-def plan_anew(former: StoredStudy, n_trials: int, options: StudyOptions, definition: StudyDefinition) -> Plan:
+def plan_anew(former: StoredStudy, n_trials: int, options: StudyOptions, definition: StudyDefinition) -> NewStudy:
     """Plan what takes the place of a study that had a budget; what it was asked to be is kept."""
-    return Plan(
+    return NewStudy(
         name=former.name,
         folder_key=former.key,
         seed=former.seed if options.seed is None else options.seed,

@@ -32,11 +32,11 @@ def crew_of(*said: tuple[HpoError | None, int | None]) -> tuple[Crew, list[Proce
     """Make a crew whose workers have said an error, or nothing, and left with a code, or not yet."""
     lines: list[str] = []
     nothing: Any = None
-    plan: Any = SimpleNamespace(options=SimpleNamespace(runs_dir=Path("nowhere")))
+    settings: Any = SimpleNamespace(options=SimpleNamespace(runs_dir=Path("nowhere")))
     view: Any = SimpleNamespace(say=lines.append)
     stored: Any = SimpleNamespace(name="toy")
     signals: Any = SimpleNamespace(ending=None, n_interrupts=0)
-    crew = Crew(plan, view, signals, context=nothing, stored=stored, tickets=nothing)
+    crew = Crew(settings, view, signals, context=nothing, stored=stored, tickets=nothing)
     processes = []
     for slot, (error, exit_code) in enumerate(said):
         ours, theirs = multiprocessing.Pipe()

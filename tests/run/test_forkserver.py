@@ -32,9 +32,9 @@ def open_with(start: Callable[[], object], deeds: list[str]) -> object:
     process = SimpleNamespace(start=start, kill=lambda: deeds.append("killed"))
     context: Any = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=lambda **_: process)
     options = SimpleNamespace(runs_dir=Path(), file=SimpleNamespace(name="toy"))
-    plan: Any = SimpleNamespace(options=options, patience_seconds=0.0)
+    settings: Any = SimpleNamespace(options=options)
     view, signals = cast(Any, None), cast(Any, Deadline(deeds))
-    return open_in_child(context, plan, view, signals)
+    return open_in_child(context, settings, view, signals)
 
 
 class Deadline:
@@ -84,7 +84,7 @@ KILLED = """import os, signal, sys, time
 from multiprocessing import forkserver
 from pathlib import Path
 
-from hpo.forkserver import start_forkserver, start_process
+from hpo.run.forkserver import start_forkserver, start_process
 
 if __name__ == "__main__":
     context = start_forkserver(Path(sys.argv[1]))
@@ -103,7 +103,7 @@ def test_forkserver_that_was_killed_and_started_again_says_nothing_on_the_termin
     loud = tmp_path / "loud.py"
     loud.write_text("import os; os.write(2, b'I0000 cudart_stub.cc: no drivers')")
     (tmp_path / "killed.py").write_text(KILLED)
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[1]}"}
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
     command = [sys.executable, str(tmp_path / "killed.py"), str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("True 0\n", "")

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from small_training import make_dataset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy import BASELINE, ToyStudy, search_space
-from toy_training import ToyEngine, train_toys
+from toy_training import LIMITS, ToyEngine, train_toys
 
 from hpo.database import Store
 from hpo.definition import is_audited
@@ -50,6 +50,7 @@ def context(toy: ToyStudy, tmp_path: Path) -> WorkerContext:
 
 def worker_context(toy: ToyStudy, study_dir: Path, n_kept_models: int = 1) -> WorkerContext:
     return WorkerContext(
+        name="worker",
         store=toy.store,
         stored=toy.stored,
         definition=toy.definition,
@@ -57,8 +58,7 @@ def worker_context(toy: ToyStudy, study_dir: Path, n_kept_models: int = 1) -> Wo
         mirror=toy.mirror(),
         engine=Engine(make_dataset(), toy.definition.model),
         study_dir=study_dir,
-        n_kept_models=n_kept_models,
-        patience_seconds=5.0,
+        limits=replace(LIMITS, n_kept_models=n_kept_models),
         say=print,
         warn=print,
     )
@@ -115,7 +115,7 @@ def test_zombie_s_late_checkpoint_of_an_ended_trial_is_deleted_and_a_running_one
     current.parent.mkdir()
     for path in (late, current):
         path.touch()
-    run(replace(context, n_kept_models=3), toy.claim())
+    run(replace(context, limits=replace(LIMITS, n_kept_models=3)), toy.claim())
     assert not late.exists()
     assert current.exists()
 
@@ -467,7 +467,8 @@ def test_model_is_kept_while_the_database_is_away(
 
     train_toys(monkeypatch)
     monkeypatch.setattr("hpo.run.trial.read_rows", away)
-    run(replace(context, engine=ToyEngine(partial(constant, 0.5)), n_kept_models=n_kept_models), toy.claim())
+    limits = replace(LIMITS, n_kept_models=n_kept_models)
+    run(replace(context, engine=ToyEngine(partial(constant, 0.5)), limits=limits), toy.claim())
     assert [path.parent.name for path in context.study_dir.glob("*/model.keras")] == names
 
 

@@ -118,7 +118,7 @@ def test_study_that_was_being_made_anew_when_its_maker_died_is_made(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(f"hpo.{'opening' if step == 'create' else 'creation'}.{step}", die)
+        patched.setattr(f"hpo.study.{'opening' if step == 'create' else 'creation'}.{step}", die)
         with pytest.raises(KeyboardInterrupt):
             open_(options)
     made = open_(options)

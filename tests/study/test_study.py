@@ -137,8 +137,8 @@ def test_launcher_of_a_deleted_study_ends_with_a_message_also_where_another_has_
     sqlite_toy: ToyStudy, sqlite_url: str, tmp_path: Path, successor: str | None
 ) -> None:
     toy = sqlite_toy
-    plan: Any = SimpleNamespace(wish=SimpleNamespace(runs_dir=tmp_path), patience_seconds=0.0)
-    launcher = Launcher(plan, None, None, context=None, stored=toy.stored, store=toy.store)  # type: ignore[arg-type]
+    settings: Any = SimpleNamespace(options=SimpleNamespace(runs_dir=tmp_path))
+    launcher = Launcher(settings, None, None, context=None, stored=toy.stored, store=toy.store)  # type: ignore[arg-type]
     looked = launcher._last = launcher._look()
     delete(toy.store, tmp_path)
     if successor is not None:
