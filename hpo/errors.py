@@ -7,6 +7,7 @@
     |- DatasetError          4    the data are missing, damaged, or not what hpo can train on
     |- StorageError          5    the database cannot be reached, or belongs to another program or version
     |- StudyMismatchError    6    the stored study and this command disagree (seed, definition, data)
+    |  |- TicketlessError    6    the stored study is a copy, or half deleted
     |- TrialsFailingError    7    the first trials all failed: the study's own code is broken
     |- WorkersFailingError   8    worker processes die before they get anything done
     |- PasswordError         9    a password is missing where there must be one, or its file cannot be read
@@ -18,9 +19,15 @@
     LeaseLostError                the trial belongs to another worker now; nothing more is written to it
     OvertakenError                another trial was born since this one was drawn, maybe at the same point
     SpaceExhaustedError           every configuration has been tried; the study ends before its budget
+    NotOpenedError                a command was stopped before there was a study
+    ParameterError                a value of a trial's is out of its range, or two do not fit together
+    RefusedPickleError            a file of data asks for more than data
 
 Exit codes 0, 1, 2, 130 keep their usual meanings: done, unexpected error, wrong arguments, Ctrl-C.
 """
+
+from enum import Enum
+from typing import Any
 
 
 class HpoError(Exception):
@@ -38,7 +45,7 @@ class HpoError(Exception):
         self.message = message
         self.hint = hint
 
-    def __reduce__(self) -> tuple[type["HpoError"], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type["HpoError"], tuple[Any, ...]]:
         """Keep the hint when the error crosses from a worker to its launcher."""
         return type(self), (self.message, self.hint)
 
@@ -81,6 +88,25 @@ class StudyMismatchError(HpoError):
     """What is stored and what was asked for differ; hpo never mixes the two."""
 
     exit_code = 6
+
+
+class TicketlessError(StudyMismatchError):
+    """A study without tickets: copied from another database, or its deletion was cut short.
+
+    Attributes:
+        stored: The study, as it is read from the database.
+    """
+
+    def __init__(self, stored: Any) -> None:
+        super().__init__(
+            f'The study "{stored.name}" has no tickets: it was copied by another program, or half deleted.',
+            f"Delete what is left of it: hpo study delete --study {stored.name}",
+        )
+        self.stored = stored
+
+    def __reduce__(self) -> tuple[type["TicketlessError"], tuple[Any, ...]]:
+        """Keep the study when the error crosses from a worker to its launcher."""
+        return type(self), (self.stored,)
 
 
 class TrialsFailingError(HpoError):
@@ -135,3 +161,23 @@ class LeaseLostError(Exception):
 
 class SpaceExhaustedError(Exception):
     """Every configuration of the search space has been tried."""
+
+
+class NotOpenedError(Exception):
+    """A command was stopped before there was a study.
+
+    Attributes:
+        ending: Why, as one of hpo.run's endings.
+    """
+
+    def __init__(self, ending: Enum) -> None:
+        super().__init__(ending)
+        self.ending = ending
+
+
+class ParameterError(ValueError):
+    """A value is out of its range, or two values do not fit together."""
+
+
+class RefusedPickleError(Exception):
+    """A pickle asks for something else than arrays, bytes, strings, numbers, lists and dicts."""

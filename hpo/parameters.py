@@ -4,11 +4,9 @@ import math
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
+from hpo.errors import ParameterError as ParameterError
+
 OPTIMIZERS = ("adam", "sgd", "rmsprop")
-
-
-class ParameterError(ValueError):
-    """A value is out of its range, or two values do not fit together."""
 
 
 def require(ok: bool, name: str, wanted: str, value: object) -> None:  # noqa: FBT001 - reads as a sentence

@@ -2,9 +2,7 @@
 
 import optuna
 
-from hpo.definition import StudyDefinition
-from hpo.models import mlp
-from hpo.parameters import MLPParameters, Parameters, TrainingParameters
+from hpo import MLPParameters, Parameters, StudyDefinition, TrainingParameters, mlp
 
 
 def search_space(trial: optuna.Trial) -> Parameters:

@@ -14,9 +14,7 @@ STUDY = '''"""A small study of a user's own."""
 
 import keras
 import numpy as np
-from hpo.definition import StudyDefinition
-from hpo.models import mlp
-from hpo.parameters import MLPParameters, Parameters, TrainingParameters
+from hpo import MLPParameters, Parameters, StudyDefinition, TrainingParameters, mlp
 
 
 def blobs():

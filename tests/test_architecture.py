@@ -75,14 +75,10 @@ def test_a_door_shows_what_is_asked_for_and_no_more(room: str) -> None:
         name for module, path in FILES.items() if room_of(module) != room
         for target, name, _ in imported(path) if target == f"hpo.{room}"
     }  # fmt: skip
-    public = ast.parse((PACKAGE / "__init__.pyi").read_text()) if (PACKAGE / "__init__.pyi").exists() else None
-    for statement in public.body if public else []:
+    for statement in ast.parse((PACKAGE / "__init__.pyi").read_text()).body:
         if isinstance(statement, ast.ImportFrom) and statement.module == room:
             asked |= {alias.name for alias in statement.names}
-    assert set(EXPORTS[room]) == asked | PROMISED.get(room, set())
-
-
-PROMISED = {"definition": {"StudyDefinition"}}  # study files of before import it from here
+    assert set(EXPORTS[room]) == asked
 
 
 @pytest.mark.parametrize("room", DOORS)

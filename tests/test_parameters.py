@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from hpo.parameters import MLPParameters, ParameterError, Parameters, TrainingParameters, is_count
+from hpo.errors import ParameterError
+from hpo.parameters import MLPParameters, Parameters, TrainingParameters, is_count
 
 GOOD: dict[str, Any] = {"optimizer": "adam", "learning_rate": 1e-3, "batch_size": 32, "epochs": 5}
 

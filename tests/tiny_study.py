@@ -5,9 +5,7 @@ TINY = '''"""Two clouds of points, one hidden layer: trains in no time."""
 import numpy as np
 import optuna
 
-from hpo.definition import StudyDefinition
-from hpo.models import mlp
-from hpo.parameters import MLPParameters, Parameters, TrainingParameters
+from hpo import MLPParameters, Parameters, StudyDefinition, TrainingParameters, mlp
 
 
 def clouds() -> dict[str, np.ndarray]:

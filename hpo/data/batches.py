@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hpo.data.pickles import RefusedPickleError, unpickle
-from hpo.errors import DatasetError
+from hpo.data.pickles import unpickle
+from hpo.errors import DatasetError, RefusedPickleError
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -9,10 +9,7 @@ from typing import Any
 
 import numpy as np
 
-
-class RefusedPickleError(Exception):
-    """The pickle asks for something else than arrays, bytes, strings, numbers, lists and dicts."""
-
+from hpo.errors import RefusedPickleError
 
 MAX_OPCODES = 200_000  # a batch of CIFAR-10 has 40,000; each may take 100 bytes of memory
 MAX_DEPTH = 20  # a batch has 3; hashing, printing and freeing nested tuples uses the C stack, which ends in a crash

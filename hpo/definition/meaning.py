@@ -12,6 +12,11 @@ from hpo.definition.study import StudyDefinition
 # What changes a trial's meaning. Not the budget, the seed or the search's own tools: those may change in mid-study.
 MEANING = ("search_space", "model", "dataset", "metric", "direction", "callbacks", "baseline")
 HPO = "hpo"  # what of it a name comes from may change with its version
+FORMER_HOMES = {
+    "StudyDefinition": "hpo.definition",
+    "mlp": "hpo.models",
+    **dict.fromkeys(("MLPParameters", "ParameterError", "Parameters", "TrainingParameters"), "hpo.parameters"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +127,27 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
     return tree
 
 
+def _with_former_imports(tree: ast.Module) -> ast.Module:
+    """Have what is imported from hpo come from where it was had when the former hashes were made."""
+
+    class Split(ast.NodeTransformer):
+        def visit_ImportFrom(self, node: ast.ImportFrom) -> list[ast.stmt]:
+            if node.level or node.module != HPO:
+                return [node]
+            homes = sorted({_former_home(alias.name) for alias in node.names})
+            return [
+                ast.ImportFrom(home, [alias for alias in node.names if _former_home(alias.name) == home], 0)
+                for home in homes
+            ]
+
+    Split().visit(_without_docstrings(tree))
+    return tree
+
+
+def _former_home(name: str) -> str:
+    return FORMER_HOMES.get(name, HPO)
+
+
 def _is_text(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
@@ -164,5 +190,5 @@ def canonical(node: object) -> str:
 # The newest first. The former one is kept for studies that were made with it; unparse differs between 3.11 and 3.12.
 SCHEMES = (
     Scheme(prefix="2:", prepare=_with_plain_imports, render=canonical),
-    Scheme(prefix="", prepare=_without_docstrings, render=ast.unparse),
+    Scheme(prefix="", prepare=_with_former_imports, render=ast.unparse),
 )

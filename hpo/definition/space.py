@@ -15,8 +15,8 @@ from optuna.trial import TrialState
 
 from hpo.definition.samplers import sampler_error, steady_sampler_of
 from hpo.definition.study import StudyDefinition
-from hpo.errors import StudyFileError
-from hpo.parameters import ParameterError, Parameters, is_count, is_number
+from hpo.errors import ParameterError, StudyFileError
+from hpo.parameters import Parameters, is_count, is_number
 from hpo.tracebacks import field_hint, told
 
 STORABLE = (bool, int, float, str)  # the choices, beside None, that a database gives back as they were

@@ -176,8 +176,9 @@ def carry_out(settings: "RunSettings", *, as_json: bool) -> int:
     """Run what is asked for, show it, and return the exit code."""
     import optuna
 
+    from hpo.errors import NotOpenedError
     from hpo.run.display import LinesView, LiveView, say
-    from hpo.run.ending import NotOpenedError, Signals
+    from hpo.run.ending import Signals
     from hpo.run.launcher import run_study
     from hpo.run.report import describe, describe_not_opened, not_opened, show
 

@@ -14,12 +14,11 @@ from optuna.trial import TrialState
 
 from hpo.database import Store, explained, open_store, parse_url
 from hpo.definition import check_target, fingerprint
-from hpo.errors import TrialsFailingError
+from hpo.errors import TicketlessError, TrialsFailingError
 from hpo.study import (
     StoredStudy,
     StudyOptions,
     Ticket,
-    TicketlessError,
     TrialRow,
     check_same,
     check_schema,
@@ -45,14 +44,6 @@ class Ending(Enum):
     PAUSED = "the study is paused"
     LEFT = "its worker processes were told to leave"
     OPENED = "the study is ready, and no worker was asked for"
-
-
-class NotOpenedError(Exception):
-    """A command was stopped before there was a study."""
-
-    def __init__(self, ending: Ending) -> None:
-        super().__init__(ending.value)
-        self.ending = ending
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from optuna.trial import TrialState
 
 from hpo.database import TRANSIENT, Store, insist, open_store
-from hpo.errors import DatabaseAwayError, HpoError, StorageError, TrialsFailingError
+from hpo.errors import DatabaseAwayError, HpoError, NotOpenedError, StorageError, TrialsFailingError
 from hpo.run.crew import Crew, default_workers
 from hpo.run.display import Snapshot, View
-from hpo.run.ending import MEND, Ending, NotOpenedError, Outcome, Signals, check_some_trained, find_cut, find_finished
+from hpo.run.ending import MEND, Ending, Outcome, Signals, check_some_trained, find_cut, find_finished
 from hpo.run.forkserver import LOOK_SECONDS, open_in_child, start_forkserver
 from hpo.run.settings import RunSettings
 from hpo.study import (

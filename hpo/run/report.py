@@ -13,8 +13,9 @@ from rich.console import Console
 
 from hpo.command import as_given
 from hpo.database import default_url, has_password, typable_url
+from hpo.errors import NotOpenedError
 from hpo.run.display import describe_audit, describe_best, say, summary
-from hpo.run.ending import Ending, NotOpenedError, Outcome
+from hpo.run.ending import Ending, Outcome
 from hpo.study import (
     CHECKPOINT,
     MODEL,

@@ -14,9 +14,9 @@ from hpo import files
 from hpo.database import TRANSIENT
 from hpo.definition import is_audited, place, seed_of
 from hpo.engine import Task, TrainingResult, check_callbacks, is_finite, train
-from hpo.errors import LeaseLostError, TrialError
+from hpo.errors import LeaseLostError, ParameterError, TrialError
 from hpo.events import Session, State, open_log, write_session
-from hpo.parameters import ParameterError, Parameters
+from hpo.parameters import Parameters
 from hpo.run.context import WorkerContext
 from hpo.run.logs import note_trial
 from hpo.study import (

@@ -26,7 +26,6 @@ from .results import read_rows as read_rows
 from .sampling import Mirror as Mirror
 from .schema import check_schema as check_schema
 from .stored import StoredStudy as StoredStudy
-from .stored import TicketlessError as TicketlessError
 from .stored import all_studies as all_studies
 from .stored import find_latest as find_latest
 from .ticket import UNUSED as UNUSED

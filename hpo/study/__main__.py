@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from hpo.command import Storage, plain_app, run_command, stderr_to
-from hpo.errors import OptionError, StudyFileError
+from hpo.errors import OptionError, ParameterError, StudyFileError, TicketlessError
 from hpo.terminal import plain
 
 if TYPE_CHECKING:
@@ -61,7 +61,6 @@ def add(
     """Add one trial with parameters of your own; it is run next and extends the budget by one."""
     from hpo.database import parse_url, setup_lock
     from hpo.definition import check_names, find_study, fingerprint, load_definition, place
-    from hpo.parameters import ParameterError
     from hpo.study.agreement import check_same
     from hpo.study.schema import create_tables
     from hpo.study.stored import add_trial
@@ -249,7 +248,7 @@ def find_latest(
     """
     from hpo.database import open_store
     from hpo.study.schema import check_schema
-    from hpo.study.stored import TicketlessError, all_studies
+    from hpo.study.stored import all_studies
     from hpo.study.stored import find_latest as find_stored
 
     def look() -> "tuple[Store, StoredStudy]":

@@ -13,7 +13,7 @@ from hpo.data import Dataset, describe_majority, describe_numbering, load_datase
 from hpo.database import Store, explained, insist, open_store, parse_url, setup_lock
 from hpo.definition import StudyDefinition, check_target, fingerprint, load_definition, rehearse
 from hpo.engine import rehearse_training
-from hpo.errors import StudyMismatchError
+from hpo.errors import StudyMismatchError, TicketlessError
 from hpo.events import write_experiment
 from hpo.study import stored as studies
 from hpo.study.agreement import check_same
@@ -112,7 +112,7 @@ def rehearse_new(store: Store, options: StudyOptions, definition: StudyDefinitio
         StudyFileError: See rehearse_training.
     """
     stored = None
-    with contextlib.suppress(studies.TicketlessError):  # half deleted: it may be made anew
+    with contextlib.suppress(TicketlessError):  # half deleted: it may be made anew
         stored = None if options.is_new_generation else studies.find_latest(store, options.file.name)
     if stored is None or mismatch(stored, options, dataset.fingerprint) is not None:
         rehearse_training(definition, dataset)
@@ -203,7 +203,7 @@ def take_back(
     try:
         former = studies.find_latest(store, options.file.name)
         reason = None if former is None else mismatch(former, options, data)
-    except studies.TicketlessError as error:  # taking it back was cut short
+    except TicketlessError as error:  # taking it back was cut short
         former, reason = error.stored, error
     if former is None or reason is None:
         return None

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.database import TRANSIENT, Connection, Store
 from hpo.definition import Draw
-from hpo.errors import HpoError, StorageError, StudyMismatchError
+from hpo.errors import HpoError, StorageError, TicketlessError
 from hpo.names import file_of, generation, is_generation_of, is_plain_name
 from hpo.study.facts import copied, odd, parse
 from hpo.study.origin import origin
@@ -164,17 +164,6 @@ def read_studies(store: Store) -> dict[str, StoredStudy | HpoError]:
         except HpoError as error:
             found[str(study.study_name)] = error
     return found
-
-
-class TicketlessError(StudyMismatchError):
-    """A study without tickets: copied from another database, or its deletion was cut short."""
-
-    def __init__(self, stored: StoredStudy) -> None:
-        super().__init__(
-            f'The study "{stored.name}" has no tickets: it was copied by another program, or half deleted.',
-            f"Delete what is left of it: hpo study delete --study {stored.name}",
-        )
-        self.stored = stored
 
 
 def _parse(study: FrozenStudy) -> StoredStudy:

@@ -11,7 +11,7 @@ import pytest
 from cifar_files import assert_whole, obtain, python2_files, python_files, refused, stay_small, unpack
 
 from hpo.data import batches, pickles
-from hpo.errors import DatasetError
+from hpo.errors import DatasetError, RefusedPickleError
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,7 @@ def test_what_takes_all_memory_or_crashes_is_refused_before_it_is_built(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pickles, "RestrictedUnpickler", None)
-    with pytest.raises(pickles.RefusedPickleError):
+    with pytest.raises(RefusedPickleError):
         pickles.unpickle(BOMBS[name])
 
 

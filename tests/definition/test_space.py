@@ -13,8 +13,8 @@ from optuna.samplers import RandomSampler
 from toy import BASELINE, DEFINITION
 
 from hpo.definition.space import check_names, describe, draw, is_baseline_inside, place, place_baseline, rehearse
-from hpo.errors import SamplerError, StudyFileError
-from hpo.parameters import MLPParameters, ParameterError, Parameters, TrainingParameters
+from hpo.errors import ParameterError, SamplerError, StudyFileError
+from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 
 POINT: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.5, "batch_size": 8, "epochs": 3}
 POINT["width"] = 4

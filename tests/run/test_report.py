@@ -14,7 +14,8 @@ from toy import ToyStudy
 
 from hpo.command import as_given
 from hpo.database import parse_url, typable_url
-from hpo.run.ending import Ending, NotOpenedError, Outcome, Signals, find_cut, find_finished
+from hpo.errors import NotOpenedError
+from hpo.run.ending import Ending, Outcome, Signals, find_cut, find_finished
 from hpo.run.report import best_model, commands, describe, describe_not_opened, headlines, show, storage_option
 from hpo.study import StudyOptions, read_rows
 

@@ -19,7 +19,7 @@ from hpo.study.opening import open_study
 from hpo.study.request import StudyOptions
 from hpo.study.stored import StoredStudy
 
-LIGHT = TINY.replace("from hpo.models import mlp\n", "").replace("model=mlp", "model=print")
+LIGHT = TINY.replace(", mlp\n", "\n").replace("model=mlp", "model=print")
 SAID: list[str] = []
 
 

@@ -25,8 +25,8 @@ from toy import BASELINE, DEFINITION, ToyStudy
 
 from hpo.database import Store
 from hpo.definition import place, rehearse
-from hpo.errors import SamplerError, SpaceExhaustedError, StudyFileError
-from hpo.parameters import MLPParameters, ParameterError, Parameters, TrainingParameters
+from hpo.errors import ParameterError, SamplerError, SpaceExhaustedError, StudyFileError
+from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.study.origin import origin
 from hpo.study.results import rank, read_rows
 from hpo.study.sampling import Mirror

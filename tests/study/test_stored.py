@@ -17,7 +17,7 @@ from toy import BASELINE, DEFINITION, FACTS, ToyStudy
 
 from hpo.database import TRANSIENT, Store, open_store
 from hpo.definition import place
-from hpo.errors import StorageError, StudyFileError, StudyMismatchError
+from hpo.errors import StorageError, StudyFileError, StudyMismatchError, TicketlessError
 from hpo.parameters import TrainingParameters
 from hpo.study import stored as studies
 from hpo.study.agreement import check_same
@@ -536,7 +536,7 @@ def test_copy_in_another_database_has_no_tickets(sqlite_toy: ToyStudy, tmp_path:
     other = open_store(f"sqlite:///{tmp_path / 'other.db'}", create=True)
     optuna.copy_study(from_study_name="toy", from_storage=sqlite_toy.store.optuna, to_storage=other.optuna)
     assert studies.all_studies(other) == []
-    with pytest.raises(studies.TicketlessError, match="has no tickets"):
+    with pytest.raises(TicketlessError, match="has no tickets"):
         studies.find_latest(other, "toy")
     other.close()
 

@@ -1,0 +1,9 @@
+from .definition import StudyDefinition as StudyDefinition
+from .errors import HpoError as HpoError
+from .errors import ParameterError as ParameterError
+from .models import mlp as mlp
+from .parameters import MLPParameters as MLPParameters
+from .parameters import Parameters as Parameters
+from .parameters import TrainingParameters as TrainingParameters
+
+__version__: str
