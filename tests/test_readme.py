@@ -86,7 +86,7 @@ def test_commands_that_need_more_have_their_options(command: str) -> None:
 
 
 def test_every_option_and_exit_code_is_documented() -> None:
-    source = (ROOT / "hpo" / "run.py").read_text() + (ROOT / "hpo" / "command.py").read_text()
+    source = (ROOT / "hpo" / "run" / "__main__.py").read_text() + (ROOT / "hpo" / "command.py").read_text()
     for variable in re.findall(r'envvar="(\w+)"', source):
         assert f"`{variable}`" in README, variable
     for code in re.findall(r"exit_code = (\d+)", (ROOT / "hpo" / "errors.py").read_text()):
