@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,13 @@ def test_tests_and_benchmarks_use_the_doors_and_import_what_is_there(path: Path)
             assert EXPORTS[room].get(name) != behind, f"line {line}: {name} is had at the door of {room}/"
         if inner not in DOORS:
             assert re.search(rf"\b{name}\b", FILES[inner].read_text()), f"line {line}: {target} has no {name}"
+
+
+def test_mutants_are_drawn_from_files_that_are_there_and_judged_by_tests_that_are() -> None:
+    table = runpy.run_path(str(ROOT / "benchmarks" / "mutants.py"))["TESTS"]
+    assert [name for name in table if not (PACKAGE / f"{name}.py").is_file()] == []
+    tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")}
+    assert {name for names in table.values() for name in names} <= tests
 
 
 @pytest.mark.parametrize("library", HOMES)
