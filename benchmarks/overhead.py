@@ -53,17 +53,18 @@ def measure(arguments: argparse.Namespace, runs_dir: Path) -> dict[str, object]:
     study = optuna.load_study(study_name=arguments.study, storage=f"sqlite:///{runs_dir / 'hpo.db'}")
     trials = [trial for trial in study.trials if trial.datetime_complete]
     stamps = [epoch_times(runs_dir / arguments.study / f"trial-{trial.number:05d}") for trial in trials]
-    first, rest = [], []
+    first: list[float] = []
+    rest: list[float] = []
     seen: set[object] = set()
     for trial, times, following in zip(trials, stamps, trials[1:], strict=False):
         if len(times) < 2:
             continue
         epoch_seconds = statistics.median(b - a for a, b in itertools.pairwise(times))
-        spent = (following.datetime_start - trial.datetime_start).total_seconds()
+        spent = begun_seconds(following) - begun_seconds(trial)
         shape = tuple(trial.params.get(name) for name in ("optimizer", "batch_size", "width", "n_layers"))
         (rest if shape in seen else first).append(spent - epoch_seconds * len(times))
         seen.add(shape)
-    started = trials[0].datetime_start.timestamp()
+    started = begun_seconds(trials[0])
     return {
         "command_to_first_trial_seconds": round(started - begun, 2),
         "command_to_first_epoch_done_seconds": round(stamps[0][0] - begun, 2),
@@ -81,7 +82,13 @@ def epoch_times(trial_dir: Path) -> list[float]:
     return [event.wall_time for event in events.Scalars("epoch_loss")]
 
 
-def sample_memory(process: subprocess.Popen, memory: list[tuple[float, int]]) -> None:
+def begun_seconds(trial: optuna.trial.FrozenTrial) -> float:
+    """Return when a trial that has run began."""
+    assert trial.datetime_start is not None
+    return trial.datetime_start.timestamp()
+
+
+def sample_memory(process: subprocess.Popen[bytes], memory: list[tuple[float, int]]) -> None:
     """Record the resident memory of the largest process below the command, each second."""
     while process.poll() is None:
         sizes = [resident_bytes(pid) for pid in descendants(process.pid)]

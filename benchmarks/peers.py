@@ -59,7 +59,7 @@ def logging_callback(log: Path, then: Any = None) -> Any:
     """Return a callback that writes each epoch's accuracy down, and hands it on."""
     import keras
 
-    class Log(keras.callbacks.Callback):  # type: ignore[misc]
+    class Log(keras.callbacks.Callback):
         """Writes a line per epoch; several processes may append to one file."""
 
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -111,7 +111,7 @@ def search_with_kerastuner(arguments: argparse.Namespace) -> None:
 
     (x, y), validation = load(arguments.data)
 
-    class Model(keras_tuner.HyperModel):  # type: ignore[misc]
+    class Model(keras_tuner.HyperModel):
         """The MLP, its batch size drawn too."""
 
         def build(self, hp: Any) -> Any:

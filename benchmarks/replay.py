@@ -123,6 +123,13 @@ class Either(BasePruner):
         return any([pruner.prune(study, trial) for pruner in self._pruners])
 
 
+@functools.cache
+def sorted_start(n: int, seed: int) -> Sequence[Mapping[str, Any]]:
+    """Return random configurations, the cheapest first."""
+    study = optuna.create_study(sampler=RandomSampler(seed=seed))
+    return sorted((suggest(study.ask()) for _ in range(n)), key=relative_cost)
+
+
 POLICIES = [
     Policy(name="hpo: TPE multivariate, halving 1/3, 15 epochs"),
     # samplers
@@ -334,13 +341,6 @@ def begin(policy: Policy, study: optuna.Study, number: int, seed: int) -> tuple[
         if candidate is not chosen:
             study.tell(candidate[0], state=TrialState.FAIL)
     return chosen
-
-
-@functools.cache
-def sorted_start(n: int, seed: int) -> Sequence[Mapping[str, Any]]:
-    """Return random configurations, the cheapest first."""
-    study = optuna.create_study(sampler=RandomSampler(seed=seed))
-    return sorted((suggest(study.ask()) for _ in range(n)), key=relative_cost)
 
 
 def suggest(trial: optuna.Trial) -> dict[str, Any]:

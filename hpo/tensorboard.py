@@ -58,7 +58,7 @@ def build_app(logs_dir: Path) -> Any:
     )
     apps: list[Any] = []
 
-    class Server(program.TensorBoardServer):  # type: ignore[misc]
+    class Server(program.TensorBoardServer):
         """Keeps the page for hpo.web.doors's server, instead of serving it by itself."""
 
         def __init__(self, wsgi_app: Any, flags: Any) -> None:

@@ -248,4 +248,5 @@ def _broken(connection: Any) -> Exception:
     import psycopg2
 
     connection.close()
-    return psycopg2.OperationalError("server closed the connection unexpectedly")
+    error: Exception = psycopg2.OperationalError("server closed the connection unexpectedly")
+    return error

@@ -23,7 +23,7 @@ class Page:
     process: subprocess.Popen[str]
     password: str | None = None
 
-    def ask(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+    def ask(self, path: str, method: str = "GET", body: bytes | None = None, /, **headers: str) -> tuple[int, bytes]:
         request = urllib.request.Request(self.url + path, data=body, method=method, headers=headers)
         opener = urllib.request.build_opener()
         if self.password is not None:

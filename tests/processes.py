@@ -103,7 +103,8 @@ def claim_all(index: int, url: str, key: str, hand_back_every: int) -> list[int]
     """Claim, and end or hand back, until all tickets have ended; returns the numbers that this process ended."""
     store = open_store(url, create=False)
     tickets = TicketTable(engine=store.engine, study=key)
-    ended, n_claims = [], 0
+    ended: list[int] = []
+    n_claims = 0
     while True:
         ticket = tickets.claim(f"worker {index}", uuid.uuid4().hex)
         if ticket is None:

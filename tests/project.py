@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import optuna
 
@@ -100,10 +101,11 @@ class Project:
         out, err = process.communicate(timeout=100)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
-    def tune(self, *arguments: str) -> dict:
+    def tune(self, *arguments: str) -> dict[str, Any]:
         result = self.run("--study", "blobs", "--json", *arguments)
         assert result.returncode == 0, result.stderr
-        return json.loads(result.stdout)
+        told: dict[str, Any] = json.loads(result.stdout)
+        return told
 
     def trials(self, name: str = "blobs", runs: str = "runs") -> list[optuna.trial.FrozenTrial]:
         storage = f"sqlite:///{self.folder / runs / 'hpo.db'}"

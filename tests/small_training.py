@@ -1,5 +1,8 @@
 """Small data, parameters and a small model with everything random, for the tests of the training engine."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -37,7 +40,7 @@ def parameters_of(
     rate: float = 0.01,
     momentum: float | None = None,
     averaged: bool = False,
-    model=SMALL,
+    model: Any = SMALL,
 ) -> Parameters:
     training = TrainingParameters(
         optimizer=optimizer,
@@ -51,9 +54,13 @@ def parameters_of(
 
 
 def fit(
-    model: EpochModel, seed: int = 3, epochs: int = 2, first_epoch: int = 0, callbacks=()
+    model: EpochModel,
+    seed: int = 3,
+    epochs: int = 2,
+    first_epoch: int = 0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, list[float]]:
-    history = model.fit(
+    history: dict[str, list[float]] = model.fit(
         model.row_chunks(seed, first_epoch, epochs),
         epochs=epochs,
         initial_epoch=first_epoch,
@@ -61,11 +68,11 @@ def fit(
         callbacks=list(callbacks),
         shuffle=False,
         verbose=0,
-    )
-    return history.history
+    ).history
+    return history
 
 
-def noisy(parameters, input_shape, n_classes) -> keras.Model:
+def noisy(parameters: MLPParameters, input_shape: tuple[int, ...], n_classes: int) -> keras.Model:
     layers = keras.layers
     return keras.Sequential(
         [
@@ -85,7 +92,7 @@ def assert_same(first: list[np.ndarray], second: list[np.ndarray]) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, tuple[Parameters, Callable[[], keras.optimizers.Optimizer]]] = {
     "adam": (parameters_of("adam"), lambda: keras.optimizers.Adam(0.01)),
     "sgd": (parameters_of("sgd"), lambda: keras.optimizers.SGD(0.01)),
     "momentum": (parameters_of("sgd", momentum=0.9), lambda: keras.optimizers.SGD(0.01, momentum=0.9)),

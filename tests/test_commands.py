@@ -40,7 +40,7 @@ def test_status_of_a_finished_study(finished: Project) -> None:
     assert one["state"] == "finished"
     assert one["trials"]["complete"] + one["trials"]["pruned"] == 3
     assert one["baseline"]["number"] == 0
-    best = max(trial.value for trial in finished.trials())
+    best = max(trial.value for trial in finished.trials() if trial.value is not None)
     assert one["best"]["value"] == best
     assert "blobs: finished; 3 trials" in call(finished, "status", "--study", "blobs")
     assert "found: blobs" in call(finished, "status", "--study", "blob", code=3)

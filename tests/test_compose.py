@@ -39,7 +39,7 @@ def test_the_file_obeys_the_compose_specification() -> None:
 def test_every_command_exists_with_its_options(service: str, words: list[str]) -> None:
     group = typer.main.get_command(app)
     assert isinstance(group, click.Group) or hasattr(group, "commands")
-    command = group.commands[words[0]]  # type: ignore[attr-defined]
+    command = group.commands[words[0]]
     context = command.make_context(words[0], words[1:])
     assert context.params
 

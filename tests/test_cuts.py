@@ -26,7 +26,7 @@ import pytest
 from cuts import FAULTS, DeadError, Knife
 from optuna.trial import TrialState
 from toy import BASELINE, ToyStudy
-from toy_training import LIMITS, ToyEngine, train_toys
+from toy_training import LIMITS, toy_engine, train_toys
 
 from hpo.database import Store, open_store
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
@@ -182,7 +182,7 @@ def worker_context(toy: ToyStudy, scenario: Scenario, study_dir: Path) -> Worker
         definition=toy.definition,
         study=study,
         mirror=toy.mirror(),
-        engine=ToyEngine(scenario.curve),  # type: ignore[arg-type]
+        engine=toy_engine(scenario.curve),
         study_dir=study_dir,
         limits=LIMITS,
         say=lambda text: None,

@@ -5,6 +5,7 @@ import builtins
 import pickle
 import re
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from structure import FILES
@@ -32,7 +33,7 @@ def test_overview_names_every_error_with_its_exit_code() -> None:
     assert shown == {**codes, "HpoError": ""}
 
 
-ARGUMENTS = {
+ARGUMENTS: dict[str, list[Any]] = {
     "NotOpenedError": [Ending.TIMEOUT],
     "OvertakenError": [3],
     "TicketlessError": [SimpleNamespace(name="tiny")],

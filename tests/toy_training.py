@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -13,6 +13,9 @@ from hpo.parameters import Parameters
 from hpo.run.settings import WorkerLimits
 
 LIMITS = WorkerLimits(trial_timeout_seconds=None, patience_seconds=5.0, n_kept_models=1, max_growth_bytes=2**60)
+
+if TYPE_CHECKING:
+    from hpo.engine import Engine
 
 Curve = Callable[[Parameters, int, int], dict[str, float]]  # parameters, seed, epochs trained so far -> logs
 
@@ -69,7 +72,7 @@ class ToyModel:
         path.write_text(f"epoch {self.weights}")
 
 
-class ToyEngine:
+class _ToyEngine:
     """Hands out toy models."""
 
     def __init__(self, curve: Curve = noise) -> None:
@@ -77,6 +80,11 @@ class ToyEngine:
 
     def model(self, parameters: Parameters, seed: int) -> ToyModel:
         return ToyModel(parameters, seed, self._curve)
+
+
+def toy_engine(curve: Curve = noise) -> "Engine":
+    """Return what train takes for an engine."""
+    return cast("Engine", _ToyEngine(curve))
 
 
 def restore(model: ToyModel, arrays: list[np.ndarray]) -> None:

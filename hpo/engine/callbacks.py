@@ -9,7 +9,7 @@ from hpo.engine.callback_state import attributes, carried, changed, give_back, p
 from hpo.tracebacks import told
 
 
-class AfterEpoch(keras.callbacks.Callback):  # type: ignore[misc] # Keras has no types
+class AfterEpoch(keras.callbacks.Callback):
     """Call a function after each whole epoch and stop training when it says so.
 
     It stops by stop_training, not by raising, so that every callback's on_train_end still runs and writers close. Put
@@ -34,7 +34,7 @@ class AfterEpoch(keras.callbacks.Callback):  # type: ignore[misc] # Keras has no
             self.model.stop_training = True
 
 
-class StopOnRequest(keras.callbacks.Callback):  # type: ignore[misc]
+class StopOnRequest(keras.callbacks.Callback):
     """Stop training between two compiled calls when asked to.
 
     Attributes:
@@ -55,7 +55,7 @@ class StopOnRequest(keras.callbacks.Callback):  # type: ignore[misc]
             self.stopped = self.model.stop_training = True
 
 
-class StudyCallbacks(keras.callbacks.Callback):  # type: ignore[misc]
+class StudyCallbacks(keras.callbacks.Callback):
     """The study's own callbacks, which see whole epochs only.
 
     An epoch that was broken off has no end and no validation: it is trained again from the last checkpoint. Hooks of

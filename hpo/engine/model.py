@@ -41,7 +41,7 @@ def resident(x: np.ndarray) -> Any:
         return tf.constant(x)
 
 
-class EpochModel(keras.Model):  # type: ignore[misc]  # Keras has no types
+class EpochModel(keras.Model):
     """A classifier whose train step is a whole chunk of an epoch.
 
     At an epoch's last chunk the logs also hold val_loss and val_accuracy, so `fit` needs no validation data. Weights,

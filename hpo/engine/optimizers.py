@@ -51,7 +51,7 @@ RULES: dict[str, tuple[int, Update]] = {
 }
 
 
-class EpochOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras has no types
+class EpochOptimizer(keras.optimizers.Optimizer):
     """Holds learning rate, iterations and slots where callbacks look for them; the compiled call moves them."""
 
     def __init__(self, rule: str, trainable_variables: list[Any]) -> None:

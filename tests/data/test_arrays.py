@@ -77,7 +77,7 @@ def test_other_numbers_become_float32(tmp_path: Path, dtype: str) -> None:
 
 def test_uint8_stays_uint8(tmp_path: Path) -> None:
     dataset = load_saved(tmp_path, {"x": np.full((100, 8, 8, 3), 255, np.uint8), "y": fruit()["y"]})
-    assert (dataset.x.dtype, dataset.input_shape) == (np.uint8, (8, 8, 3))
+    assert (dataset.x.dtype, dataset.input_shape) == (np.dtype(np.uint8), (8, 8, 3))
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "uint64"])
@@ -200,5 +200,6 @@ def test_table_of_several_kinds_of_numbers_is_taken() -> None:
 
 
 def test_ragged_lists_are_refused() -> None:
+    ragged: Any = {"x": [[1], [1, 2]], "y": [0, 1]}
     with pytest.raises(DatasetError, match="x cannot be read as an array"):
-        datasets.load_dataset(lambda: {"x": [[1], [1, 2]], "y": [0, 1]}, seed=7)
+        datasets.load_dataset(lambda: ragged, seed=7)

@@ -93,7 +93,7 @@ def test_flipped_bytes_never_crash(tmp_path: Path) -> None:
         # Most of the file is pixels; the pickle's structure is at its ends and in the labels.
         bad[rng.integers(0, 400)] = rng.integers(0, 256)
         with contextlib.suppress(DatasetError):
-            batches.readable("test_batch", batches.read_python_batch, bytes(bad))
+            batches.readable(Path("test_batch"), batches.read_python_batch, bytes(bad))
 
 
 def test_label_out_of_range_names_the_file(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Where data are kept: in --data-dir, else hpo's cache, else a temporary folder that is the user's own."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def test_xdg_cache_home_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HPO_CACHE_DIR", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(cache.os.path, "expanduser", lambda path: path)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     load_saved(tmp_path, fruit())
     assert not (tmp_path / "~").exists()
 

@@ -26,8 +26,8 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_npz_becomes_a_dataset(tmp_path: Path) -> None:
     dataset = load_saved(tmp_path, fruit())
     assert (dataset.name, dataset.n_classes, dataset.input_shape) == ("fruit", 4, (3,))
-    assert (dataset.x.dtype, dataset.y.dtype) == (np.float32, np.int32)
-    assert (dataset.train_rows.dtype, dataset.val_rows.dtype) == (np.int32, np.int32)
+    assert (dataset.x.dtype, dataset.y.dtype) == (np.dtype(np.float32), np.dtype(np.int32))
+    assert (dataset.train_rows.dtype, dataset.val_rows.dtype) == (np.dtype(np.int32), np.dtype(np.int32))
     assert sorted([*dataset.train_rows, *dataset.val_rows]) == list(range(100))
     assert np.array_equal(dataset.x, fruit()["x"])
     assert np.array_equal(dataset.y, fruit()["y"])
@@ -132,7 +132,8 @@ def test_function_is_a_source(tmp_path: Path) -> None:
 
 
 def test_function_may_return_lists() -> None:
-    dataset = datasets.load_dataset(lambda: {"x": [[1, 2], [3, 4], [5, 6], [7, 8]], "y": [0, 0, 1, 1]}, seed=7)
+    listed: Any = {"x": [[1, 2], [3, 4], [5, 6], [7, 8]], "y": [0, 0, 1, 1]}
+    dataset = datasets.load_dataset(lambda: listed, seed=7)
     assert dataset.x.tolist() == [[1, 2], [3, 4], [5, 6], [7, 8]]
 
 
@@ -275,7 +276,7 @@ def cifar_dirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path,
 def test_cifar10_in_full(cifar_dirs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     python_dir, binary_dir = cifar_dirs
     dataset = datasets.load_dataset("cifar10", seed=7, data_dir=python_dir)
-    assert (dataset.x.shape, dataset.x.dtype, dataset.n_classes) == ((50_000, 32, 32, 3), np.uint8, 10)
+    assert (dataset.x.shape, dataset.x.dtype, dataset.n_classes) == ((50_000, 32, 32, 3), np.dtype(np.uint8), 10)
     assert (len(dataset.train_rows), len(dataset.val_rows)) == (45_000, 5_000)
     assert np.bincount(dataset.y[dataset.val_rows]).tolist() == [500] * 10
     assert np.load(folder_of(python_dir) / "test_x.npy", mmap_mode="r").shape == (10_000, 32, 32, 3)

@@ -66,7 +66,7 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_each_hostile_trick_is_refused(name: str) -> None:
     with pytest.raises(DatasetError, match="test_batch"):
-        batches.readable("test_batch", batches.read_python_batch, HOSTILE[name])
+        batches.readable(Path("test_batch"), batches.read_python_batch, HOSTILE[name])
 
 
 BOMBS = {
@@ -111,6 +111,6 @@ def test_fifo_among_the_files_blocks_nothing(tmp_path: Path, name: str) -> None:
 def test_stand_ins_keep_nothing_from_one_pickle_to_the_next(tmp_path: Path) -> None:
     for hostile in HOSTILE.values():
         with contextlib.suppress(DatasetError):
-            batches.readable("test_batch", batches.read_python_batch, hostile)
+            batches.readable(Path("test_batch"), batches.read_python_batch, hostile)
     unpack(python2_files(), tmp_path)
     assert_whole(*obtain(tmp_path)[:2])

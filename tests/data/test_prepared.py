@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from fruit import folder_of, fruit, listed, load_saved, save, stay_in
 
-from hpo.data import cache, datasets, prepared
+from hpo.data import datasets, prepared
 from hpo.errors import DatasetError
 
 X = fruit()["x"]
@@ -45,8 +45,8 @@ def test_second_start_reads_nothing_again(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_prepared_arrays_in_a_read_only_folder_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load_saved(tmp_path, fruit(), data_dir=tmp_path / "data")
-    monkeypatch.setattr(cache.os, "access", lambda *_: False)
-    monkeypatch.setattr(prepared.os, "utime", raise_read_only)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "utime", raise_read_only)
     assert np.array_equal(datasets.load_dataset("fruit.npz", seed=7, data_dir=tmp_path / "data").x, X)
 
 
@@ -106,7 +106,7 @@ def test_disk_full_while_preparing_leaves_nothing(tmp_path: Path, monkeypatch: p
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(prepared.os, "fsync", full)
+        patched.setattr(os, "fsync", full)
         with pytest.raises(DatasetError, match="No space left on device") as caught:
             load_saved(tmp_path, fruit())
     assert "MB are free" in caught.value.message
@@ -123,9 +123,8 @@ def run(code: str) -> subprocess.Popen[str]:
 def test_file_size_limit_while_preparing_leaves_nothing(tmp_path: Path) -> None:
     """The operating system itself refuses, in a real process."""
     save(tmp_path / "fruit.npz", fruit())
-    child = run(
-        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))\ndatasets.load('fruit.npz', seed=7)"
-    )
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))"
+    child = run(f"{limit}\ndatasets.load_dataset('fruit.npz', seed=7)")
     _, printed = child.communicate(timeout=30)
     assert "DatasetError" in printed
     assert "cannot be written" in printed
@@ -175,7 +174,7 @@ def test_interrupted_preparation_leaves_nothing(tmp_path: Path, monkeypatch: pyt
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prepared.os, "fsync", interrupt)
+    monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         load_saved(tmp_path, fruit())
     assert listed(tmp_path / "cache") == []
@@ -184,10 +183,10 @@ def test_interrupted_preparation_leaves_nothing(tmp_path: Path, monkeypatch: pyt
 def test_prepared_arrays_deleted_meanwhile_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between finding the folder and mapping it."""
     load_saved(tmp_path, fruit())
-    remembered, calls = datasets.remembered, iter([True])
+    calls = iter([True])
 
     def then_deleted(*arguments: Any) -> Path | None:
-        folder = remembered(*arguments)
+        folder = prepared.remembered(*arguments)
         if folder is not None and next(calls, False):
             (folder / "x.npy").unlink()
         return folder

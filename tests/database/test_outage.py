@@ -184,7 +184,7 @@ def test_process_frozen_while_it_creates_a_study_loses_the_set_up_lock_and_what_
     process, pipe = start(freeze_in_a_creation, postgres_url, IDLE_SECONDS)
     pid = hear(pipe)
     wait_until_frozen(pid)
-    made, said = [], []
+    made, said = list[studies.StoredStudy](), list[str]()
 
     def create() -> None:
         with setup_lock(parse_url(postgres_url)):

@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import optuna
@@ -119,7 +120,7 @@ def test_server_that_never_answers_is_given_up_at_libpq_s_limit(monkeypatch: pyt
 
 def test_trial_is_born_with_all_that_its_template_holds(store: Store) -> None:
     study_id = store.optuna.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "mine")
-    parts = {
+    parts: dict[str, Any] = {
         "params": {"rate": 0.5, "kind": "b"},
         "distributions": {
             "rate": optuna.distributions.FloatDistribution(0.1, 1.0, log=True),

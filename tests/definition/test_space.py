@@ -28,8 +28,11 @@ def test_draw_returns_what_the_study_chose() -> None:
 
 
 def test_search_space_that_returns_something_else_is_refused() -> None:
+    def wrong(trial: optuna.Trial) -> Any:
+        return {}
+
     with pytest.raises(StudyFileError, match=r"must return hpo.Parameters, not dict"):
-        draw(replace(DEFINITION, search_space=lambda trial: {}), optuna.trial.FixedTrial({}))
+        draw(replace(DEFINITION, search_space=wrong), optuna.trial.FixedTrial({}))
 
 
 def test_search_space_whose_values_do_not_fit_together_is_refused() -> None:
@@ -191,7 +194,7 @@ def own_error(trial: optuna.Trial) -> Any:
 @pytest.mark.parametrize(("function", "text"), [(wrong_range, "low <= high"), (own_error, "invalid literal for int")])
 def test_value_error_of_the_search_space_is_told_as_the_study_s_own(function: Any, text: str) -> None:
     definition = replace(DEFINITION, search_space=function)
-    attempts = [lambda: rehearse(definition), lambda: place(definition, {"rate": 0.2})]
+    attempts: list[Callable[[], object]] = [lambda: rehearse(definition), lambda: place(definition, {"rate": 0.2})]
     for attempt in attempts:
         with pytest.raises(StudyFileError) as caught:
             attempt()

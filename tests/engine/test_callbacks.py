@@ -47,8 +47,8 @@ def run(
         seed=11,
         is_better=lambda new, old: new["val_accuracy"] > old["val_accuracy"],
         checkpoint_path=folder / "checkpoint.npz",
-        resumed=lambda history: done.append(len(history)) or True,  # type: ignore[func-returns-value]
-        after_epoch=lambda epoch, logs: done.append(epoch) or True,  # type: ignore[func-returns-value]
+        resumed=lambda history: done.append(len(history)) or True,
+        after_epoch=lambda epoch, logs: done.append(epoch) or True,
         should_stop=should_stop or (lambda: next(asked) > 0 and stop_after < EPOCHS and done[-1] >= stop_after - 1),
         on_loss=on_loss,
         callbacks=callbacks,
@@ -121,7 +121,7 @@ def test_rows_behind_the_checkpoint_leave_a_csv_log(tmp_path: Path) -> None:
     assert (tmp_path / "cut/log.csv").read_text() == (tmp_path / "whole/log.csv").read_text()
 
 
-class Slopes(keras.callbacks.Callback):  # type: ignore[misc]
+class Slopes(keras.callbacks.Callback):
     """Counts in lists, dictionaries and arrays, and sets the rate by them."""
 
     def __init__(self) -> None:
@@ -156,7 +156,7 @@ def test_state_of_a_class_that_has_got_or_lost_its_methods_since_is_left_alone()
     assert callback.seen["losses"] == []
 
 
-class Forgetful(keras.callbacks.Callback):  # type: ignore[misc]
+class Forgetful(keras.callbacks.Callback):
     """Counts without state() and restore()."""
 
     def __init__(self, counted: Any, count: Callable[[Any], Any]) -> None:
@@ -188,7 +188,7 @@ def stateful_schedule() -> keras.callbacks.Callback:
     return KERAS.LearningRateScheduler(lambda epoch, rate: numbers.values.append(epoch) or rate)
 
 
-class OwnEarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]
+class OwnEarlyStopping(keras.callbacks.EarlyStopping):
     """Counts beside what Keras's class does."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -244,14 +244,15 @@ def test_what_a_checkpoint_would_forget_is_said_and_the_trial_starts_over(name: 
 
 
 def test_what_does_not_change_in_training_forgets_nothing(tmp_path: Path) -> None:
-    class Constant(keras.callbacks.Callback):  # type: ignore[misc]
+    class Constant(keras.callbacks.Callback):
         def __init__(self) -> None:
             super().__init__()
             self.rates, self.rng, self.nan = {"a": [0.1]}, np.random.default_rng(0), float("nan")
             self.itself = self
 
         def on_train_begin(self, logs: object = None) -> None:
-            self.file, self.fresh = open("/dev/null"), []  # noqa: SIM115
+            self.file = open("/dev/null")  # noqa: SIM115
+            self.fresh: list[int] = []
             model = self.model  # a checkpoint holds all that is in it
             self.trained = [model, model.inner.layers[0], model.optimizer, model.trainable_variables[0]]
 
@@ -325,7 +326,7 @@ def engine_of_several_calls() -> Engine:
     return chunked
 
 
-class Reader(keras.callbacks.Callback):  # type: ignore[misc]
+class Reader(keras.callbacks.Callback):
     """Reads what only a whole epoch has, as Keras's examples do."""
 
     def __init__(self) -> None:

@@ -96,7 +96,7 @@ class Bomb:
 @pytest.mark.parametrize("name", ["told", "state_0", "best_0"])
 def test_pickle_in_a_checkpoint_is_not_loaded(tmp_path: Path, name: str) -> None:
     told = np.array('{"counts": [1, 1], "history": [], "callbacks": []}')
-    whole = {"told": told, "state_0": np.zeros(3), "best_0": np.zeros(3)}
+    whole: dict[str, Any] = {"told": told, "state_0": np.zeros(3), "best_0": np.zeros(3)}
     np.savez(tmp_path / "c.npz", **whole)
     assert load(tmp_path / "c.npz") is not None
     np.savez(tmp_path / "c.npz", **{**whole, name: np.array([Bomb(tmp_path / "bombed")], dtype=object)})

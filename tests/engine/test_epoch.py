@@ -2,7 +2,9 @@
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,6 +22,7 @@ from small_training import (
 from hpo.engine.epoch import row_order
 from hpo.engine.model import Engine
 from hpo.models import mlp
+from hpo.parameters import MLPParameters
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def toy() -> Engine:
     return Engine(make_dataset(), mlp)
 
 
-def regularised(parameters, input_shape, n_classes) -> keras.Model:
+def regularised(parameters: MLPParameters, input_shape: tuple[int, ...], n_classes: int) -> keras.Model:
     layers = keras.layers
     dense = layers.Dense(8, activation="tanh", kernel_regularizer=keras.regularizers.L2(0.1))
     return keras.Sequential(
@@ -35,13 +38,13 @@ def regularised(parameters, input_shape, n_classes) -> keras.Model:
     )
 
 
-def convolutional(parameters, input_shape, n_classes) -> keras.Model:
+def convolutional(parameters: MLPParameters, input_shape: tuple[int, ...], n_classes: int) -> keras.Model:
     layers = keras.layers
     features = [layers.Conv2D(4, 2, activation="relu"), layers.MaxPooling2D(2), layers.Flatten()]
     return keras.Sequential([keras.Input(input_shape), *features, layers.Dense(n_classes, activation="softmax")])
 
 
-def constrained(parameters, input_shape, n_classes) -> keras.Model:
+def constrained(parameters: MLPParameters, input_shape: tuple[int, ...], n_classes: int) -> keras.Model:
     """Kernels that lie turned in the compiled epoch and not square, a convolution's, and a bias."""
     layers, constraints = keras.layers, keras.constraints
     convolution = layers.Conv2D(4, 2, kernel_constraint=constraints.UnitNorm(axis=[0, 1, 2]))
@@ -53,19 +56,19 @@ def constrained(parameters, input_shape, n_classes) -> keras.Model:
 
 
 class Penalty(keras.layers.Layer):
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         self.add_loss(0.01 * keras.ops.mean(keras.ops.square(inputs)))
         return inputs
 
 
-def penalised(parameters, input_shape, n_classes) -> keras.Model:
+def penalised(parameters: MLPParameters, input_shape: tuple[int, ...], n_classes: int) -> keras.Model:
     layers = keras.layers
     dense = layers.Dense(8, activation="tanh", activity_regularizer=keras.regularizers.L2(0.01))
     out = layers.Dense(n_classes, activation="softmax")
     return keras.Sequential([keras.Input(input_shape), layers.Flatten(), dense, Penalty(), out])
 
 
-def frozen(parameters, input_shape, n_classes) -> keras.Model:
+def frozen(parameters: MLPParameters, input_shape: tuple[int, ...], n_classes: int) -> keras.Model:
     layers = keras.layers
     fixed = [layers.Dense(8, trainable=False), layers.BatchNormalization(trainable=False)]
     out = layers.Dense(n_classes, activation="softmax")
@@ -85,7 +88,7 @@ def frozen(parameters, input_shape, n_classes) -> keras.Model:
         ("adam", False, frozen),
     ],
 )
-def test_an_epoch_equals_keras_train_on_batch(name, floats, build):
+def test_an_epoch_equals_keras_train_on_batch(name: str, build: Callable[..., keras.Model], *, floats: bool) -> None:
     dataset = make_dataset(floats=floats)
     parameters, keras_optimizer = OPTIMIZERS[name]
     model = Engine(dataset, build).model(parameters, seed=5)
@@ -134,7 +137,9 @@ def half_precise_convolutional(*_: object) -> keras.Model:
 @pytest.mark.parametrize(
     ("name", "build", "is_xla"), [("adam", half_precise_dense, True), ("momentum", half_precise_convolutional, False)]
 )
-def test_mixed_bfloat16_trains_as_keras_s_own_fit_does(name, build, is_xla):
+def test_mixed_bfloat16_trains_as_keras_s_own_fit_does(
+    name: str, build: Callable[..., keras.Model], *, is_xla: bool
+) -> None:
     dataset, n_epochs = make_dataset(), 3
     parameters, keras_optimizer = OPTIMIZERS[name]
     model = Engine(dataset, build).model(parameters, seed=5)
@@ -161,7 +166,9 @@ def test_mixed_bfloat16_trains_as_keras_s_own_fit_does(name, build, is_xla):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_averaged_weights_are_the_mean_of_keras_s_own_over_the_second_half(name, monkeypatch):
+def test_averaged_weights_are_the_mean_of_keras_s_own_over_the_second_half(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("hpo.engine.epoch.N_SAMPLES", 3)  # of 12 steps 6 and those after: each second one
     parameters, keras_optimizer = OPTIMIZERS[name]
     parameters = replace(parameters, training=replace(parameters.training, averaged=True))
@@ -170,7 +177,8 @@ def test_averaged_weights_are_the_mean_of_keras_s_own_over_the_second_half(name,
     plain = mlp(SMALL, SHAPE, N_CLASSES)
     plain.set_weights(model.get_weights())
     plain.compile(keras_optimizer(), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
-    images, after = dataset.x / np.float32(255), []
+    images = dataset.x / np.float32(255)
+    after: list[list[list[np.ndarray]]] = []
     for epoch in range(2):
         after.append([])
         for rows in row_order(3, epoch, dataset.train_rows, 16):
@@ -190,7 +198,7 @@ def test_averaged_weights_are_the_mean_of_keras_s_own_over_the_second_half(name,
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=5e-5)
 
 
-def test_averaged_weights_keep_their_constraints():
+def test_averaged_weights_keep_their_constraints() -> None:
     parameters = parameters_of(averaged=True, rate=0.1)
     model = Engine(make_dataset(), constrained).model(parameters, seed=5)
     fit(model, epochs=1)
@@ -201,7 +209,7 @@ def test_averaged_weights_keep_their_constraints():
     assert np.sqrt((out**2).sum(axis=1)).max() < 0.2 + 1e-4
 
 
-def test_validation_in_several_batches_counts_every_row_once(monkeypatch):
+def test_validation_in_several_batches_counts_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpo.engine.epoch.VAL_BATCH_SIZE", 20)
     dataset = make_dataset()
     model = Engine(dataset, mlp).model(parameters_of(), seed=5)
@@ -213,8 +221,8 @@ def test_validation_in_several_batches_counts_every_row_once(monkeypatch):
     assert history["val_accuracy"][0] == pytest.approx(wanted["accuracy"])
 
 
-def test_what_xla_cannot_compile_trains_without_it_and_says_so():
-    def turning(parameters, input_shape, n_classes) -> keras.Model:
+def test_what_xla_cannot_compile_trains_without_it_and_says_so() -> None:
+    def turning(parameters: MLPParameters, input_shape: tuple[int, ...], n_classes: int) -> keras.Model:
         layers = keras.layers
         return keras.Sequential(
             [
@@ -233,7 +241,7 @@ def test_what_xla_cannot_compile_trains_without_it_and_says_so():
         assert fit(engine.model(parameters_of(), seed=1)) == first
 
 
-def test_row_order_depends_on_seed_and_epoch_only():
+def test_row_order_depends_on_seed_and_epoch_only() -> None:
     rows = make_dataset().train_rows
     order = row_order(1, 2, rows, 16)
     assert order.shape == (12, 16)
@@ -245,7 +253,7 @@ def test_row_order_depends_on_seed_and_epoch_only():
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_weight_that_is_not_finite_gives_a_loss_that_is_not_finite(toy, value):
+def test_a_weight_that_is_not_finite_gives_a_loss_that_is_not_finite(toy: Engine, value: float) -> None:
     model = toy.model(parameters_of(), seed=1)
     weights = model.get_weights()
     weights[0][3, 2] = value
@@ -253,6 +261,6 @@ def test_a_weight_that_is_not_finite_gives_a_loss_that_is_not_finite(toy, value)
     assert not math.isfinite(fit(model, epochs=1)["loss"][0])
 
 
-def test_a_huge_learning_rate_diverges_visibly(toy):
+def test_a_huge_learning_rate_diverges_visibly(toy: Engine) -> None:
     model = toy.model(parameters_of("sgd", rate=1e38), seed=1)
     assert not math.isfinite(fit(model, epochs=1)["loss"][0])

@@ -2,6 +2,9 @@
 
 import gc
 import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -37,7 +40,7 @@ def noisy_engine() -> Engine:
     return Engine(make_dataset(), noisy)
 
 
-def test_chunks_change_nothing(noisy_engine, monkeypatch):
+def test_chunks_change_nothing(noisy_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = noisy_engine.model(parameters_of(), seed=1)
     assert whole.n_chunks == 1
     logs, weights = fit(whole), state(whole)
@@ -48,13 +51,13 @@ def test_chunks_change_nothing(noisy_engine, monkeypatch):
     assert_same(state(chunked), weights)
 
 
-def averaged_run(chunk_steps: int, monkeypatch) -> tuple[EpochModel, dict[str, list[float]]]:
+def averaged_run(chunk_steps: int, monkeypatch: pytest.MonkeyPatch) -> tuple[EpochModel, dict[str, list[float]]]:
     monkeypatch.setattr("hpo.engine.model.n_chunk_steps", lambda *_: chunk_steps)
     model = Engine(make_dataset(), noisy).model(parameters_of(averaged=True), seed=5)
     return model, fit(model)
 
 
-def test_chunks_that_divide_the_samples_change_no_average(monkeypatch):
+def test_chunks_that_divide_the_samples_change_no_average(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpo.engine.epoch.N_SAMPLES", 3)
     (whole, logs), (cut, cut_logs) = averaged_run(12, monkeypatch), averaged_run(4, monkeypatch)
     assert (whole.n_chunks, cut.n_chunks) == (1, 3)
@@ -63,14 +66,14 @@ def test_chunks_that_divide_the_samples_change_no_average(monkeypatch):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
-def test_average_of_one_step_is_that_step():
+def test_average_of_one_step_is_that_step() -> None:
     model = Engine(make_dataset(), mlp).model(parameters_of(averaged=True, batch_size=10_000), seed=5)
     fit(model)
     for one, other in zip(model.validated_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
-def test_an_average_is_the_epochs_own_also_where_a_model_is_reused():
+def test_an_average_is_the_epochs_own_also_where_a_model_is_reused() -> None:
     engine = Engine(make_dataset(), mlp)
     diverging, parameters = parameters_of("sgd", rate=1e30, averaged=True), parameters_of("sgd", averaged=True)
     fit(engine.model(diverging, seed=1))
@@ -80,13 +83,13 @@ def test_an_average_is_the_epochs_own_also_where_a_model_is_reused():
     assert_same(again.validated_weights(), fresh.validated_weights())
 
 
-def test_equal_weights_are_the_validated_ones_where_nothing_is_averaged(toy):
+def test_equal_weights_are_the_validated_ones_where_nothing_is_averaged(toy: Engine) -> None:
     model = toy.model(parameters_of(), seed=5)
     fit(model)
     assert_same(model.validated_weights(), model.get_weights())
 
 
-def test_a_short_last_chunk_is_filled_up(monkeypatch):
+def test_a_short_last_chunk_is_filled_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpo.engine.costs.CALL_COST", 3.5e6)
     model = Engine(make_dataset(), mlp).model(parameters_of(batch_size=18), seed=1)  # 11 steps
     assert model.n_chunks > 1
@@ -101,7 +104,7 @@ def test_a_short_last_chunk_is_filled_up(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["adam", "momentum"])
-def test_a_reused_model_trains_like_a_fresh_one_bit_for_bit(name):
+def test_a_reused_model_trains_like_a_fresh_one_bit_for_bit(name: str) -> None:
     parameters, _ = OPTIMIZERS[name]
     fresh = Engine(make_dataset(), noisy)
     model = fresh.model(parameters, seed=1)
@@ -114,7 +117,7 @@ def test_a_reused_model_trains_like_a_fresh_one_bit_for_bit(name):
     assert_same(state(again), arrays)
 
 
-def test_equal_shapes_share_a_model_and_others_do_not(toy):
+def test_equal_shapes_share_a_model_and_others_do_not(toy: Engine) -> None:
     first = toy.model(parameters_of(rate=0.01), seed=1)
     assert toy.model(parameters_of(rate=0.5), seed=2) is first
     assert float(first.optimizer.learning_rate) == 0.5
@@ -126,13 +129,13 @@ def test_equal_shapes_share_a_model_and_others_do_not(toy):
         assert toy.model(other, seed=1) is not first
 
 
-def test_momentum_is_no_new_shape(toy):
+def test_momentum_is_no_new_shape(toy: Engine) -> None:
     first = toy.model(parameters_of("sgd", momentum=0.5), seed=1)
     assert toy.model(parameters_of("sgd", momentum=0.9), seed=1) is first
     assert first.momentum == 0.9
 
 
-def test_the_cache_is_bounded(monkeypatch):
+def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpo.engine.model.N_CACHED_MODELS", 2)
     engine = Engine(make_dataset(), mlp)
     first = weakref.ref(engine.model(parameters_of(batch_size=1), seed=1))
@@ -142,13 +145,13 @@ def test_the_cache_is_bounded(monkeypatch):
     assert first() is None
 
 
-def test_parameters_that_cannot_be_hashed_train_unshared():
+def test_parameters_that_cannot_be_hashed_train_unshared() -> None:
     engine = Engine(make_dataset(), lambda shape, *rest: mlp(MLPParameters(**shape), *rest))
     parameters = parameters_of(model={"width": 8, "n_layers": 1})
     assert engine.model(parameters, seed=1) is not engine.model(parameters, seed=1)
 
 
-def test_a_restored_state_goes_on_bit_for_bit(noisy_engine):
+def test_a_restored_state_goes_on_bit_for_bit(noisy_engine: Engine) -> None:
     model = noisy_engine.model(parameters_of(), seed=1)
     fit(model, epochs=2)
     saved = state(model)
@@ -161,7 +164,7 @@ def test_a_restored_state_goes_on_bit_for_bit(noisy_engine):
     assert_same(state(elsewhere), ended)
 
 
-def test_another_models_state_is_refused_and_sets_nothing(toy):
+def test_another_models_state_is_refused_and_sets_nothing(toy: Engine) -> None:
     small = toy.model(parameters_of(), seed=1)
     before = state(small)
     arrays = [array + 1 for array in before]
@@ -171,7 +174,7 @@ def test_another_models_state_is_refused_and_sets_nothing(toy):
     assert_same(state(small), before)
 
 
-def test_weights_are_the_inner_models_and_saving_saves_it(toy, tmp_path):
+def test_weights_are_the_inner_models_and_saving_saves_it(toy: Engine, tmp_path: Path) -> None:
     model = toy.model(parameters_of(), seed=1)
     fit(model, epochs=1, callbacks=[keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", save_best_only=True)])
     loaded = keras.models.load_model(tmp_path / "best.keras")
@@ -184,11 +187,13 @@ def test_weights_are_the_inner_models_and_saving_saves_it(toy, tmp_path):
 class Look(keras.callbacks.Callback):
     """Looks at the model as callbacks do, and stops after the first epoch at another learning rate."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         super().__init__()
-        self.path, self.lines, self.seen = path, [], {}
+        self.path = path
+        self.lines: list[str] = []
+        self.seen: dict[str, Any] = {}
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         model = self.model
         model.summary(print_fn=lambda text, **_: self.lines.append(text))
         features = keras.Model(model.inputs, model.get_layer("features").output)
@@ -207,8 +212,8 @@ class Look(keras.callbacks.Callback):
         model.stop_training = True
 
 
-def test_callbacks_see_the_studys_own_model(tmp_path):
-    def build(*_):
+def test_callbacks_see_the_studys_own_model(tmp_path: Path) -> None:
+    def build(*_: object) -> keras.Model:
         layers = [keras.layers.Flatten(), keras.layers.Dense(8, name="features")]
         out = keras.layers.Dense(N_CLASSES, activation="softmax", name="out")
         return keras.Sequential([keras.Input(SHAPE), *layers, out], name="mine")
@@ -233,7 +238,7 @@ def test_callbacks_see_the_studys_own_model(tmp_path):
     assert not saved.compiled
 
 
-def test_early_stopping_restores_the_best_epochs_weights(toy):
+def test_early_stopping_restores_the_best_epochs_weights(toy: Engine) -> None:
     model = toy.model(parameters_of(rate=0.3), seed=1)
     kept: list[list[np.ndarray]] = []
     keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: kept.append(model.get_weights()))
@@ -244,7 +249,7 @@ def test_early_stopping_restores_the_best_epochs_weights(toy):
 
 
 @pytest.mark.parametrize("metric", ["loss", "accuracy", "val_loss", "val_accuracy"])
-def test_keras_callbacks_know_the_direction_of_each_metric(toy, tmp_path, metric):
+def test_keras_callbacks_know_the_direction_of_each_metric(toy: Engine, tmp_path: Path, metric: str) -> None:
     model = toy.model(parameters_of(), seed=1)
     plain = mlp(SMALL, SHAPE, N_CLASSES)
     plain.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -264,7 +269,7 @@ def test_keras_callbacks_know_the_direction_of_each_metric(toy, tmp_path, metric
         assert better == [metric.endswith("accuracy")] * 2
 
 
-def test_early_stopping_on_accuracy_keeps_the_highest(toy):
+def test_early_stopping_on_accuracy_keeps_the_highest(toy: Engine) -> None:
     model = toy.model(parameters_of(rate=0.3), seed=1)
     kept: list[list[np.ndarray]] = []
     keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: kept.append(model.get_weights()))
@@ -274,7 +279,7 @@ def test_early_stopping_on_accuracy_keeps_the_highest(toy):
     assert_same(model.get_weights(), kept[int(np.argmax(history["val_accuracy"]))])
 
 
-def test_logs_are_the_train_steps_even_where_an_epoch_ends_early(monkeypatch):
+def test_logs_are_the_train_steps_even_where_an_epoch_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpo.engine.costs.CALL_COST", 2e6)
     model = Engine(make_dataset(), mlp).model(parameters_of(), seed=1)
     assert model.n_chunks > 1
@@ -283,7 +288,7 @@ def test_logs_are_the_train_steps_even_where_an_epoch_ends_early(monkeypatch):
     assert history["loss"][0] > 0
 
 
-def test_a_learning_rate_schedule_reaches_the_compiled_call(toy):
+def test_a_learning_rate_schedule_reaches_the_compiled_call(toy: Engine) -> None:
     model = toy.model(parameters_of("sgd"), seed=1)
     start = model.get_weights()
     fit(model, epochs=2, callbacks=[keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.0)])
@@ -292,11 +297,11 @@ def test_a_learning_rate_schedule_reaches_the_compiled_call(toy):
     assert "learning_rate" in history
 
 
-def test_fit_does_not_wait_for_tensorflows_tuning_thread(toy):
+def test_fit_does_not_wait_for_tensorflows_tuning_thread(toy: Engine) -> None:
     assert toy.model(parameters_of(), seed=1).row_chunks(1, 0, 2).options().autotune.enabled is False
 
 
-def test_the_stock_tensorboard_callback_writes_both_curves(toy, tmp_path):
+def test_the_stock_tensorboard_callback_writes_both_curves(toy: Engine, tmp_path: Path) -> None:
     history = fit(toy.model(parameters_of(), seed=1), callbacks=[keras.callbacks.TensorBoard(tmp_path)])
     for folder, metric in (("train", "loss"), ("validation", "val_loss")):
         found: list[float] = []
@@ -306,7 +311,7 @@ def test_the_stock_tensorboard_callback_writes_both_curves(toy, tmp_path):
         assert found == pytest.approx(history[metric])
 
 
-def test_a_batch_larger_than_the_data_is_one_step_with_all_rows(toy):
+def test_a_batch_larger_than_the_data_is_one_step_with_all_rows(toy: Engine) -> None:
     order = row_order(1, 0, make_dataset().train_rows, 1000)
     assert order.shape == (1, N_TRAIN)
     model = toy.model(parameters_of(batch_size=1000), seed=1)
@@ -314,38 +319,38 @@ def test_a_batch_larger_than_the_data_is_one_step_with_all_rows(toy):
     assert int(model.optimizer.iterations) == 2
 
 
-def two_inputs(parameters, input_shape, n_classes) -> keras.Model:
+def two_inputs(parameters: MLPParameters, input_shape: tuple[int, ...], n_classes: int) -> keras.Model:
     inputs = [keras.Input(input_shape), keras.Input(input_shape)]
     flat = keras.layers.Flatten()(keras.layers.Add()(inputs))
     return keras.Model(inputs, keras.layers.Dense(n_classes, activation="softmax")(flat))
 
 
-def two_outputs(parameters, input_shape, n_classes) -> keras.Model:
+def two_outputs(parameters: MLPParameters, input_shape: tuple[int, ...], n_classes: int) -> keras.Model:
     inputs = keras.Input(input_shape)
     flat = keras.layers.Flatten()(inputs)
     return keras.Model(inputs, [keras.layers.Dense(n_classes)(flat), keras.layers.Dense(n_classes)(flat)])
 
 
-def regression(parameters, input_shape, n_classes) -> keras.Model:
+def regression(parameters: MLPParameters, input_shape: tuple[int, ...], n_classes: int) -> keras.Model:
     return keras.Sequential([keras.Input(input_shape), keras.layers.Flatten(), keras.layers.Dense(1)])
 
 
-def unflattened(parameters, input_shape, n_classes) -> keras.Model:
+def unflattened(parameters: MLPParameters, input_shape: tuple[int, ...], n_classes: int) -> keras.Model:
     return keras.Sequential([keras.Input(input_shape), keras.layers.Dense(n_classes, activation="softmax")])
 
 
-def other_rows(parameters, input_shape, n_classes) -> keras.Model:
+def other_rows(parameters: MLPParameters, input_shape: tuple[int, ...], n_classes: int) -> keras.Model:
     return keras.Sequential([keras.Input((7,)), keras.layers.Dense(n_classes, activation="softmax")])
 
 
 class Unseeded(keras.layers.Layer):
     """Draws from Keras's global generator, whose state is no part of the model."""
 
-    def call(self, inputs, *, training=False):
+    def call(self, inputs: Any, *, training: bool = False) -> Any:
         return keras.random.dropout(inputs, 0.5) if training else inputs
 
 
-def unseeded(parameters, input_shape, n_classes) -> keras.Model:
+def unseeded(parameters: MLPParameters, input_shape: tuple[int, ...], n_classes: int) -> keras.Model:
     layers = [keras.Input(input_shape), keras.layers.Flatten(), Unseeded()]
     return keras.Sequential([*layers, keras.layers.Dense(n_classes, activation="softmax")])
 
@@ -362,25 +367,25 @@ def unseeded(parameters, input_shape, n_classes) -> keras.Model:
         (unseeded, "SeedGenerator"),
     ],
 )
-def test_a_model_hpo_does_not_train_is_refused_in_plain_words(build, words):
+def test_a_model_hpo_does_not_train_is_refused_in_plain_words(build: Callable[..., keras.Model], words: str) -> None:
     with pytest.raises(TrialError, match=words):
         Engine(make_dataset(), build).model(parameters_of(), seed=1)
 
 
-def test_an_unbuilt_model_of_ones_own_class_trains():
+def test_an_unbuilt_model_of_ones_own_class_trains() -> None:
     class Own(keras.Model):
         def __init__(self) -> None:
             super().__init__()
             self.flat, self.out = keras.layers.Flatten(), keras.layers.Dense(N_CLASSES, activation="softmax")
 
-        def call(self, inputs):
+        def call(self, inputs: Any) -> Any:
             return self.out(self.flat(inputs))
 
     history = fit(Engine(make_dataset(), lambda *_: Own()).model(parameters_of(), seed=1), epochs=5)
     assert history["loss"][-1] < history["loss"][0]
 
 
-def test_mapped_images_are_not_copied(tmp_path):
+def test_mapped_images_are_not_copied(tmp_path: Path) -> None:
     dataset = make_dataset()
     np.save(tmp_path / "x.npy", dataset.x)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="c")
@@ -389,7 +394,7 @@ def test_mapped_images_are_not_copied(tmp_path):
     assert images[0, 0, 0, 0].numpy() == mapped[0, 0, 0, 0]
 
 
-def test_memory_that_tensorflow_cannot_alias_is_copied(tmp_path):
+def test_memory_that_tensorflow_cannot_alias_is_copied(tmp_path: Path) -> None:
     dataset = make_dataset()
     np.save(tmp_path / "x.npy", dataset.x)
     np.testing.assert_array_equal(resident(np.load(tmp_path / "x.npy", mmap_mode="r")), dataset.x)

@@ -17,17 +17,17 @@ KERAS = keras.callbacks
 layers = keras.layers
 
 
-class Steps(keras.callbacks.Callback):  # type: ignore[misc]
+class Steps(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: object = None) -> None:
         pass
 
 
-class Validations(keras.callbacks.Callback):  # type: ignore[misc]
+class Validations(keras.callbacks.Callback):
     def on_test_end(self, logs: object = None) -> None:
         pass
 
 
-class Half(keras.callbacks.Callback):  # type: ignore[misc]
+class Half(keras.callbacks.Callback):
     def state(self) -> dict[str, Any]:
         return {}
 
@@ -92,17 +92,17 @@ def compiled() -> keras.Model:
     return model
 
 
-class OwnStep(keras.Sequential):  # type: ignore[misc]
+class OwnStep(keras.Sequential):
     def train_step(self, data: Any) -> Any:
         return super().train_step(data)
 
 
-class OwnLoss(keras.Sequential):  # type: ignore[misc]
+class OwnLoss(keras.Sequential):
     def compute_loss(self, *arguments: Any, **options: Any) -> Any:
         return super().compute_loss(*arguments, **options)
 
 
-class Normalized(layers.Layer):  # type: ignore[misc]
+class Normalized(keras.layers.Layer):
     """Sets a weight that is trained."""
 
     def build(self, shape: Any) -> None:
@@ -137,7 +137,7 @@ def tokens(**options: Any) -> keras.Model:
     )
 
 
-class Positions(layers.Layer):  # type: ignore[misc]
+class Positions(keras.layers.Layer):
     """Embeds where something stands, not what was given."""
 
     def build(self, shape: Any) -> None:

@@ -28,7 +28,7 @@ def tokens(*_: Any) -> keras.Model:
     return keras.Sequential([layers.Flatten(), layers.Embedding(256, 2), layers.Flatten(), out])
 
 
-class Steps(keras.callbacks.Callback):  # type: ignore[misc]
+class Steps(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: object = None) -> None:
         pass
 
@@ -60,9 +60,14 @@ def misspelt(*_: Any) -> keras.Model:
     return kers.Sequential()  # type: ignore[name-defined]  # noqa: F821
 
 
-class Careless(keras.layers.Layer):  # type: ignore[misc]
+class Careless(keras.layers.Layer):
     def call(self, x: Any) -> Any:
         return self.not_made(x)
+
+
+def too_few(chosen: Any, shape: Any, n_classes: int) -> keras.Model:
+    build: Any = mlp
+    return build(chosen, n_classes)
 
 
 def careless(*_: Any) -> keras.Model:
@@ -76,7 +81,7 @@ def careless(*_: Any) -> keras.Model:
         ({"model": misspelt, "baseline": None}, ["for a point drawn at random, NameError"]),
         ({"model": careless}, ["AttributeError: ", "not_made", "in call: return self.not_made(x)"]),
         ({"model": mlp, "callbacks": lambda chosen: [chosen.rate]}, ["AttributeError: ", "rate", "in <lambda>"]),
-        ({"model": lambda chosen, shape, n_classes: mlp(chosen, n_classes)}, ["TypeError: ", "n_classes", "<lambda>"]),
+        ({"model": too_few}, ["TypeError: ", "n_classes", "in too_few"]),
     ],
 )
 def test_fault_of_the_file_in_its_model_or_callbacks_is_told_before_the_first_trial(

@@ -159,7 +159,7 @@ def test_divergence_stops_training_and_keeps_the_best_finite_epoch(data: Dataset
     assert result.best_epoch < len(result.history)
 
 
-class RootOutsideTraining(keras.layers.Layer):  # type: ignore[misc]
+class RootOutsideTraining(keras.layers.Layer):
     def call(self, x: Any, *, training: bool = False) -> Any:
         return x if training else keras.ops.sqrt(x)  # NaN below 0
 

@@ -150,11 +150,12 @@ def test_ended_trial_is_told_in_a_line(stored: StoredStudy) -> None:
 
 
 def lines_of(stored: StoredStudy, *snapshots: Snapshot) -> list[str]:
-    console = Console(file=io.StringIO(), width=60)
+    file = io.StringIO()
+    console = Console(file=file, width=60)
     with LinesView(console) as view:
         for one in snapshots:
             view.update(one)
-    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    return file.getvalue().splitlines()
 
 
 def test_each_trial_that_ends_is_one_line(stored: StoredStudy) -> None:

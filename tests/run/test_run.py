@@ -194,7 +194,7 @@ def test_diverging_trials_complete_with_the_worst_value(project: Project) -> Non
     diverged = [trial for trial in project.trials() if trial.user_attrs["hpo:result"]["diverged"]]
     assert diverged
     assert {trial.state.name for trial in diverged} == {"COMPLETE"}
-    assert all(0.0 <= trial.value < 0.9 for trial in diverged)
+    assert all(trial.value is not None and 0.0 <= trial.value < 0.9 for trial in diverged)
 
 
 @pytest.mark.parametrize(
@@ -249,9 +249,10 @@ def test_a_study_on_postgresql_opens_in_plain_optuna_and_in_the_dashboard(projec
     assert project.tune("--storage", url)["states"]["complete"] == result["states"]["complete"]
 
     client = Client(optuna_dashboard.wsgi(optuna.storages.RDBStorage(result["storage"])))
-    (shown,) = client.get("/api/studies").json["study_summaries"]
+    listed: Any = client.get("/api/studies").json
+    (shown,) = listed["study_summaries"]
     assert shown["study_name"] == "blobs"
-    detail = client.get(f"/api/studies/{shown['study_id']}").json
+    detail: Any = client.get(f"/api/studies/{shown['study_id']}").json
     assert [trial["number"] for trial in detail["trials"]] == [0, 1, 2, 3]
     assert detail["trials"][0]["intermediate_values"]
 
@@ -260,7 +261,7 @@ def test_only_the_best_few_models_are_kept_and_load_in_keras(project: Project) -
     result = project.tune("--trials", "5", "--keep-models", "2")
     study_dir = project.folder / "runs" / "blobs"
     kept = sorted(path.parent.name for path in study_dir.glob("trial-*/model.keras"))
-    ranked = sorted(project.trials(), key=lambda trial: (-trial.value, trial.number))
+    ranked = sorted(project.trials(), key=lambda trial: (-trial.values[0], trial.number))
     assert kept == sorted(f"trial-{trial.number:05d}" for trial in ranked[:2])
     assert not list(study_dir.glob("trial-*/checkpoint.npz"))
 

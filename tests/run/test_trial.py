@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from small_training import make_dataset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy import BASELINE, ToyStudy, search_space
-from toy_training import LIMITS, ToyEngine, train_toys
+from toy_training import LIMITS, toy_engine, train_toys
 
 from hpo.database import Store
 from hpo.definition import is_audited
@@ -140,7 +140,7 @@ def test_older_of_equally_good_trials_that_ends_later_has_its_model_saved(
     toy = ToyStudy.create(
         sqlite_store, pruner=optuna.pruners.NopPruner(), metric=metric, direction=direction, baseline=None
     )
-    context = replace(worker_context(toy, tmp_path / "runs" / "toy"), engine=ToyEngine(partial(constant, best)))
+    context = replace(worker_context(toy, tmp_path / "runs" / "toy"), engine=toy_engine(partial(constant, best)))
     older, younger = toy.claim(), toy.claim()
     toy.begin(older)
     run(context, younger)
@@ -171,7 +171,7 @@ def test_trial_that_is_not_among_the_best_reads_no_others_at_its_end(
     monkeypatch.setattr("hpo.run.trial.read_rows", read)
     for value in (best, worse, best):
         n_reads.append(0)
-        run(replace(context, engine=ToyEngine(partial(constant, value))), toy.claim())
+        run(replace(context, engine=toy_engine(partial(constant, value))), toy.claim())
     assert n_reads == [2, 0, 1]
     assert [path.parent.name for path in context.study_dir.glob(f"*/{MODEL}")] == ["trial-00000"]
 
@@ -180,7 +180,7 @@ def test_worker_that_stood_still_before_it_opened_its_log_strikes_out_nothing_of
     toy: ToyStudy, context: WorkerContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_toys(monkeypatch)
-    context, ticket = replace(context, engine=ToyEngine()), toy.claim()
+    context, ticket = replace(context, engine=toy_engine()), toy.claim()
 
     def stand_still(*arguments: Any, **named: Any) -> TrialLog:
         monkeypatch.setattr("hpo.run.trial.open_log", open_log)
@@ -209,7 +209,7 @@ def test_models_of_the_best_few_are_kept_in_both_directions(
     context = worker_context(toy, tmp_path / "runs" / "toy", n_kept_models=2)
     kept: list[list[int]] = []
     for value in (0.2, 0.4, 0.6, 0.3):
-        context = replace(context, engine=ToyEngine(partial(constant, value)))
+        context = replace(context, engine=toy_engine(partial(constant, value)))
         run(context, toy.claim())
         kept.append(sorted(int(path.parent.name[-1]) for path in context.study_dir.glob(f"*/{MODEL}")))
     assert kept == ([[0], [0, 1], [1, 2], [1, 2]] if metric == "val_accuracy" else [[0], [0, 1], [0, 1], [0, 3]])
@@ -249,7 +249,7 @@ def test_every_field_of_a_trial_that_trained_to_its_end_in_both_directions(
     context = worker_context(toy, tmp_path / "runs" / "toy")
     n_epochs: list[int] = []
     run_trial(
-        replace(context, engine=ToyEngine(partial(along, CURVE))),
+        replace(context, engine=toy_engine(partial(along, CURVE))),
         toy.claim(),
         lambda: False,
         lambda: n_epochs.append(1),
@@ -302,7 +302,7 @@ def test_every_field_of_a_trial_that_diverged(
     toy = ToyStudy.create(
         sqlite_store, pruner=optuna.pruners.NopPruner(), metric=metric, direction=direction, baseline=three
     )
-    context = replace(worker_context(toy, tmp_path / "runs" / "toy"), engine=ToyEngine(partial(along, values)))
+    context = replace(worker_context(toy, tmp_path / "runs" / "toy"), engine=toy_engine(partial(along, values)))
     run(context, toy.claim())
     (trial,), ticket, (session,) = toy.trials, toy.tickets.read()[0], sessions
     assert (trial.state, trial.values) == (TrialState.COMPLETE, [worst])
@@ -364,7 +364,7 @@ def test_failed_trial_s_row_has_the_best_epoch_of_all_its_stretches(
     toy = ToyStudy.create(
         sqlite_store, pruner=optuna.pruners.NopPruner(), metric=metric, direction=direction, baseline=five
     )
-    context = replace(worker_context(toy, tmp_path / "runs" / "toy"), engine=ToyEngine(fail_at_four))
+    context = replace(worker_context(toy, tmp_path / "runs" / "toy"), engine=toy_engine(fail_at_four))
     n_epochs: list[int] = []
     if n_before:
         run_trial(context, toy.claim(), lambda: len(n_epochs) >= n_before, lambda: n_epochs.append(1))
@@ -395,7 +395,7 @@ def test_each_trial_trains_with_a_seed_of_its_own(
         return constant(0.5)
 
     for _ in range(3):
-        run(replace(context, engine=ToyEngine(note)), toy.claim())
+        run(replace(context, engine=toy_engine(note)), toy.claim())
     assert list(dict.fromkeys(seeds)) == [
         81436219,
         696980593,
@@ -407,7 +407,7 @@ class PruneAt(optuna.pruners.BasePruner):
     """Gives a trial up at its epochs from one on."""
 
     def __init__(self, epoch: int) -> None:
-        self.epoch, self.asked = epoch, []
+        self.epoch, self.asked = epoch, list[int | None]()
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         self.asked.append(trial.last_step)
@@ -427,7 +427,7 @@ def test_trial_is_pruned_before_its_last_epoch_or_not_at_all(
     train_toys(monkeypatch)
     pruner = PruneAt(epoch)
     toy = ToyStudy.create(sqlite_store, pruner=pruner, baseline=None, search_space=three_epochs)
-    context = replace(worker_context(toy, tmp_path / "runs" / "toy"), engine=ToyEngine(partial(along, CURVE)))
+    context = replace(worker_context(toy, tmp_path / "runs" / "toy"), engine=toy_engine(partial(along, CURVE)))
     run(context, toy.claim())
     (trial,), ticket = toy.trials, toy.tickets.read()[0]
     assert (trial.state.name, len(trial.intermediate_values), pruner.asked) == (state, n_epochs, [1, 2][:n_epochs])
@@ -441,7 +441,7 @@ def test_stop_hands_an_unfinished_trial_back_and_ends_a_finished_one(
 ) -> None:
     train_toys(monkeypatch)
     toy = ToyStudy.create(sqlite_store, pruner=optuna.pruners.NopPruner(), baseline=None, search_space=three_epochs)
-    context = replace(worker_context(toy, tmp_path / "runs" / "toy"), engine=ToyEngine(partial(along, CURVE)))
+    context = replace(worker_context(toy, tmp_path / "runs" / "toy"), engine=toy_engine(partial(along, CURVE)))
     n_epochs: list[int] = []
     run_trial(context, toy.claim(), lambda: len(n_epochs) >= n_told, lambda: n_epochs.append(1))
     (trial,), ticket = toy.trials, toy.tickets.read()[0]
@@ -468,7 +468,7 @@ def test_model_is_kept_while_the_database_is_away(
     train_toys(monkeypatch)
     monkeypatch.setattr("hpo.run.trial.read_rows", away)
     limits = replace(LIMITS, n_kept_models=n_kept_models)
-    run(replace(context, engine=ToyEngine(partial(constant, 0.5)), limits=limits), toy.claim())
+    run(replace(context, engine=toy_engine(partial(constant, 0.5)), limits=limits), toy.claim())
     assert [path.parent.name for path in context.study_dir.glob("*/model.keras")] == names
 
 
@@ -545,7 +545,7 @@ def test_an_audited_trial_that_is_handed_back_stays_spared(toy: ToyStudy, contex
 
 
 def test_five_percent_are_audited_in_studies_of_a_hundred_trials(toy: ToyStudy) -> None:
-    def n_audited(n_trials: int, **fields: float) -> int:
+    def n_audited(n_trials: int, **fields: Any) -> int:
         definition = replace(toy.definition, **fields)
         return sum(is_audited(definition, 7, number, n_trials) for number in range(2000))
 
@@ -568,7 +568,7 @@ def test_wilson_s_interval_is_the_published_one() -> None:
 def test_trial_fails_for_its_workers_deaths_in_a_row_and_not_for_those_before_a_new_epoch(
     toy: ToyStudy, context: WorkerContext, monkeypatch: pytest.MonkeyPatch, n_deaths: int, state: TrialState
 ) -> None:
-    context = replace(context, engine=ToyEngine(partial(constant, 0.5)))
+    context = replace(context, engine=toy_engine(partial(constant, 0.5)))
     train_toys(monkeypatch)
     for _ in range(3):
         toy.tickets.expire(str(toy.claim().token))

@@ -216,7 +216,7 @@ def test_foreign_notes_of_a_pruner_s_are_not_believed(new_study: Callable[..., T
     for _ in range(2):
         toy.run(0.5)
     study = optuna.load_study(study_name="toy", storage=toy.store.optuna)
-    notes = [{"completed_rung_0": "text"}, *[{"completed_rung_0": 0.99}] * 8]
+    notes: list[dict[str, Any]] = [{"completed_rung_0": "text"}, *[{"completed_rung_0": 0.99}] * 8]
     study.add_trials([create_trial(value=0.99, system_attrs=one, intermediate_values={1: 0.99}) for one in notes])
     record, _ = toy.begin()
     record.report(1, 0.75)

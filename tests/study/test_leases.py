@@ -211,7 +211,7 @@ def test_lock_file_that_others_look_at_as_it_is_made_is_given_up(
     sqlite_toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the making and the locking of its file a holder looks dead: then its lease alone tells."""
-    lock, looking = fcntl.flock, []
+    lock, looking = fcntl.flock, list[int]()
     keeper = LeaseKeeper(sqlite_toy.tickets, tmp_path / "leases", 600.0)
     token = str(sqlite_toy.claim().token)
 
@@ -234,7 +234,7 @@ def test_lock_file_that_others_look_at_as_it_is_made_is_given_up(
 def test_holder_that_leaves_while_others_look_at_its_lock_file_did_not_die(
     sqlite_toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keeper, lock, has_left = LeaseKeeper(sqlite_toy.tickets, tmp_path / "leases", 600.0), fcntl.flock, []
+    keeper, lock, has_left = LeaseKeeper(sqlite_toy.tickets, tmp_path / "leases", 600.0), fcntl.flock, list[bool]()
     token = str(sqlite_toy.claim().token)
     keeper.hold(token)
 

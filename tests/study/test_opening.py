@@ -1,15 +1,15 @@
 """Opening a study: what a command's options become where the study exists, and where the database is away."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from hpo.database import open_store
 from hpo.definition import find_study
-from hpo.study import opening
+from hpo.study import creation, opening
 from hpo.study import stored as studies
 from hpo.study.opening import open_study
 from hpo.study.request import StudyOptions
@@ -44,11 +44,10 @@ def test_answer_to_the_creation_s_last_commit_that_gets_lost_makes_no_second_stu
     is_new_generation: bool,  # noqa: FBT001
 ) -> None:
     first = open_study(options, print) if is_new_generation else None
-    create: Callable[..., studies.StoredStudy] = opening.create
     n_made: list[str] = []
 
-    def create_and_lose_the_answer(*arguments: object, **named: object) -> studies.StoredStudy:
-        n_made.append(create(*arguments, **named).name)
+    def create_and_lose_the_answer(*arguments: Any, **named: Any) -> studies.StoredStudy:
+        n_made.append(creation.create(*arguments, **named).name)
         raise AWAY
 
     monkeypatch.setattr(opening, "create", create_and_lose_the_answer)

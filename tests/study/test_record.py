@@ -291,11 +291,12 @@ def test_zombie_leaves_an_ended_trial_alone(toy: ToyStudy) -> None:
     zombie, _ = toy.begin()
     successor_of(toy).end(TrialState.COMPLETE, 0.25, {}, seconds=1.0)
     trials, tickets = toy.trials, toy.tickets.read()
-    for act in (
+    acts: tuple[Callable[[], object], ...] = (
         lambda: zombie.report(2, 0.9),
         lambda: zombie.end(TrialState.COMPLETE, 0.9, {}, seconds=9.0),
         lambda: zombie.hand_back(seconds=9.0),
-    ):
+    )
+    for act in acts:
         with pytest.raises(LeaseLostError):
             act()
     assert (toy.trials, toy.tickets.read()) == (trials, tickets)

@@ -35,7 +35,13 @@ from hpo.study.stored import TICKET_ATTR, add_trial
 from hpo.study.ticket import count_unused
 
 RATES = [1e-3, 1e-2, 2e-2, 3e-2]
-GRID = {"optimizer": ["adam"], "learning_rate": RATES, "batch_size": [8, 16], "epochs": [1], "width": [4, 8]}
+GRID: dict[str, list[Any]] = {
+    "optimizer": ["adam"],
+    "learning_rate": RATES,
+    "batch_size": [8, 16],
+    "epochs": [1],
+    "width": [4, 8],
+}
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "default": DEFINITION.sampler,
     "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=False, n_startup_trials=2),
@@ -257,7 +263,7 @@ def test_own_draw_counts_once_after_it_is_stored(sqlite_toy: ToyStudy) -> None:
 
 
 def test_search_space_that_breaks_stores_nothing(sqlite_toy: ToyStudy) -> None:
-    def broken(trial: optuna.Trial) -> None:
+    def broken(trial: optuna.Trial) -> Parameters:
         trial.suggest_float("a", 0, 1)
         raise ParameterError("a does not fit")
 
@@ -279,7 +285,7 @@ def small_space(trial: optuna.Trial) -> Parameters:
     )
 
 
-def run_all(toy: ToyStudy) -> list[dict[str, object]]:
+def run_all(toy: ToyStudy) -> list[dict[str, Any]]:
     """Run trials as a worker does, until no ticket is left; returns what they chose."""
     while True:
         ticket = toy.tickets.claim("a worker", uuid.uuid4().hex)
@@ -484,10 +490,11 @@ def test_point_is_found_though_nearly_all_are_refused(sqlite_store: Store) -> No
 
 @pytest.mark.filterwarnings("ignore:Choices for a categorical")
 def test_foreign_trial_with_a_list_for_a_choice_stops_no_draw(toy: ToyStudy) -> None:
+    unhashable: Any = [[1, 2]]
     odd = optuna.trial.create_trial(
         value=1.0,
         params={"shape": [1, 2]},
-        distributions={"shape": optuna.distributions.CategoricalDistribution([[1, 2]])},
+        distributions={"shape": optuna.distributions.CategoricalDistribution(unhashable)},
     )
     toy.store.optuna.create_new_trial(toy.stored.study_id, odd)
     toy.tickets.grow(8)

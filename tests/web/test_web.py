@@ -142,7 +142,7 @@ def test_wrong_passwords_make_their_address_wait_and_are_logged_with_it(caplog: 
     right, wrong = login("hpo:sesame"), login("hunter2:hunter2")
 
     def status(password: str | None, address: str = "10.0.0.7") -> int:
-        given = {} if password is None else {"HTTP_AUTHORIZATION": password}
+        given: dict[str, Any] = {} if password is None else {"HTTP_AUTHORIZATION": password}
         return ask(guarded, REMOTE_ADDR=address, **given)[0]
 
     assert [status(wrong) for _ in range(N_FREE)] == [401] * N_FREE
@@ -208,7 +208,7 @@ OWN: list[dict[str, str]] = [
 
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
 def test_what_another_page_asks_for_is_refused_before_the_password_is_looked_at(headers: dict[str, str]) -> None:
-    sent = {f"HTTP_{name}": value for name, value in headers.items()}
+    sent: dict[str, Any] = {f"HTTP_{name}": value for name, value in headers.items()}
     guarded = rules(password="sesame")
     assert ask(guarded, HTTP_AUTHORIZATION=login("hpo:wrong"), **sent)[0] == 403
     assert ask(guarded, PATH_INFO="/health", **sent)[0] == 403
@@ -217,13 +217,15 @@ def test_what_another_page_asks_for_is_refused_before_the_password_is_looked_at(
 
 @pytest.mark.parametrize("headers", OWN, ids=str)
 def test_own_requests_and_links_from_elsewhere_are_answered(headers: dict[str, str]) -> None:
-    assert ask(rules(), **{f"HTTP_{name}": value for name, value in headers.items()})[0] == 200
+    sent: dict[str, Any] = {f"HTTP_{name}": value for name, value in headers.items()}
+    assert ask(rules(), **sent)[0] == 200
 
 
 def test_a_link_from_elsewhere_writes_nothing() -> None:
     writable = rules(allow=lambda method, path: True)
     link = {"HTTP_SEC_FETCH_SITE": "cross-site", "HTTP_SEC_FETCH_MODE": "navigate", "HTTP_SEC_FETCH_DEST": "document"}
-    assert ask(writable, REQUEST_METHOD="POST", **link)[0] == 403
+    sent: dict[str, Any] = {"REQUEST_METHOD": "POST", **link}
+    assert ask(writable, **sent)[0] == 403
 
 
 def test_answers_may_not_be_embedded_by_other_pages() -> None:
