@@ -414,7 +414,7 @@ def check(folder: Path, url: str, n_asked: int) -> tuple[dict[str, Any], dict[st
     stored = the_study(store)
     tickets = stored.tickets(store).read()
     trials = store.optuna.get_all_trials(stored.study_id)
-    ranked = rank(read_rows(store, stored), stored)
+    ranked = rank(read_rows(store, stored), stored.metric)
     store.close()
     of_ticket: dict[int, list[FrozenTrial]] = {}
     for trial in trials:
@@ -510,7 +510,7 @@ def retrain(trial: FrozenTrial) -> tuple[int, dict[int, float]]:
     task = Task(
         parameters=place(definition, trial.params).parameters,
         seed=seed_of(stored.seed, trial.user_attrs[TICKET_ATTR], "training"),
-        is_better=lambda new, old: new[stored.metric] < old[stored.metric],
+        is_better=lambda new, old: stored.metric.is_better(new[stored.metric.name], old[stored.metric.name]),
         checkpoint_path=folder / f"retrained-{trial.number}.npz",
         resumed=lambda history: True,
         after_epoch=lambda epoch, logs: epoch < n_epochs,
@@ -518,7 +518,7 @@ def retrain(trial: FrozenTrial) -> tuple[int, dict[int, float]]:
         on_loss=say,
     )
     history = train(engine, task).history
-    return trial.number, {epoch: logs[stored.metric] for epoch, logs in enumerate(history, 1)}
+    return trial.number, {epoch: logs[stored.metric.name] for epoch, logs in enumerate(history, 1)}
 
 
 def command_line(pid: int) -> str:

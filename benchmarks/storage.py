@@ -433,7 +433,7 @@ def run_trial(index: int, keeper: LeaseKeeper, trial_seconds: float) -> float:
     with METER("end"):
         record.end(TrialState.COMPLETE, 0.4, attrs, seconds=10.0)
     with METER("best few"):
-        kept(read_rows(store, stored), stored, N_KEPT)
+        kept(read_rows(store, stored), stored.metric, N_KEPT)
     keeper.release()
     return time.perf_counter() - begun - slept
 

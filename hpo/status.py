@@ -109,7 +109,7 @@ def read_status(store: Any, stored: Any) -> StudyStatus:
     leased = [ticket for ticket in tickets if ticket.state == TicketState.LEASED]
     outcomes = [ticket.outcome for ticket in tickets]
     valued = [ticket for ticket in tickets if ticket.value is not None and ticket.outcome != "FAIL"]
-    best = stored.pick(valued, key=lambda ticket: ticket.value or 0.0, default=None)
+    best = stored.metric.best(valued, key=lambda ticket: ticket.value or 0.0)
     baseline = next((ticket for ticket in tickets if stored.is_baseline(ticket.number)), None)
     workers = [
         {
@@ -128,7 +128,7 @@ def read_status(store: Any, stored: Any) -> StudyStatus:
     return StudyStatus(
         study=stored.name,
         state=state,
-        metric=stored.metric,
+        metric=stored.metric.name,
         n_trials=len(tickets),
         trials={
             "complete": outcomes.count("COMPLETE"),

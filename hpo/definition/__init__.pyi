@@ -15,6 +15,5 @@ from .space import place_baseline as place_baseline
 from .space import refused_all as refused_all
 from .space import rehearse as rehearse
 from .study import StudyDefinition as StudyDefinition
-from .study import check_target as check_target
 from .study import is_audited as is_audited
 from .study import seed_of as seed_of

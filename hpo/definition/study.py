@@ -2,7 +2,6 @@
 
 import hashlib
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,8 @@ import optuna
 from optuna.pruners import BasePruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, TPESampler
 
-from hpo.errors import OptionError, StudyFileError
+from hpo.errors import StudyFileError
+from hpo.metric import METRICS
 from hpo.parameters import Parameters, is_count, is_number
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 AUDITED_SHARE, N_TRIALS_AUDITED = 0.05, 100
-DIRECTIONS = {"val_accuracy": "maximize", "val_loss": "minimize"}
-RANGES = {"val_accuracy": (0.0, 1.0), "val_loss": (0.0, math.inf)}
 SIGNATURES = {  # what hpo calls the study's functions with
     "search_space": ("trial",),
     "model": ("parameters", "input_shape", "n_classes"),
@@ -91,17 +89,18 @@ class StudyDefinition:
     audited_share: float | None = None
 
     def __post_init__(self) -> None:
-        if self.metric not in DIRECTIONS:
+        if self.metric not in METRICS:
             raise StudyFileError(
                 f"STUDY.metric is {self.metric!r}; hpo trains classifiers and tunes them for one of "
-                f"{', '.join(DIRECTIONS)}.",
+                f"{', '.join(METRICS)}.",
                 "Training metrics (accuracy, loss) are left out on purpose: they reward memorising.",
             )
-        if self.direction != DIRECTIONS[self.metric]:
+        metric = METRICS[self.metric]
+        if self.direction != metric.direction:
             raise StudyFileError(
                 f"STUDY.direction is {self.direction!r}, but {self.metric} is better when "
-                f"{'higher' if DIRECTIONS[self.metric] == 'maximize' else 'lower'}.",
-                f'Write direction="{DIRECTIONS[self.metric]}".',
+                f"{'higher' if metric.is_maximized else 'lower'}.",
+                f'Write direction="{metric.direction}".',
             )
         if not is_count(self.n_trials):
             raise StudyFileError(f"STUDY.n_trials must be a whole number of at least 1, not {self.n_trials!r}.")
@@ -153,22 +152,6 @@ def _kind(value: object) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__}: it lacks its ()"
     return f"{value!r}" if value is None else f"of type {type(value).__name__}"
-
-
-def check_target(target: float | None, metric: str) -> None:
-    """Refuse a target that the metric cannot reach, for which a run would go on for ever.
-
-    Raises:
-        OptionError: It is outside the metric's range.
-    """
-    low, high = RANGES[metric]
-    if target is None or low <= target <= high:
-        return
-    is_percentage = 1 < target <= 100 and high == 1
-    raise OptionError(
-        f"--target {target:g} is no value of {metric}, which is {'from 0 to 1' if high == 1 else 'never negative'}.",
-        f"Did you mean {target / 100:g}?" if is_percentage else "",
-    )
 
 
 def is_audited(definition: StudyDefinition, study_seed: int, number: int, n_trials: int) -> bool:

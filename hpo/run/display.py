@@ -158,7 +158,7 @@ def page(snapshot: Snapshot) -> Group:
         "" if left is None else f"about {duration(left)} left",
     )
     table = Table(box=None, padding=(0, 2), show_header=bool(running))
-    for column in ("worker", "trial", "epoch", f"best {plain(stored.metric)}", "parameters"):
+    for column in ("worker", "trial", "epoch", f"best {plain(stored.metric.name)}", "parameters"):
         table.add_column(column, style="dim" if column == "worker" else "")
     by_id = {row.trial_id: row for row in snapshot.rows}
     for ticket in running:
@@ -176,10 +176,10 @@ def page(snapshot: Snapshot) -> Group:
 
 def describe_best(rows: Sequence[TrialRow], stored: StoredStudy) -> str:
     """Say the best value so far and how far it is from the baseline's."""
-    ranked, baseline = rank(rows, stored), find_baseline(rows, stored)
+    ranked, baseline = rank(rows, stored.metric), find_baseline(rows, stored)
     if not ranked:
         return "no value yet"
-    text = f"best {plain(stored.metric)} {number(ranked[0].value)} (trial {ranked[0].number})"
+    text = f"best {plain(stored.metric.name)} {number(ranked[0].value)} (trial {ranked[0].number})"
     if baseline is None or baseline.value is None or not math.isfinite(baseline.value):
         return text
     if baseline.number == ranked[0].number:
@@ -193,7 +193,9 @@ def describe_best(rows: Sequence[TrialRow], stored: StoredStudy) -> str:
 def describe_row(row: TrialRow, stored: StoredStudy) -> str:
     """Say how one trial ended."""
     state = row.state.name.lower() + (", diverged" if row.is_diverged else "")
-    result = row.reason.partition("\n")[0] if row.state == TrialState.FAIL else f"{stored.metric} {number(row.value)}"
+    result = (
+        row.reason.partition("\n")[0] if row.state == TrialState.FAIL else f"{stored.metric.name} {number(row.value)}"
+    )
     result = plain(result)
     return f"trial {row.number}: {state}, {result}, {duration(row.seconds)}; {describe_params(row.params)}"
 
@@ -209,11 +211,11 @@ def describe_params(params: dict[str, object]) -> str:
 
 def summary(rows: Sequence[TrialRow], stored: StoredStudy) -> Group:
     """Lay out the result: best against baseline, the best per optimizer."""
-    ranked, baseline = rank(rows, stored), find_baseline(rows, stored)
+    ranked, baseline = rank(rows, stored.metric), find_baseline(rows, stored)
     if not ranked:
         return Group(Text("No trial has a value yet."))
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("", plain(stored.metric), "trial", "epoch", "parameters"):
+    for name in ("", plain(stored.metric.name), "trial", "epoch", "parameters"):
         table.add_column(name, justify="right" if name in ("trial", "epoch") else "left", overflow="fold")
     shown = [("best", ranked[0])]
     grouping = group_parameter(rows)

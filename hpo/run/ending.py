@@ -13,7 +13,7 @@ from types import FrameType
 from optuna.trial import TrialState
 
 from hpo.database import Store, explained, open_store, parse_url
-from hpo.definition import check_target, fingerprint
+from hpo.definition import fingerprint
 from hpo.errors import TicketlessError, TrialsFailingError
 from hpo.study import (
     StoredStudy,
@@ -119,7 +119,7 @@ def find_finished(options: StudyOptions) -> Outcome | None:
             return None  # opening it tells, or mends it
         if stored is None or options.is_new_generation:
             return None
-        check_target(options.target, stored.metric)
+        stored.metric.check_target(options.target)
         tickets = stored.tickets(store).read()
         if not any(ticket.is_trained for ticket in tickets) and not stored.is_paused(store):
             return None  # the file or the data may mean something else by now, and take its place

@@ -133,7 +133,7 @@ class Launcher:
         if ending == Ending.FINISHED:
             # What a worker left that died or was frozen while it ended a trial.
             with contextlib.suppress(OSError):
-                drop_files(self._study_dir, rows, self._stored, self._settings.limits.n_kept_models)
+                drop_files(self._study_dir, rows, self._stored.metric, self._settings.limits.n_kept_models)
             check_some_trained(rows)
         return Outcome(ending=ending, stored=self._stored, store=self._store, tickets=tickets, rows=rows)
 
@@ -150,10 +150,10 @@ class Launcher:
         return Ending.LEFT if self._error is not None or self._crew.error is not None or not self._crew else None
 
     def _is_target_reached(self, rows: Sequence[TrialRow]) -> bool:
-        ranked, target = rank(rows, self._stored), self._settings.options.target
+        ranked, target = rank(rows, self._stored.metric), self._settings.options.target
         if target is None or not ranked or ranked[0].value is None:
             return False
-        return ranked[0].value >= target if self._stored.is_maximized else ranked[0].value <= target
+        return self._stored.metric.is_reached(target, ranked[0].value)
 
     def _check_failures(self, rows: Sequence[TrialRow]) -> None:
         """Stop a run whose first trials all fail: the budget is for when the cause is mended."""

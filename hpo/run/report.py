@@ -38,7 +38,7 @@ def show(outcome: Outcome, options: StudyOptions, console: Console) -> None:
     if outcome.ending == Ending.PAUSED:
         say(console, f"resume it:    {resume_command(outcome, options)}")
     console.print(summary(outcome.rows, outcome.stored))
-    pruning = describe_audit(audit(outcome.tickets, outcome.rows, outcome.stored))
+    pruning = describe_audit(audit(outcome.tickets, outcome.rows, outcome.stored.metric))
     if pruning:
         say(console, pruning)
     model = best_model(outcome, options)
@@ -116,7 +116,7 @@ def study_dir(outcome: Outcome, options: StudyOptions) -> Path:
 
 def best_model(outcome: Outcome, options: StudyOptions) -> Path | None:
     """Return the best trial's model, if it was kept."""
-    ranked = rank(outcome.rows, outcome.stored)
+    ranked = rank(outcome.rows, outcome.stored.metric)
     model = trial_dir(study_dir(outcome, options), ranked[0].number) / MODEL if ranked else None
     return model if model is not None and model.is_file() else None
 
@@ -155,7 +155,7 @@ def storage_option(outcome: Outcome, options: StudyOptions) -> str:
 
 def describe(outcome: Outcome, options: StudyOptions, *, seconds: float) -> dict[str, object]:
     """Return what --json prints: all that people are told, and more of it."""
-    ranked, model = rank(outcome.rows, outcome.stored), best_model(outcome, options)
+    ranked, model = rank(outcome.rows, outcome.stored.metric), best_model(outcome, options)
     return {
         "study": outcome.stored.name,
         "storage": outcome.store.url,
@@ -164,8 +164,8 @@ def describe(outcome: Outcome, options: StudyOptions, *, seconds: float) -> dict
         "n_trials": len(outcome.tickets),
         "n_unused": count_unused(outcome.tickets),
         "states": count_states(outcome.rows),
-        "metric": outcome.stored.metric,
-        "pruning": asdict(audit(outcome.tickets, outcome.rows, outcome.stored)),
+        "metric": outcome.stored.metric.name,
+        "pruning": asdict(audit(outcome.tickets, outcome.rows, outcome.stored.metric)),
         "best": as_json(ranked[0] if ranked else None),
         "baseline": as_json(find_baseline(outcome.rows, outcome.stored)),
         "files": str(study_dir(outcome, options).absolute()),

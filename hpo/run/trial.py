@@ -129,7 +129,7 @@ class _Run:
         self._is_pruned = False
 
     def task(self, should_stop: Callable[[], bool], on_epoch: Callable[[], None]) -> Task:
-        metric, sign = self._context.stored.metric, self._context.stored.sign
+        metric = self._context.stored.metric
 
         def after_epoch(epoch: int, logs: dict[str, float]) -> bool:
             on_epoch()
@@ -138,7 +138,7 @@ class _Run:
         return Task(
             parameters=self._parameters,
             seed=seed_of(self._context.stored.seed, self._ticket.number, "training"),
-            is_better=lambda new, old: sign * new[metric] > sign * old[metric],
+            is_better=lambda new, old: metric.is_better(new[metric.name], old[metric.name]),
             checkpoint_path=self._dir / CHECKPOINT,
             resumed=self._resumed,
             after_epoch=after_epoch,
@@ -185,7 +185,7 @@ class _Run:
         self._log.epoch(epoch, logs, logs["learning_rate"])
         if not is_finite(logs):
             return  # the accuracy of a model that diverged is no result
-        value = logs[self._context.stored.metric]
+        value = logs[self._context.stored.metric.name]
         self._values[epoch] = value
         self._record.report(epoch, value)
 
@@ -193,8 +193,8 @@ class _Run:
         """Record a trial that trained: its value is its best epoch's, of pruned and diverged ones too."""
         seconds = self._ticket.seconds + result.seconds
         state = TrialState.PRUNED if self._is_pruned else TrialState.COMPLETE
-        best = result.history[result.best_epoch - 1][self._context.stored.metric] if result.best_epoch else None
-        value = self._worst_value() if best is None else best
+        best = result.history[result.best_epoch - 1][self._context.stored.metric.name] if result.best_epoch else None
+        value = self._context.stored.metric.worst if best is None else best
         attrs = {
             "best_epoch": result.best_epoch,
             "epochs": len(result.history),
@@ -209,23 +209,17 @@ class _Run:
     def fail(self, reason: str, *, seconds: float) -> None:
         """Record a trial that could not be trained."""
         self._context.say(f"failed: {reason}")
-        best = self._context.stored.pick(self._values.values()) if self._values else None
+        best = self._context.stored.metric.best(self._values.values(), key=float)
         epochs = max(self._values, default=0)
         self._write_session(TrialState.FAIL, best, epochs=epochs, seconds=self._ticket.seconds + seconds)
         self._end(TrialState.FAIL, None, {REASON_ATTR: reason[:2000]}, seconds=seconds)
-
-    def _worst_value(self) -> float:
-        # Something the sampler learns from; a FAIL would be ignored and drawn again and again.
-        if self._context.stored.metric == "val_accuracy":
-            return 0.0
-        return float("-inf") if self._context.stored.is_maximized else float("inf")
 
     def _write_session(self, state: TrialState, best: float | None, *, epochs: int, seconds: float) -> None:
         started = self._trial.datetime_start
         session = Session(
             parameters=dict(self._trial.params),
             state=STATES[state],
-            metric=self._context.stored.metric,
+            metric=self._context.stored.metric.name,
             best=best,
             epochs=epochs,
             trained_seconds=seconds,
@@ -246,13 +240,13 @@ class _Run:
         stored, n_kept, number = self._context.stored, self._context.limits.n_kept_models, self._trial.number
         tickets = stored.tickets(self._context.store)
         try:
-            if tickets.count_better(value, is_maximized=stored.is_maximized) >= n_kept:
+            if tickets.count_better(value, stored.metric) >= n_kept:
                 return False  # most trials: for them not all others are read
             rows = read_rows(self._context.store, stored)
         except TRANSIENT:
             return n_kept > 0  # later it can still be dropped, but not be saved
         ended = [replace(row, value=value, state=TrialState.COMPLETE) if row.number == number else row for row in rows]
-        return number in kept(ended, stored, n_kept)
+        return number in kept(ended, stored.metric, n_kept)
 
 
 def _clean_up(context: WorkerContext, number: int) -> None:
@@ -269,9 +263,8 @@ def _clean_up(context: WorkerContext, number: int) -> None:
 
 def _drop_files(context: WorkerContext) -> None:
     try:
-        drop_files(
-            context.study_dir, read_rows(context.store, context.stored), context.stored, context.limits.n_kept_models
-        )
+        rows = read_rows(context.store, context.stored)
+        drop_files(context.study_dir, rows, context.stored.metric, context.limits.n_kept_models)
     except (OSError, *TRANSIENT) as error:
         context.warn(f"Files of ended trials were not deleted: {error}.")
 

@@ -123,7 +123,7 @@ def export(
     store, stored = find_latest(study, storage, runs_dir)
     rows = shortly(lambda: read_rows(store, stored), storage, runs_dir)
     names = list(dict.fromkeys(name for row in rows for name in row.params))
-    header = ["trial", "state", stored.metric, "best_epoch", "seconds", "diverged", "reason", *names]
+    header = ["trial", "state", stored.metric.name, "best_epoch", "seconds", "diverged", "reason", *names]
     try:
         file = open(output, "w", newline="", encoding="utf-8") if output else sys.stdout  # noqa: SIM115 - closed below
     except OSError as error:

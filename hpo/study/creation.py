@@ -5,20 +5,19 @@ Call all of this under storage.setup_lock.
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.database import Store
 from hpo.definition import StudyDefinition, place_baseline
 from hpo.errors import StudyMismatchError
+from hpo.metric import metric_of
 from hpo.study.facts import copied, libraries, odd, stamp
 from hpo.study.folder import delete_folder
 from hpo.study.schema import create_tables
-from hpo.study.stored import KEY_ATTR, STUDY_ATTR, TICKET_ATTR, StoredStudy, add_trial
+from hpo.study.stored import KEY_ATTR, STUDY_ATTR, TICKET_ATTR, StoredStudy, add_trial, direction_of
 from hpo.study.tickets import TicketTable
 
 
@@ -48,16 +47,15 @@ def create(
     storage = store.optuna
     create_tables(store.engine)
     sweep(store, name)
-    direction = StudyDirection.MAXIMIZE if definition.direction == "maximize" else StudyDirection.MINIMIZE
-    study_id = storage.create_new_study([direction], name)
+    metric = metric_of(definition.metric, definition.direction)
+    study_id = storage.create_new_study([direction_of(metric)], name)
     key = uuid.uuid4().hex
     storage.set_study_user_attr(study_id, KEY_ATTR, key)
     stored = StoredStudy(
         name=name,
         study_id=study_id,
         key=key,
-        metric=definition.metric,
-        direction=definition.direction,
+        metric=metric,
         baseline=None if baseline is None else baseline.params,
         libraries=libraries(),
         **facts,
@@ -66,7 +64,7 @@ def create(
     if baseline is not None:
         add_trial(store, stored, baseline)
     tickets.grow(n_trials)
-    storage.set_study_user_attr(study_id, STUDY_ATTR, stamp(asdict(stored)))
+    storage.set_study_user_attr(study_id, STUDY_ATTR, stamp(stored))
     return stored
 
 

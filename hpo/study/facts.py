@@ -5,16 +5,17 @@ The facts are a study's attribute "hpo:study". Any client of the database can wr
 
 import math
 import types
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, asdict, fields
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 from typing import Any, get_args, get_origin, get_type_hints
 
 from hpo import __version__
 from hpo.errors import HpoError, StorageError, StudyMismatchError
+from hpo.metric import metric_of
 
 FACTS_VERSION = 2  # 1, without a number: did not say which study they are of
+METRIC = {"metric": str, "direction": str}  # what a field that is a Metric is stored as
 MAKER = "hpo"  # the facts' own word of the version that wrote them
 
 LIBRARIES = {"tensorflow": 2, "keras": 2, "optuna": 1}  # how many parts of the version must agree
@@ -34,7 +35,7 @@ def parse(kind: type[Any], name: str, study_id: int, facts: object) -> dict[str,
     """
     if not isinstance(facts, dict):
         raise odd(name, f"its facts are of type {type(facts).__name__}")
-    known: dict[str, Field[Any]] = {field.name: field for field in fields(kind)}
+    known = {**get_type_hints(kind), **METRIC}
     version, maker = facts.get("version", 1), facts.get(MAKER, "0.1.0")
     unknown = sorted(map(str, set(facts) - set(known) - {"version", MAKER}))
     if type(version) is not int or not isinstance(maker, str):
@@ -52,21 +53,23 @@ def parse(kind: type[Any], name: str, study_id: int, facts: object) -> dict[str,
         )
     of = {"name": name, "study_id": study_id}  # what older facts did not say
     values = {**of, **{key: value for key, value in facts.items() if key in known}}
-    missing = [key for key, field in known.items() if key not in values and _is_required(field)]
+    optional = {field.name for field in fields(kind) if not _is_required(field)}
+    missing = [key for key in known if key not in values and key not in optional]
     if missing:
         raise odd(name, f"it lacks {', '.join(missing)}")
-    hints = get_type_hints(kind)
-    wrong = [f"{key} is {values[key]!r}"[:80] for key in values if not _is_of(values[key], hints[key])]
+    wrong = [f"{key} is {values[key]!r}"[:80] for key in values if not _is_of(values[key], known[key])]
     if wrong:
         raise odd(name, ", ".join(wrong))
     if (values["name"], values["study_id"]) != (name, study_id):
         raise copied(name, values["name"])
-    return values
+    metric = metric_of(values["metric"], values.pop("direction"))
+    return {**values, "metric": metric}
 
 
-def stamp(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return facts to be stored: the values, with the version of their form and of hpo."""
-    return {**values, "version": FACTS_VERSION, MAKER: __version__}
+def stamp(stored: Any) -> dict[str, Any]:
+    """Return a dataclass's facts as they are stored: with the version of their form and of hpo."""
+    metric = {"metric": stored.metric.name, "direction": stored.metric.direction}
+    return {**asdict(stored), **metric, "version": FACTS_VERSION, MAKER: __version__}
 
 
 def libraries() -> dict[str, str]:

@@ -11,10 +11,11 @@ from typing import Any
 
 from hpo.data import Dataset, describe_majority, describe_numbering, load_dataset
 from hpo.database import Store, explained, insist, open_store, parse_url, setup_lock
-from hpo.definition import StudyDefinition, check_target, fingerprint, load_definition, rehearse
+from hpo.definition import StudyDefinition, fingerprint, load_definition, rehearse
 from hpo.engine import rehearse_training
 from hpo.errors import StudyMismatchError, TicketlessError
 from hpo.events import write_experiment
+from hpo.metric import metric_of
 from hpo.study import stored as studies
 from hpo.study.agreement import check_same
 from hpo.study.creation import create, withdraw
@@ -38,7 +39,7 @@ def open_study(options: StudyOptions, report: Callable[[str], None], *, patience
         HpoError: The file, the data or the database cannot be used, or the stored study is another one.
     """
     definition = load_definition(options.file)
-    check_target(options.target, definition.metric)
+    metric_of(definition.metric, definition.direction).check_target(options.target)
     meaning = fingerprint(options.file.path)
     space = rehearse(definition)
     patiently = partial(insist, should_stop=lambda: False, patience_seconds=patience_seconds, say=report)
@@ -80,7 +81,7 @@ def open_study(options: StudyOptions, report: Callable[[str], None], *, patience
     if options.lease_seconds not in (None, stored.lease_seconds):
         kept, asked = stored.lease_seconds, options.lease_seconds
         report(f"The study was made with --lease {kept:g}s, which all its workers keep to; {asked:g}s is not used.")
-    write_experiment(options.runs_dir / stored.name, space=space, metric=stored.metric, on_loss=report)
+    write_experiment(options.runs_dir / stored.name, space=space, metric=stored.metric.name, on_loss=report)
     store.close()
     return stored
 

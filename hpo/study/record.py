@@ -251,7 +251,8 @@ class TrialRecord:
             del self._queue[0]
 
     def _write_report(self, epoch: int, value: float, decided: int) -> None:
-        best = self._stored.pick(v for e, v in self._recorded.items() if e <= epoch)
+        so_far = (known for of, known in self._recorded.items() if of <= epoch)
+        best = self._stored.metric.ranked(so_far, key=float)[0]
 
         def note(connection: Connection) -> None:
             # The ticket shows how far training is, within the transaction that has to look at it anyway.

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.database import Store
+from hpo.metric import Metric
 from hpo.parameters import is_number
 from hpo.study.folder import trial_dirs
 from hpo.study.stored import SPARED_ATTR, StoredStudy, own_trials
@@ -59,9 +60,7 @@ def _row(trial: FrozenTrial, stored: StoredStudy) -> TrialRow:
     result: dict[str, Any] = _attr(trial, RESULT_ATTR, {})
     seconds = result.get("seconds", 0.0)
     reported = {epoch: value for epoch, value in trial.intermediate_values.items() if math.isfinite(value)}
-    best_epoch = stored.pick(
-        reported, key=lambda epoch: (reported[epoch], -epoch if stored.is_maximized else epoch), default=None
-    )
+    best_epoch = stored.metric.best(sorted(reported), key=lambda epoch: reported[epoch])
     value = trial.values[0] if trial.values and len(trial.values) == 1 else None
     return TrialRow(
         number=trial.number,
@@ -86,15 +85,16 @@ def _attr(trial: FrozenTrial, key: str, default: T) -> T:
     return default
 
 
-def rank(rows: Sequence[TrialRow], stored: StoredStudy) -> list[TrialRow]:
+def rank(rows: Sequence[TrialRow], metric: Metric) -> list[TrialRow]:
     """Return the rows that have a value, best first; of equal ones the older first."""
     valued = [row for row in rows if row.value is not None and row.state != TrialState.FAIL]
-    return sorted(valued, key=lambda row: (-stored.sign * (row.value or 0.0), row.number))
+    by_number = sorted(valued, key=lambda row: row.number)
+    return metric.ranked(by_number, key=lambda row: row.value or 0.0)
 
 
-def kept(rows: Sequence[TrialRow], stored: StoredStudy, n_kept_models: int) -> set[int]:
+def kept(rows: Sequence[TrialRow], metric: Metric, n_kept_models: int) -> set[int]:
     """Return the numbers of the best few ended trials: those whose models are saved, and not deleted."""
-    return {row.number for row in rank([row for row in rows if row.state.is_finished()], stored)[:n_kept_models]}
+    return {row.number for row in rank([row for row in rows if row.state.is_finished()], metric)[:n_kept_models]}
 
 
 def find_baseline(rows: Sequence[TrialRow], stored: StoredStudy) -> TrialRow | None:
@@ -143,14 +143,13 @@ class Audit:
     high: float
 
 
-def audit(tickets: Sequence[Ticket], rows: Sequence[TrialRow], stored: StoredStudy) -> Audit:
+def audit(tickets: Sequence[Ticket], rows: Sequence[TrialRow], metric: Metric) -> Audit:
     """Tell what pruning saved, and how often it was wrong as far as spared trials show."""
     saved = [(ticket.epochs or ticket.epoch) - ticket.epoch for ticket in tickets if ticket.outcome == "PRUNED"]
     audited = [row for row in rows if row.spared_epoch is not None and row.state == TrialState.COMPLETE]
-    others = rank([row for row in rows if row.spared_epoch is None], stored)
+    others = rank([row for row in rows if row.spared_epoch is None], metric)
     best = others[0].value if others else None
-    sign = stored.sign
-    n_wrong = sum(best is not None and row.value is not None and sign * row.value > sign * best for row in audited)
+    n_wrong = sum(best is not None and row.value is not None and metric.is_better(row.value, best) for row in audited)
     low, high = wilson(n_wrong, len(audited))
     return Audit(n_pruned=len(saved), n_saved=sum(saved), n_audited=len(audited), n_wrong=n_wrong, low=low, high=high)
 
@@ -166,14 +165,14 @@ def wilson(n_hits: int, n_tries: int) -> tuple[float, float]:
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
-def drop_files(study_dir: Path, rows: Sequence[TrialRow], stored: StoredStudy, n_kept_models: int) -> None:
+def drop_files(study_dir: Path, rows: Sequence[TrialRow], metric: Metric, n_kept_models: int) -> None:
     """Delete what ended trials need no more: their checkpoints, and their models but for those of the best few.
 
     Raises:
         OSError: A file cannot be deleted.
     """
     numbers = {row.number for row in rows if row.state.is_finished()}
-    without_model = numbers - kept(rows, stored, n_kept_models)
+    without_model = numbers - kept(rows, metric, n_kept_models)
     for number, folder in trial_dirs(study_dir).items():
         if number in numbers:
             (folder / CHECKPOINT).unlink(missing_ok=True)

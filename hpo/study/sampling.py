@@ -18,7 +18,7 @@ from hpo.definition import N_REFUSALS, StudyDefinition, ask, draw, is_baseline_i
 from hpo.errors import SamplerError, SpaceExhaustedError
 from hpo.study.origin import origin
 from hpo.study.snapshot import NAME, STUDY_ID, Snapshot
-from hpo.study.stored import ORIGIN_ATTR, TICKET_ATTR, StoredStudy
+from hpo.study.stored import ORIGIN_ATTR, TICKET_ATTR, StoredStudy, direction_of
 
 N_TAKEN, N_REFUSED = 10, 100  # points that are taken, or refused, until the space is searched for another
 NOTES_ATTR = "hpo:notes"  # of a trial: the study's system attributes that its sampler changed
@@ -98,7 +98,7 @@ class Mirror:
         return not self._definition.allow_duplicates and key_of(trial.params, trial.distributions) in self._known
 
     def _study(self, trials: Sequence[FrozenTrial], sampler: BaseSampler) -> optuna.Study:
-        seen, direction = self._seen(trials), self._stored.optuna_direction
+        seen, direction = self._seen(trials), direction_of(self._stored.metric)
         snapshot = Snapshot(direction, seen, n_stored=len(trials), attrs=_notes(seen))
         return optuna.load_study(study_name=NAME, storage=snapshot, sampler=sampler)
 

@@ -7,7 +7,6 @@ extend under storage.setup_lock.
 
 import contextlib
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from hpo.database import TRANSIENT, Connection, Store
 from hpo.definition import Draw
 from hpo.errors import HpoError, StorageError, TicketlessError
+from hpo.metric import DIRECTIONS, Metric
 from hpo.names import file_of, generation, is_generation_of, is_plain_name
 from hpo.study.facts import copied, odd, parse
 from hpo.study.origin import origin
@@ -39,8 +39,7 @@ class StoredStudy:
         name: Optuna's name, with the generation.
         study_id: Optuna's id.
         key: Random, the tickets' own name of the study.
-        metric: See StudyDefinition.
-        direction: See StudyDefinition.
+        metric: What it tunes for.
         seed: The one it was created with.
         n_threads: Threads of each worker; the bits of a result depend on it.
         baseline: Its values by parameter name, or None.
@@ -54,8 +53,7 @@ class StoredStudy:
     name: str
     study_id: int
     key: str
-    metric: str
-    direction: str
+    metric: Metric
     seed: int
     n_threads: int
     baseline: dict[str, Any] | None
@@ -64,29 +62,9 @@ class StoredStudy:
     data: str
     lease_seconds: float = 60.0
 
-    @property
-    def is_maximized(self) -> bool:
-        """Whether higher values are better."""
-        return self.direction == "maximize"
-
     def is_baseline(self, number: int) -> bool:
         """Whether that trial, or ticket, is the baseline's."""
         return number == 0 and self.baseline is not None
-
-    @property
-    def sign(self) -> int:
-        """1 or -1: times this, higher values are better."""
-        return 1 if self.is_maximized else -1
-
-    @property
-    def pick(self) -> Callable[..., Any]:
-        """The function, max or min, that finds the best of several values."""
-        return max if self.is_maximized else min
-
-    @property
-    def optuna_direction(self) -> StudyDirection:
-        """As Optuna names it."""
-        return StudyDirection.MAXIMIZE if self.is_maximized else StudyDirection.MINIMIZE
 
     def is_paused(self, store: Store) -> bool:
         """Whether somebody has paused it: its workers leave, and none begin.
@@ -120,6 +98,11 @@ class StoredStudy:
     def tickets(self, store: Store) -> TicketTable:
         """Return this study's tickets."""
         return TicketTable(engine=store.engine, study=self.key)
+
+
+def direction_of(metric: Metric) -> StudyDirection:
+    """Return a metric's direction as Optuna names it."""
+    return StudyDirection[metric.direction.upper()]
 
 
 def find_latest(store: Store, name: str) -> StoredStudy | None:
@@ -173,8 +156,8 @@ def _parse(study: FrozenStudy) -> StoredStudy:
     stored = StoredStudy(**parse(StoredStudy, name, study._study_id, study.user_attrs[STUDY_ATTR]))
     if not re.fullmatch(r"[0-9a-f]{32}", stored.key):
         raise odd(name, "its key is none")
-    if stored.direction not in ("maximize", "minimize") or study.directions != [stored.optuna_direction]:
-        raise odd(name, f"its direction is {stored.direction}, Optuna's is another")
+    if stored.metric.direction not in DIRECTIONS or study.directions != [direction_of(stored.metric)]:
+        raise odd(name, f"its direction is {stored.metric.direction}, Optuna's is another")
     if not 1 <= stored.n_threads <= MAX_THREADS:
         raise odd(name, f"it trains with {stored.n_threads} threads")
     return stored

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from hpo.errors import LeaseLostError
+from hpo.metric import Metric
 from hpo.study.schema import tickets as _tickets
 from hpo.study.schema import versions
 from hpo.study.ticket import UNUSED, WITHOUT_RESULT, Ticket, TicketState, columns_of, read_ticket
@@ -74,9 +75,9 @@ class TicketTable:
         with self.engine.connect() as connection:
             return set(connection.scalars(query).all())  # one by one they take twice as long
 
-    def count_better(self, value: float, *, is_maximized: bool) -> int:
+    def count_better(self, value: float, metric: Metric) -> int:
         """Return how many complete and pruned trials have a better value."""
-        is_better = _columns.value > value if is_maximized else _columns.value < value
+        is_better = _columns.value > value if metric.is_maximized else _columns.value < value
         query = sa.select(sa.func.count()).where(_columns.study == self.study, is_better)
         with self.engine.connect() as connection:
             return connection.scalar(query.where(_columns.outcome.in_(("COMPLETE", "PRUNED")))) or 0

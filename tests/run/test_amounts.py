@@ -10,8 +10,8 @@ import typer
 from toy import ToyStudy
 from typer.testing import CliRunner
 
-from hpo.definition import check_target
 from hpo.errors import OptionError
+from hpo.metric import METRICS
 from hpo.run.__main__ import app
 from hpo.run.amounts import gigabytes_of, lease_of, number_of, positive_seconds_of, seconds_of
 from hpo.run.ending import find_finished
@@ -74,7 +74,7 @@ def test_option_s_nonsense_is_a_message_that_names_it(option: str, value: str) -
 )  # fmt: skip
 def test_target_that_the_metric_never_reaches_is_refused(target: float, metric: str, said: str) -> None:
     with pytest.raises(OptionError) as caught:
-        check_target(target, metric)
+        METRICS[metric].check_target(target)
     assert metric in caught.value.message
     assert said in caught.value.hint
     assert caught.value.exit_code == 2
@@ -84,7 +84,7 @@ def test_target_that_the_metric_never_reaches_is_refused(target: float, metric: 
     ("target", "metric"), [(None, "val_accuracy"), (0.0, "val_accuracy"), (1.0, "val_accuracy"), (98.0, "val_loss")]
 )
 def test_target_within_the_metric_s_range_is_taken(target: float | None, metric: str) -> None:
-    check_target(target, metric)
+    METRICS[metric].check_target(target)
 
 
 def test_target_outside_the_range_is_refused_before_a_stored_study_goes_on(

@@ -11,6 +11,7 @@ from rich.console import Console
 from rows import row
 from toy import ToyStudy
 
+from hpo.metric import metric_of
 from hpo.run.display import (
     LinesView,
     LiveView,
@@ -218,7 +219,7 @@ HOSTILE = "\x1b]52;c;cm0=\x07\u202e\ud800"
 
 
 def test_what_others_wrote_reaches_no_terminal_as_it_is(sqlite_toy: ToyStudy) -> None:
-    stored = replace(sqlite_toy.stored, name=HOSTILE, metric=HOSTILE)
+    stored = replace(sqlite_toy.stored, name=HOSTILE, metric=metric_of(HOSTILE, "maximize"))
     rows = [
         row(0, 0.5, TrialState.RUNNING, **{HOSTILE: HOSTILE, "optimizer": HOSTILE}),
         replace(row(1, None, TrialState.FAIL), reason=HOSTILE),

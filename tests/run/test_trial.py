@@ -148,7 +148,7 @@ def test_older_of_equally_good_trials_that_ends_later_has_its_model_saved(
     toy.tickets.expire(str(older.token))
     run(context, toy.claim())
     assert [trial.value for trial in toy.trials] == [best, best]
-    assert rank(read_rows(toy.store, toy.stored), toy.stored)[0].number == 0
+    assert rank(read_rows(toy.store, toy.stored), toy.stored.metric)[0].number == 0
     assert [path.parent.name for path in context.study_dir.glob(f"*/{MODEL}")] == ["trial-00000"]
 
 
@@ -496,7 +496,7 @@ def test_audited_trials_go_on_after_the_pruner_gave_them_up_and_are_counted(
         spared = trial.user_attrs.get("hpo:spared")
         assert trial.state == (TrialState.PRUNED if spared is None else TrialState.COMPLETE)
         assert len(trial.intermediate_values) == (1 if spared is None else asked[trial.number])
-    found = audit(toy.tickets.read(), read_rows(toy.store, toy.stored), toy.stored)
+    found = audit(toy.tickets.read(), read_rows(toy.store, toy.stored), toy.stored.metric)
     assert found.n_pruned == sum(trial.state == TrialState.PRUNED for trial in others) > 0
     assert found.n_audited == sum("hpo:spared" in trial.user_attrs for trial in others) > 0
     assert found.n_saved == sum(asked[t.number] - 1 for t in others if t.state == TrialState.PRUNED)

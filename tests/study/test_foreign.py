@@ -63,7 +63,7 @@ def test_foreign_trials_take_no_ticket_and_win_nothing(toy: ToyStudy, caplog: py
     assert [ticket.trial_id for ticket in tickets] == [toy.trials[number]._trial_id for number in ours]
     rows = read_rows(toy.store, toy.stored)
     assert [row.number for row in rows] == ours
-    assert rank(rows, toy.stored)[0].value == 0.5
+    assert rank(rows, toy.stored.metric)[0].value == 0.5
     status = read_status(toy.store, toy.stored)
     assert (status.state, status.best["value"] if status.best else None) == ("finished", 0.5)
     said = [record.getMessage() for record in caplog.records if record.name == "hpo"]

@@ -74,7 +74,7 @@ def test_unfinished_trial_counts_with_its_best_epoch(sqlite_toy: ToyStudy) -> No
     sqlite_toy.begin()
     rows = read_rows(sqlite_toy.store, sqlite_toy.stored)
     assert [(r.state.name, r.value, r.best_epoch) for r in rows][:2] == [("RUNNING", 0.5, 1), ("COMPLETE", 0.9, 1)]
-    assert [r.value for r in rank(rows, sqlite_toy.stored)] == [0.9, 0.5]
+    assert [r.value for r in rank(rows, sqlite_toy.stored.metric)] == [0.9, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -90,17 +90,17 @@ def test_both_directions(
         record.report(epoch, value)
     (row_now,) = read_rows(toy.store, toy.stored)
     assert row_now.best_epoch == best_epoch, "of equal epochs the first"
-    assert [r.number for r in rank([row(0, 0.1), row(1, 0.2), row(2, 0.3)], toy.stored)] == order
+    assert [r.number for r in rank([row(0, 0.1), row(1, 0.2), row(2, 0.3)], toy.stored.metric)] == order
 
 
 def test_ranking_leaves_out_failures_and_puts_the_older_first(sqlite_toy: ToyStudy) -> None:
     rows = [row(0, 0.5), row(1, None), row(2, 0.5), row(3, 0.9, TrialState.FAIL), row(4, 0.7, TrialState.PRUNED)]
-    assert [r.number for r in rank(rows, sqlite_toy.stored)] == [4, 0, 2]
+    assert [r.number for r in rank(rows, sqlite_toy.stored.metric)] == [4, 0, 2]
 
 
 def test_worst_value_there_is_ranks_last(new_study: Callable[..., ToyStudy]) -> None:
     stored = new_study(metric="val_loss", direction="minimize").stored
-    assert [r.number for r in rank([row(0, float("inf")), row(1, 5.0)], stored)] == [1, 0]
+    assert [r.number for r in rank([row(0, float("inf")), row(1, 5.0)], stored.metric)] == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -110,19 +110,19 @@ def test_worst_value_there_is_ranks_last(new_study: Callable[..., ToyStudy]) -> 
 def test_diverged_trial_ranks_last(sqlite_store: Store, metric: str, direction: str, worst: float) -> None:
     stored = ToyStudy.create(sqlite_store, metric=metric, direction=direction).stored
     rows = [row(0, worst), row(1, 0.1), row(2, 0.9)]
-    assert [r.number for r in rank(rows, stored)] == ([2, 1, 0] if direction == "maximize" else [1, 2, 0])
-    assert kept(rows, stored, 1) == ({2} if direction == "maximize" else {1})
+    assert [r.number for r in rank(rows, stored.metric)] == ([2, 1, 0] if direction == "maximize" else [1, 2, 0])
+    assert kept(rows, stored.metric, 1) == ({2} if direction == "maximize" else {1})
 
 
 def test_loss_of_zero_ranks_first(sqlite_store: Store) -> None:
     stored = ToyStudy.create(sqlite_store, metric="val_loss", direction="minimize").stored
-    assert [r.number for r in rank([row(0, 0.5), row(1, 0.0), row(2, 2.0)], stored)] == [1, 0, 2]
+    assert [r.number for r in rank([row(0, 0.5), row(1, 0.0), row(2, 2.0)], stored.metric)] == [1, 0, 2]
 
 
 def test_only_ended_trials_keep_a_model_and_failed_ones_none(sqlite_toy: ToyStudy) -> None:
     states = [TrialState.PRUNED, TrialState.RUNNING, TrialState.FAIL, TrialState.COMPLETE, TrialState.WAITING]
     rows = [row(number, 0.5 + number / 10, state) for number, state in enumerate(states)]
-    assert [kept(rows, sqlite_toy.stored, n_kept) for n_kept in (0, 1, 2, 3)] == [set(), {3}, {0, 3}, {0, 3}]
+    assert [kept(rows, sqlite_toy.stored.metric, n_kept) for n_kept in (0, 1, 2, 3)] == [set(), {3}, {0, 3}, {0, 3}]
 
 
 def given_up(number: int, value: float | None, state: TrialState = TrialState.COMPLETE) -> TrialRow:
@@ -151,12 +151,12 @@ def test_audit_is_counted_exactly(sqlite_store: Store, metric: str, direction: s
         given_up(7, flip * 8.0, TrialState.RUNNING),  # nobody knows yet
         given_up(8, None, TrialState.FAIL),
     ]
-    found = audit(tickets, rows, toy.stored)
+    found = audit(tickets, rows, toy.stored.metric)
     assert (found.n_pruned, found.n_saved, found.n_audited, found.n_wrong) == (3, 8, 4, 2)
     assert (found.low, found.high) == pytest.approx((0.1500, 0.8500), abs=5e-5)
-    alone = audit([], [given_up(0, flip * 1.0)], toy.stored)
+    alone = audit([], [given_up(0, flip * 1.0)], toy.stored.metric)
     assert (alone.n_pruned, alone.n_saved, alone.n_audited, alone.n_wrong) == (0, 0, 1, 0)
-    none = audit([], [], toy.stored)
+    none = audit([], [], toy.stored.metric)
     assert (none.n_audited, none.n_wrong, none.low, none.high) == (0, 0, 0.0, 1.0)
 
 

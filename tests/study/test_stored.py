@@ -18,6 +18,7 @@ from toy import BASELINE, DEFINITION, FACTS, ToyStudy
 from hpo.database import TRANSIENT, Store, open_store
 from hpo.definition import place
 from hpo.errors import StorageError, StudyFileError, StudyMismatchError, TicketlessError
+from hpo.metric import METRICS
 from hpo.parameters import TrainingParameters
 from hpo.study import stored as studies
 from hpo.study.agreement import check_same
@@ -32,7 +33,7 @@ from hpo.study.ticket import TicketState
 def test_created_study_is_found_as_it_was_created(toy: ToyStudy) -> None:
     assert studies.find_latest(toy.store, "toy") == toy.stored
     assert studies.all_studies(toy.store) == [toy.stored]
-    assert (toy.stored.seed, toy.stored.n_threads, toy.stored.direction) == (7, 1, "maximize")
+    assert (toy.stored.seed, toy.stored.n_threads, toy.stored.metric) == (7, 1, METRICS["val_accuracy"])
     assert studies.find_latest(toy.store, "to") is None
 
 
@@ -66,12 +67,9 @@ def test_names_in_the_database_are_those_that_older_studies_have(toy: ToyStudy) 
 
 def test_directions_of_two_studies_in_one_database(new_study: Callable[..., ToyStudy]) -> None:
     up, down = new_study(name="up"), new_study(name="down", metric="val_loss", direction="minimize")
-    for toy, direction, best in ((up, StudyDirection.MAXIMIZE, 3.0), (down, StudyDirection.MINIMIZE, 1.0)):
+    for toy, direction in ((up, StudyDirection.MAXIMIZE), (down, StudyDirection.MINIMIZE)):
         assert toy.store.optuna.get_study_directions(toy.stored.study_id) == [direction]
-        assert toy.stored.optuna_direction == direction
-        assert toy.stored.pick([2.0, 1.0, 3.0]) == best
-    assert (up.stored.sign, down.stored.sign) == (1, -1)
-    assert (up.stored.is_maximized, down.stored.is_maximized) == (True, False)
+        assert studies.direction_of(toy.stored.metric) == direction
 
 
 def test_what_happens_to_one_study_leaves_another_as_it_is(new_study: Callable[..., ToyStudy], tmp_path: Path) -> None:
@@ -131,7 +129,7 @@ def test_study_without_a_baseline_begins_free(new_study: Callable[..., ToyStudy]
 def test_minimized_study_is_stored_as_such(new_study: Callable[..., ToyStudy]) -> None:
     toy = new_study(metric="val_loss", direction="minimize")
     assert toy.store.optuna.get_study_directions(toy.stored.study_id) == [StudyDirection.MINIMIZE]
-    assert not toy.stored.is_maximized
+    assert toy.stored.metric == METRICS["val_loss"]
 
 
 def test_plain_optuna_reads_the_study(sqlite_toy: ToyStudy) -> None:
