@@ -1,14 +1,21 @@
 """The installed command: hpo run ... is python -m hpo.run ..., and so on."""
 
+from typing import Annotated
+
+import typer
+
+from hpo import __version__
 from hpo.command import plain_app, run_command
 from hpo.dashboard import dashboard
+from hpo.init import init
 from hpo.password import password
 from hpo.run.__main__ import run
 from hpo.status import status
 from hpo.study.__main__ import app as study_app
 from hpo.tensorboard import tensorboard
 
-app = plain_app(no_args_is_help=True)
+app = plain_app(no_args_is_help=True, add_completion=True)
+app.command("init")(init)
 app.command("run")(run)
 app.command("status")(status)
 app.add_typer(study_app, name="study")
@@ -17,14 +24,25 @@ app.command("tensorboard")(tensorboard)
 app.command("password")(password)
 
 
+def show_version(is_asked: bool) -> None:
+    """Print hpo's version and end, where that is asked for."""
+    if is_asked:
+        print(f"hpo {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def hpo() -> None:
+def hpo(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show hpo's version and end.")
+    ] = False,
+) -> None:
     """Hyperparameter optimization for Keras."""
 
 
 def main() -> None:
     """Run the installed command."""
-    run_command(app)
+    run_command(app, name="hpo")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,22 @@ import contextlib
 import io
 import os
 import re
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+try:
+    import fcntl as fcntl
+except ImportError:
+    sys.exit(
+        "error: hpo does not run on Windows itself: it needs file locks (fcntl) that Linux and macOS have.\n"
+        "       Install it in WSL (https://learn.microsoft.com/windows/wsl/install), or use its container image."
+    )
 
 from hpo.errors import HpoError
 from hpo.files import make_private
@@ -34,23 +44,23 @@ AllowedHost = Annotated[
 ]
 
 
-def plain_app(*, no_args_is_help: bool = False) -> typer.Typer:
+def plain_app(*, no_args_is_help: bool = False, add_completion: bool = False) -> typer.Typer:
     """Return an empty command line whose help and errors are plain text."""
     return typer.Typer(
-        add_completion=False,
+        add_completion=add_completion,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         no_args_is_help=no_args_is_help,
     )
 
 
-def run_command(app: typer.Typer) -> None:
-    """Run a command line and exit."""
+def run_command(app: typer.Typer, *, name: str | None = None) -> None:
+    """Run a command line and exit. Its name is what to type for it; by default what was typed."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks ends no command
     try:
-        app()
+        app(prog_name=name)
     except HpoError as error:
         print(f"error: {plain_lines(as_given(error.message))}", file=sys.stderr)
         if error.hint:
@@ -76,6 +86,18 @@ def as_given(text: str) -> str:
         return f"{variable}={value}" if value else variable
 
     return OPTION.sub(renamed, text)
+
+
+def typed_python() -> str:
+    """Return what to type for Python: with its folder where the environment is not active."""
+    return "python" if shutil.which("python") == sys.executable else shlex.quote(os.path.relpath(sys.executable))
+
+
+def typed_hpo() -> str:
+    """Return what to type for hpo: by way of Python where the installed command is not found."""
+    found, own = shutil.which("hpo"), Path(sys.executable).with_name("hpo")
+    is_found = found is not None and os.path.realpath(found) == os.path.realpath(own)
+    return "hpo" if is_found else f"{typed_python()} -m hpo"
 
 
 @contextlib.contextmanager

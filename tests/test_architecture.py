@@ -33,7 +33,9 @@ HOMES = {
     "tensorflow": {"engine", "run.worker"},
     "keras": {"models", "engine", "definition.study"},
     "typer": {
+        "__main__",
         "command",
+        "init",
         "run.amounts",
         "run.__main__",
         "study.__main__",

@@ -2,6 +2,7 @@ from .catalog import StudyFile as StudyFile
 from .catalog import find_study as find_study
 from .catalog import list_studies as list_studies
 from .catalog import load_definition as load_definition
+from .examples import find_examples as find_examples
 from .meaning import fingerprint as fingerprint
 from .samplers import sampler_of as sampler_of
 from .space import N_REFUSALS as N_REFUSALS

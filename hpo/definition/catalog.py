@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpo.definition.examples import find_examples
 from hpo.definition.source import definitions, parse
 from hpo.definition.study import StudyDefinition
 from hpo.errors import HpoError, StudyFileError
@@ -36,7 +37,8 @@ def list_studies(studies_dir: Path) -> list[StudyFile]:
     """
     if not studies_dir.is_dir():
         raise StudyFileError(
-            f"There is no folder {studies_dir}.", "Name the folder of your study files with --studies-dir."
+            f"There is no folder {studies_dir}.",
+            "hpo init makes it, with a first study file in it; --studies-dir names another folder.",
         )
     paths = sorted(path for path in studies_dir.glob("*.py") if not path.name.startswith(("_", ".")))
     files = []
@@ -70,10 +72,16 @@ def find_study(name: str, studies_dir: Path) -> StudyFile:
         parse(path)  # a syntax error is the likelier reason than a missing STUDY
         raise StudyFileError(f"{path} declares no STUDY.", "End the file with STUDY = StudyDefinition(...).")
     close = difflib.get_close_matches(name, found, n=1)
+    if name in find_examples():
+        hint = f"It comes with hpo: hpo init --example {name}"
+    elif close:
+        hint = f'Did you mean "{close[0]}"?'
+    else:
+        hint = "Name one of those, or another folder with --studies-dir."
     names = ", ".join(found) or "none"
     raise StudyFileError(
         f'There is no study named "{name}" in {studies_dir} (found: {names}).',
-        f'Did you mean "{close[0]}"?' if close else "Name one of those, or another folder with --studies-dir.",
+        hint,
     )
 
 

@@ -2,8 +2,6 @@
 
 import os
 import shlex
-import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 from optuna.trial import TrialState
 from rich.console import Console
 
-from hpo.command import as_given
+from hpo.command import as_given, typed_python
 from hpo.database import default_url, has_password, typable_url
 from hpo.errors import NotOpenedError
 from hpo.run.display import describe_audit, describe_best, say, summary
@@ -124,19 +122,14 @@ def best_model(outcome: Outcome, options: StudyOptions) -> Path | None:
 def commands(outcome: Outcome, options: StudyOptions) -> Sequence[str]:
     """Return the commands that show more, to be pasted."""
     return [
-        f"{python()} -m hpo.dashboard{storage_option(outcome, options)}",
-        f"{python()} -m hpo.tensorboard --study {outcome.stored.name}{runs_option(options)}",
+        f"{typed_python()} -m hpo.dashboard{storage_option(outcome, options)}",
+        f"{typed_python()} -m hpo.tensorboard --study {outcome.stored.name}{runs_option(options)}",
     ]
 
 
 def resume_command(outcome: Outcome, options: StudyOptions) -> str:
     """Return the command that lets a paused study go on."""
-    return f"{python()} -m hpo.study resume --study {outcome.stored.name}{storage_option(outcome, options)}"
-
-
-def python() -> str:
-    """Return what to type for Python: with its folder where the environment is not active."""
-    return "python" if shutil.which("python") == sys.executable else shlex.quote(os.path.relpath(sys.executable))
+    return f"{typed_python()} -m hpo.study resume --study {outcome.stored.name}{storage_option(outcome, options)}"
 
 
 def runs_option(options: StudyOptions) -> str:

@@ -1,0 +1,73 @@
+"""A study file to begin with, written into the studies folder: python -m hpo.init."""
+
+import importlib.util
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpo.command import plain_app, run_command, typed_hpo
+from hpo.errors import FolderError, OptionError
+from hpo.names import is_file_name
+
+FIRST = "first"
+HINT = "Give another name: hpo init NAME"
+
+app = plain_app()
+
+
+@app.command()
+def init(
+    name: Annotated[str | None, typer.Argument(help="The new study's name. Default: the example's.")] = None,
+    example: Annotated[
+        str, typer.Option(help="What to begin with: first, a model of your own; digits_mlp; or cifar_mlp.")
+    ] = FIRST,
+    studies_dir: Annotated[Path, typer.Option(envvar="HPO_STUDIES_DIR", help="Your study files.")] = Path("studies"),
+) -> None:
+    """Write a study file to begin with: it runs as it is, and its comments say what to change."""
+    from hpo.definition import find_examples
+
+    shipped = find_examples()
+    if example not in shipped:
+        raise OptionError(f'hpo has no example "{example}".', f"It has {', '.join(shipped)}.")
+    name = (name or example).removesuffix(".py")
+    check_name(name)
+    path = studies_dir / f"{name}.py"
+    write_new(path, shipped[example].read_text())
+    where = "" if studies_dir == Path("studies") else f" --studies-dir {shlex.quote(str(studies_dir))}"
+    print(f"{path} is written. Run it, then change it:\n    {typed_hpo()} run --study {shlex.quote(name)}{where}")
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be a study's name, or would hide a module from the files of the studies folder.
+
+    Raises:
+        OptionError: It is one of those.
+    """
+    if not is_file_name(name) or name.startswith("_"):
+        raise OptionError(f'"{name}" cannot be a study\'s name.', HINT)
+    found = importlib.util.find_spec(name) if "." not in name else None
+    if found is not None and found.origin is not None:
+        raise OptionError(f"A study file {name}.py would hide Python's module {name} from all files beside it.", HINT)
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a file that is not there yet.
+
+    Raises:
+        OptionError: It is.
+        FolderError: It cannot be written.
+    """
+    if path.exists() or path.is_symlink():
+        raise OptionError(f"{path} is there already, and stays as it is.", HINT)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x") as file:
+            file.write(text)
+    except OSError as error:
+        raise FolderError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+if __name__ == "__main__":
+    run_command(app)
