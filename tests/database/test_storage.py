@@ -16,9 +16,8 @@ import pytest
 import sqlalchemy as sa
 from optuna.storages._rdb.models import BaseModel
 from optuna.trial import TrialState
-from postgres import Postgres
+from postgres import Postgres, wait_for_one_session
 from processes import hear, lock_file, open_and_close, start, together
-from toy import wait_for
 
 from hpo.database import connections
 from hpo.database.address import default_url, parse_url, public_url
@@ -161,9 +160,7 @@ def test_births_of_a_study_wait_for_each_other(postgres: Postgres) -> None:
     births[0].start()
     assert written.wait(30)
     births[1].start()
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    with store.engine.connect() as connection:
-        wait_for(lambda: connection.exec_driver_sql(waiting).scalar() == 1)
+    wait_for_one_session(store.engine, "wait_event_type = 'Lock'")
     commit.set()
     for birth in births:
         birth.join()
@@ -196,9 +193,7 @@ def test_worker_keeps_one_connection_of_the_few_that_a_server_grants(postgres: P
     store = open_store(postgres.new_database(), create=True)
     with store.engine.connect(), store.engine.connect():  # a trial's and the lease's, at the same moment
         pass
-    with store.engine.connect() as connection:
-        mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-        wait_for(lambda: connection.exec_driver_sql(mine).scalar() == 1)
+    wait_for_one_session(store.engine)
     store.close()
 
 

@@ -14,9 +14,9 @@ import pytest
 import sqlalchemy as sa
 from cuts import answer_lost, commit_refused
 from optuna.trial import FrozenTrial, TrialState
-from postgres import Postgres
+from postgres import Postgres, wait_for_one_session
 from processes import hear, leave_half_done, lock_sqlite, start
-from toy import ToyStudy, wait_for
+from toy import ToyStudy
 
 from hpo.database import insist, open_store
 from hpo.errors import DatabaseAwayError, LeaseLostError
@@ -245,12 +245,10 @@ def test_birth_whose_commit_is_still_under_way_is_waited_for(
         raise sa.exc.OperationalError("COMMIT", {}, Exception("server closed the connection unexpectedly"))
 
     monkeypatch.setattr(toy.store.rdb, "bear", cut_off)
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     born: list[FrozenTrial] = []
     again = threading.Thread(target=lambda: born.append(toy.record(ticket, patience_seconds=5.0).align(toy.mirror())))
     again.start()
-    with other.engine.connect() as connection:
-        wait_for(lambda: connection.exec_driver_sql(waiting).scalar() == 1)
+    wait_for_one_session(other.engine, "wait_event_type = 'Lock'")
     commit.set()
     for thread in (under_way, again):
         thread.join()
