@@ -12,8 +12,9 @@ RUN python -m venv --without-pip /opt/hpo \
 
 # hpo itself apart from its dependencies: a change of code makes a small layer.
 FROM packages AS hpo
-COPY pyproject.toml README.md ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY hpo hpo
+COPY studies studies
 RUN pip --python /opt/hpo/bin/python install --no-deps --no-build-isolation --target /opt/app .
 
 FROM ${PYTHON_IMAGE}

@@ -28,8 +28,10 @@ $(VENV)/bin/pip:
 	"make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(SETUP)run: requirements.lock pyproject.toml | $(VENV)/bin/pip
+# The distribution was called hpo before, and its command would be taken away with it later.
+$(SETUP)run: requirements.lock pyproject.toml setup.py | $(VENV)/bin/pip
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(VENV)/bin/python -m pip uninstall -qq --yes --disable-pip-version-check hpo
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
