@@ -35,6 +35,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.command import stderr_to
 from hpo.database import TRANSIENT, Store, open_store
+from hpo.database.address import parse_address
 from hpo.run.forkserver import ENVIRONMENT
 from hpo.study import CHECKPOINT, MODEL, RESULT_ATTR, StoredStudy, TicketState, rank, read_rows, trial_dir
 from hpo.study import stored as studies
@@ -248,7 +249,7 @@ class Chaos:
         self._random.shuffle(kinds)
         moments = sorted(self._random.uniform(0, 0.9 * asked.trials) for _ in kinds)
         self._wait(self._witnesses)
-        self._store = open_store(self._database.url, create=False)
+        self._store = open_store(parse_address(self._database.url), create=False)
         previous = ""
         for kind, moment in zip(kinds, moments, strict=True):
             # What follows an outage happens within it: trials may not get far without a database.
@@ -410,7 +411,7 @@ def the_study(store: Store) -> StoredStudy:
 
 def check(folder: Path, url: str, n_asked: int) -> tuple[dict[str, Any], dict[str, int]]:
     """Return what happened to the study, and what must be 0."""
-    store = open_store(url, create=False)
+    store = open_store(parse_address(url), create=False)
     stored = the_study(store)
     tickets = stored.tickets(store).read()
     trials = store.optuna.get_all_trials(stored.study_id)

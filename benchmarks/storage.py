@@ -44,6 +44,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from hpo.database import Store, insist, open_store
+from hpo.database.address import parse_address
 from hpo.definition import StudyDefinition, draw
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.run.display import LinesView
@@ -226,7 +227,7 @@ def execute(url: str | sa.URL, statement: str) -> Any:
 
 def fill(url: str, n_trials: int) -> None:
     """Create a study that has ended n_trials as the default pruner would have them, and has free tickets left."""
-    store = open_store(url, create=True)
+    store = open_store(parse_address(url), create=True)
     facts = {"seed": 7, "n_threads": 1, "meaning": {}, "data": "c" * 16}
     stored = create(store, "bench", DEFINITION, facts=facts, n_trials=0)
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -273,7 +274,7 @@ def fill(url: str, n_trials: int) -> None:
 
 def open_all(url: str) -> tuple[Store, StoredStudy]:
     """Open the study as a worker does."""
-    store = open_store(url, create=False)
+    store = open_store(parse_address(url), create=False)
     return store, studies.all_studies(store)[0]
 
 

@@ -19,7 +19,7 @@ from hpo.command import AllowedHost, PasswordFile, Storage, plain_app, run_comma
 from hpo.errors import DatabaseAwayError, StorageError
 
 if TYPE_CHECKING:  # both take their time to import, which --help need not wait for
-    from hpo.database import Store
+    from hpo.database import DatabaseAddress, Store
     from hpo.web import App
 
 app = plain_app()
@@ -49,25 +49,25 @@ def dashboard(
     ] = False,
 ) -> None:
     """Browse studies in optuna-dashboard: reading only, behind a password where others can reach it."""
-    from hpo.database import default_url, parse_url, public_url
+    from hpo.database import address_of
     from hpo.web import Rules, choose_password, protect, serve
 
-    url = storage or default_url(runs_dir)
     password = choose_password(password_file, host)
+    address = address_of(storage, runs_dir)
     rules = Rules(
         host=host,
         names=allowed_host or (),
         password=password,
         allow=lambda method, path: method in READING or (writable and is_note(method, path)),
     )
-    database = Database(url)
+    database = Database(address)
     try:
         if database.find() is None:
-            print(f"There is no study in {public_url(parse_url(url))} yet.", flush=True)
+            print(f"There is no study in {address} yet.", flush=True)
     except DatabaseAwayError as error:
         print(f"{error.message} Its studies are shown as soon as it is there.", file=sys.stderr, flush=True)
     mode = "notes, and tags of running trials, can be written" if writable else "read-only"
-    title = f"dashboard of {public_url(parse_url(url))} ({mode})"
+    title = f"dashboard of {address} ({mode})"
     raise typer.Exit(serve(protect(build_app(database), rules, database.is_there), title=title, host=host, port=port))
 
 
@@ -78,16 +78,11 @@ class Database:
     the study is deleted. So what an id stands for is looked up at each call, and a change opens the database anew.
 
     Args:
-        url: Its URL.
-
-    Raises:
-        StorageError: The URL is none.
+        address: Where it is.
     """
 
-    def __init__(self, url: str) -> None:
-        from hpo.database import parse_url
-
-        self._url, self._parsed = url, parse_url(url)
+    def __init__(self, address: "DatabaseAddress") -> None:
+        self._address = address
         self._lock, self._looking, self._was_there = threading.Lock(), threading.Lock(), True
         self._store: Store | None = None
         self._studies: dict[int, object] = {}
@@ -104,7 +99,7 @@ class Database:
         with self._lock:
             file = self._find_file()
             if self._store is not None:
-                with explained(self._parsed):
+                with explained(self._address):
                     studies = read_studies(self._store)
                 if file == self._file and all(studies.get(known) == what for known, what in self._studies.items()):
                     self._studies = studies
@@ -112,8 +107,8 @@ class Database:
                 self._store.close()
                 self._store = None
             try:
-                self._store = open_store(self._url, create=False)
-                with explained(self._parsed):
+                self._store = open_store(self._address, create=False)
+                with explained(self._address):
                     self._studies, self._file = read_studies(self._store), file
             except StorageError as error:
                 if error.__cause__ is not None and not is_permanent(error.__cause__):
@@ -137,10 +132,10 @@ class Database:
 
     def _find_file(self) -> object:
         """Return which file it is: a deleted SQLite file that is still open goes on answering."""
-        if self._parsed.get_backend_name() != "sqlite":
+        if self._address.sqlite_path is None:
             return None
         try:
-            found = Path(str(self._parsed.database)).stat()
+            found = self._address.sqlite_path.stat()
         except OSError:
             return None
         return found.st_dev, found.st_ino

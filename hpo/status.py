@@ -7,11 +7,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hpo.command import Storage, plain_app, run_command
+
+if TYPE_CHECKING:
+    from hpo.database import DatabaseAddress
 
 app = plain_app()
 
@@ -63,28 +66,28 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> None:
     """Show studies, their trials and their workers."""
-    from hpo.database import default_url, open_store, parse_url, wait_shortly
+    from hpo.database import address_of, open_store, wait_shortly
     from hpo.errors import StudyFileError
     from hpo.names import file_of
     from hpo.study import all_studies, check_schema, find_latest
 
-    url = storage or default_url(runs_dir)
+    address = address_of(storage, runs_dir)
 
-    def look() -> tuple[Any, list[StudyStatus]]:
-        store = open_store(url, create=False)
+    def look() -> list[StudyStatus]:
+        store = open_store(address, create=False)
         check_schema(store.engine)
         found = [one for one in all_studies(store) if study is None or study in (one.name, file_of(one.name))]
         if study is not None and not found:
             find_latest(store, study)  # says so if what has this name cannot be used
             names = ", ".join(one.name for one in all_studies(store)) or "none"
-            raise StudyFileError(f'There is no study "{study}" in {store.url} (found: {names}).', "Run it first.")
-        return store, list(read_statuses(store, found))
+            raise StudyFileError(f'There is no study "{study}" in {address} (found: {names}).', "Run it first.")
+        return list(read_statuses(store, found))
 
-    store, statuses = wait_shortly(look, parse_url(url))
+    statuses = wait_shortly(look, address)
     if as_json:
         print(json.dumps([asdict(one) for one in statuses]))
     else:
-        show(statuses, store.url)
+        show(statuses, address)
 
 
 def read_statuses(store: Any, found: list[Any]) -> Iterator[StudyStatus]:
@@ -197,13 +200,13 @@ def read_trial(store: Any, ticket: Any) -> Any:
         return None
 
 
-def show(statuses: list[StudyStatus], url: str) -> None:
+def show(statuses: list[StudyStatus], address: "DatabaseAddress") -> None:
     """Print the statuses for people."""
     from hpo.run import describe_params, duration, number
     from hpo.terminal import plain
 
     if not statuses:
-        print(f"There is no study in {url} yet.")
+        print(f"There is no study in {address} yet.")
     for one in statuses:
         counts = ", ".join(f"{n} {LABELS.get(state, state)}" for state, n in one.trials.items() if n)
         print(f"{plain(one.study)}: {one.state}{WHY.get(one.state, '')}; {one.n_trials} trials: {counts}")

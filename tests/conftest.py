@@ -13,6 +13,7 @@ from tiny_study import TINY
 from toy import ToyStudy
 
 from hpo.database import Store, open_store
+from hpo.database.address import parse_address
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -50,7 +51,7 @@ def sqlite_url(tmp_path: Path) -> str:
 def prepared_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with Optuna's tables: copying it is faster than making them for each test."""
     path = tmp_path_factory.mktemp("prepared") / "hpo.db"
-    open_store(f"sqlite:///{path}", create=True).close()
+    open_store(parse_address(f"sqlite:///{path}"), create=True).close()
     return path
 
 
@@ -58,7 +59,7 @@ def prepared_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(database_url: str, tmp_path: Path, prepared_sqlite: Path) -> Iterator[Store]:
     if database_url.startswith("sqlite"):
         shutil.copy(prepared_sqlite, tmp_path / "hpo.db")
-    opened = open_store(database_url, create=True)
+    opened = open_store(parse_address(database_url), create=True)
     yield opened
     opened.close()
 
@@ -66,7 +67,7 @@ def store(database_url: str, tmp_path: Path, prepared_sqlite: Path) -> Iterator[
 @pytest.fixture
 def sqlite_store(sqlite_url: str, tmp_path: Path, prepared_sqlite: Path) -> Iterator[Store]:
     shutil.copy(prepared_sqlite, tmp_path / "hpo.db")
-    opened = open_store(sqlite_url, create=True)
+    opened = open_store(parse_address(sqlite_url), create=True)
     yield opened
     opened.close()
 

@@ -16,7 +16,8 @@ import sqlalchemy
 from optuna.storages._rdb.models import BaseModel
 from toy import DEFINITION, FACTS, ToyStudy
 
-from hpo.database import connections, insist, open_store, parse_url, setup_lock, storage
+from hpo.database import connections, insist, open_store, setup_lock, storage
+from hpo.database.address import parse_address
 from hpo.study import LeaseKeeper, TicketTable
 from hpo.study import stored as studies
 from hpo.study.creation import create
@@ -76,17 +77,17 @@ def open_and_close(index: int, url: str) -> str:
         time.sleep(0.2 if tables else 0.0)
 
     sqlalchemy.event.listen(BaseModel.metadata, "before_create", dawdle)
-    store = _patiently(lambda: open_store(url, create=True))
+    store = _patiently(lambda: open_store(parse_address(url), create=True))
     store.close()
-    return store.url
+    return store.address.public
 
 
 def open_study(index: int, url: str, n_trials: int) -> str:
     """Create the study or join it, as every command does, taking long to find out which; returns its key."""
-    store = _patiently(lambda: open_store(url, create=True))
+    store = _patiently(lambda: open_store(parse_address(url), create=True))
 
     def find_or_create() -> str:
-        with setup_lock(parse_url(url)):
+        with setup_lock(parse_address(url)):
             stored = studies.find_latest(store, "toy")
             if stored is None:
                 time.sleep(0.3)
@@ -101,7 +102,7 @@ def open_study(index: int, url: str, n_trials: int) -> str:
 
 def claim_all(index: int, url: str, key: str, hand_back_every: int) -> list[int]:
     """Claim, and end or hand back, until all tickets have ended; returns the numbers that this process ended."""
-    store = open_store(url, create=False)
+    store = open_store(parse_address(url), create=False)
     tickets = TicketTable(engine=store.engine, study=key)
     ended: list[int] = []
     n_claims = 0
@@ -124,7 +125,7 @@ def claim_all(index: int, url: str, key: str, hand_back_every: int) -> list[int]
 
 def hold_ticket(pipe: Any, url: str, key: str, leases_dir: Path, lease_seconds: float) -> None:
     """Claim a ticket and keep its lease until told what to do; then say whether the lease was lost."""
-    store = open_store(url, create=False)
+    store = open_store(parse_address(url), create=False)
     tickets = TicketTable(engine=store.engine, study=key)
     keeper = LeaseKeeper(tickets, leases_dir, lease_seconds)
     token = uuid.uuid4().hex
@@ -138,7 +139,7 @@ def hold_ticket(pipe: Any, url: str, key: str, leases_dir: Path, lease_seconds: 
 
 def begin_creation(pipe: Any, url: str, last_step: str) -> None:
     """Create a study, but stop for ever after the call named last_step; to be killed there."""
-    store = open_store(url, create=True)
+    store = open_store(parse_address(url), create=True)
     place: Any = store.optuna if hasattr(store.optuna, last_step) else TicketTable
     real = getattr(place, last_step)
 
@@ -148,13 +149,13 @@ def begin_creation(pipe: Any, url: str, last_step: str) -> None:
         time.sleep(LIMIT_SECONDS)
 
     setattr(place, last_step, stop)
-    with setup_lock(parse_url(url)):
+    with setup_lock(parse_address(url)):
         create(store, "toy", DEFINITION, facts=FACTS, n_trials=4)
 
 
 def leave_half_done(pipe: Any, url: str, step: str) -> None:
     """Run a trial as a worker does, but stop for ever at a step; to be killed there."""
-    store = open_store(url, create=False)
+    store = open_store(parse_address(url), create=False)
     stored = studies.find_latest(store, "toy")
     assert stored is not None
     toy = ToyStudy(store=store, stored=stored, definition=DEFINITION)
@@ -201,7 +202,7 @@ def stop_at_commit(engine: sqlalchemy.Engine) -> None:
 def freeze_in_a_claim(pipe: Any, url: str, key: str, idle_seconds: float) -> None:
     """Claim a ticket, frozen before the COMMIT; thawed, say what came of it."""
     connections.IDLE_SECONDS = idle_seconds
-    store = open_store(url, create=False)
+    store = open_store(parse_address(url), create=False)
     pipe.send(os.getpid())
     stop_at_commit(store.engine)
     pipe.send(_outcome(lambda: TicketTable(engine=store.engine, study=key).claim("frozen", uuid.uuid4().hex)))
@@ -210,11 +211,11 @@ def freeze_in_a_claim(pipe: Any, url: str, key: str, idle_seconds: float) -> Non
 def freeze_in_a_creation(pipe: Any, url: str, idle_seconds: float) -> None:
     """Create a study, frozen before the first COMMIT; thawed, say what came of it."""
     connections.IDLE_SECONDS, storage.SETUP_IDLE_SECONDS = idle_seconds, 2 * idle_seconds
-    store = open_store(url, create=True)
+    store = open_store(parse_address(url), create=True)
     pipe.send(os.getpid())
 
     def make() -> None:
-        with setup_lock(parse_url(url)):
+        with setup_lock(parse_address(url)):
             stop_at_commit(store.engine)
             create(store, "toy", DEFINITION, facts=FACTS, n_trials=4)
 
@@ -223,7 +224,7 @@ def freeze_in_a_creation(pipe: Any, url: str, idle_seconds: float) -> None:
 
 def hold_setup_lock(pipe: Any, url: str) -> None:
     """Hold the set-up lock until killed."""
-    with setup_lock(parse_url(url)):
+    with setup_lock(parse_address(url)):
         pipe.send(os.getpid())
         time.sleep(LIMIT_SECONDS)
 

@@ -29,6 +29,7 @@ from toy import BASELINE, ToyStudy
 from toy_training import LIMITS, toy_engine, train_toys
 
 from hpo.database import Store, open_store
+from hpo.database.address import parse_address
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.run import worker
 from hpo.run.context import WorkerContext
@@ -233,7 +234,7 @@ def site(database_url: str, store: Store, tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "runs").mkdir()
     create_tables(store.engine)
     TicketTable(engine=store.engine, study="").read()  # looks for missing columns, once per engine
-    theirs = open_store(database_url, create=False)
+    theirs = open_store(parse_address(database_url), create=False)
     yield Site(ours=store, theirs=theirs, runs_dir=tmp_path / "runs", names=(f"cut{i}" for i in itertools.count()))
     theirs.close()
 

@@ -23,6 +23,7 @@ from toy import ToyStudy
 
 from hpo.dashboard import Database, build_app, dashboard, is_note
 from hpo.database import Store, open_store
+from hpo.database.address import parse_address
 from hpo.errors import StorageError
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -116,7 +117,7 @@ def test_a_database_that_is_not_there_yet_is_an_empty_dashboard(tmp_path: Path) 
         assert json.loads(page.ask("/api/studies")[1]) == {"study_summaries": []}
         assert page.ask("/health")[0] == 200
         assert not (tmp_path / "new").exists(), "looking makes nothing"
-        ToyStudy.create(open_store(f"sqlite:///{tmp_path / 'new' / 'hpo.db'}", create=True))
+        ToyStudy.create(open_store(parse_address(f"sqlite:///{tmp_path / 'new' / 'hpo.db'}"), create=True))
         assert len(json.loads(page.ask("/api/studies")[1])["study_summaries"]) == 1
 
 
@@ -131,7 +132,7 @@ def test_a_database_of_somebody_else_is_left_as_it_is(tmp_path: Path) -> None:
 
 def test_a_database_that_goes_away_is_one_plain_answer_until_it_is_back(postgres: Any, tmp_path: Path) -> None:
     url = postgres.new_database()
-    ToyStudy.create(open_store(url, create=True))
+    ToyStudy.create(open_store(parse_address(url), create=True))
     with served(tmp_path, "dashboard", "--storage", url) as page:
         assert page.ask("/api/studies")[0] == 200
         postgres.stop()
@@ -227,7 +228,7 @@ def test_a_deleted_study_s_trials_are_not_shown_as_those_of_the_next_with_its_id
     store: Store, database_url: str
 ) -> None:
     """SQLite gives ids again, and both caches go by them; of the same name too, and where the file itself is new."""
-    page = build_app(Database(database_url))
+    page = build_app(Database(parse_address(database_url)))
     for name, value in (("first", 1.0), ("second", 2.0), ("second", 3.0)):
         study_id = store.optuna.create_new_study([optuna.study.StudyDirection.MAXIMIZE], name)
         trial = optuna.create_trial(value=value)
@@ -243,7 +244,7 @@ def test_a_deleted_study_s_trials_are_not_shown_as_those_of_the_next_with_its_id
 def test_a_table_s_objectives_have_their_names(sqlite_store: Store) -> None:
     study = optuna.create_study(storage=sqlite_store.optuna, directions=["minimize", "maximize"])
     study.add_trial(optuna.create_trial(values=[1.0, 2.0]))
-    page = build_app(Database(sqlite_store.url))
+    page = build_app(Database(sqlite_store.address))
     assert ask(page, f"/csv/{study._study_id}")[2].startswith(
         "Number,State,Objective 0,Objective 1\r\n0,COMPLETE,1.0,2.0"
     )
@@ -271,7 +272,7 @@ def test_one_who_asks_for_health_at_a_time_looks_at_the_database(
     sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else eight who need no password, while the database hangs, take all the server's threads."""
-    database, begun, may_end = Database(sqlite_store.url), threading.Event(), threading.Event()
+    database, begun, may_end = Database(sqlite_store.address), threading.Event(), threading.Event()
 
     def hang() -> None:
         begun.set()
@@ -290,10 +291,10 @@ def test_one_who_asks_for_health_at_a_time_looks_at_the_database(
 
 def test_a_database_s_file_that_was_made_anew_is_the_one_that_is_shown(tmp_path: Path, prepared_sqlite: Path) -> None:
     url = f"sqlite:///{tmp_path / 'hpo.db'}"
-    page = build_app(Database(url))
+    page = build_app(Database(parse_address(url)))
     for name in ("first", "second"):
         shutil.copy(prepared_sqlite, tmp_path / "hpo.db")
-        store = open_store(url, create=False)
+        store = open_store(parse_address(url), create=False)
         store.optuna.create_new_study([optuna.study.StudyDirection.MAXIMIZE], name)
         store.close()
         assert names(page) == [name]
@@ -317,7 +318,7 @@ def test_the_table_of_a_study_with_an_odd_name_and_formulas_is_harmless(sqlite_s
         user_attrs={"@note": "+1\x1b[2J", "-7": "-7"},
     )
     sqlite_store.optuna.create_new_trial(study_id, trial)
-    page = build_app(Database(sqlite_store.url))
+    page = build_app(Database(sqlite_store.address))
     status, headers, text = ask(page, f"/csv/{study_id}")
     assert status == 200
     assert ask(page, f"/csv/{study_id}?trial_ids=0")[2] == text

@@ -31,6 +31,7 @@ from project import Project
 from toy import ToyStudy, wait_for
 
 from hpo.database import TRANSIENT, Store, open_store
+from hpo.database.address import parse_address
 from hpo.errors import DatabaseAwayError, StorageError
 from hpo.run.launcher import Launcher
 from hpo.study import Ticket, TicketState, TicketTable
@@ -150,7 +151,7 @@ class Site(Project):
     def look(self) -> tuple[list[Ticket], Store | None]:
         """Return the tickets; none while the study or its database is not there."""
         try:
-            self._store = self._store or open_store(self.url, create=False)
+            self._store = self._store or open_store(parse_address(self.url), create=False)
             stored = [study for study in studies.all_studies(self._store) if study.name == "blobs"]
             return (stored[0].tickets(self._store).read() if stored else []), self._store
         except (StorageError, *TRANSIENT):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.database import parse_url, public_url
+from hpo.database.address import parse_address
 from hpo.errors import PasswordError, StorageError
 from hpo.password import make_password, read_password
 
@@ -54,15 +54,16 @@ def test_a_place_that_cannot_be_written_is_refused_by_name(tmp_path: Path) -> No
 def test_a_url_takes_its_password_from_a_file_and_never_shows_it(tmp_path: Path) -> None:
     path = tmp_path / "password"
     path.write_text("p@ss/w:rd\n")
-    url = parse_url(f"postgresql://me@db:5433/hpo?password_file={path}&application_name=mine")
+    address = parse_address(f"postgresql://me@db:5433/hpo?password_file={path}&application_name=mine")
+    url = address.url
     assert (url.username, url.password, url.host, url.port) == ("me", "p@ss/w:rd", "db", 5433)
     assert dict(url.query) == {"application_name": "mine"}
-    assert "p@ss" not in public_url(url)
-    assert "password_file" not in public_url(url)
-    shown = public_url(parse_url("postgresql://me@db/hpo?password=hidden&sslpassword=hidden&host=/run/pg"))
+    assert "p@ss" not in address.public
+    assert "password_file" not in address.public
+    shown = parse_address("postgresql://me@db/hpo?password=hidden&sslpassword=hidden&host=/run/pg").public
     assert shown == "postgresql+psycopg2://me@db/hpo?host=%2Frun%2Fpg"
     for wrong in (f"postgresql://me:x@db/hpo?password_file={path}", f"sqlite:///x.db?password_file={path}"):
         with pytest.raises(StorageError, match="password"):
-            parse_url(wrong)
+            parse_address(wrong)
     with pytest.raises(PasswordError, match="missing"):
-        parse_url(f"postgresql://me@db/hpo?password_file={tmp_path / 'missing'}")
+        parse_address(f"postgresql://me@db/hpo?password_file={tmp_path / 'missing'}")

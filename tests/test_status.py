@@ -75,14 +75,14 @@ def test_worker_of_an_odd_name_may_live(worker: str | None) -> None:
 def test_status_says_in_words_what_its_states_mean(sqlite_toy: ToyStudy, capsys: pytest.CaptureFixture[str]) -> None:
     record, _ = sqlite_toy.begin()
     record.hand_back(seconds=1.0)
-    show([read_status(sqlite_toy.store, sqlite_toy.stored)], "sqlite:///x")
+    show([read_status(sqlite_toy.store, sqlite_toy.stored)], sqlite_toy.store.address)
     first = capsys.readouterr().out.splitlines()[0]
     assert first == ("toy: stopped (nobody works on it; hpo run goes on); 4 trials: 1 interrupted, 3 not begun")
 
 
 def test_pausing_and_resuming_are_told_without_hpo_s_own_words(sqlite_toy: ToyStudy) -> None:
     def say(command: str) -> str:
-        done = CliRunner().invoke(app, [command, "--study", "toy", "--storage", sqlite_toy.store.url])
+        done = CliRunner().invoke(app, [command, "--study", "toy", "--storage", sqlite_toy.store.address.public])
         assert done.exit_code == 0
         return done.stdout
 

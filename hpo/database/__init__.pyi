@@ -1,8 +1,5 @@
-from .address import default_url as default_url
-from .address import has_password as has_password
-from .address import parse_url as parse_url
-from .address import public_url as public_url
-from .address import typable_url as typable_url
+from .address import DatabaseAddress as DatabaseAddress
+from .address import address_of as address_of
 from .connections import Connection as Connection
 from .connections import guarded as guarded
 from .outage import TRANSIENT as TRANSIENT

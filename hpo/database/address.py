@@ -1,4 +1,4 @@
-"""A database's address: URLs as people write them, and as they may be shown.
+"""A database's address: its URL, read once as people write it, and as it may be shown.
 
 What is wrong with one is said without a value out of it: any of them may be a password that was typed in a wrong place.
 """
@@ -6,6 +6,7 @@ What is wrong with one is said without a value out of it: any of them may be a p
 import difflib
 import re
 import unicodedata
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
@@ -30,12 +31,81 @@ REPEATED = {"host", "port"}  # SQLAlchemy's way to name several servers
 PLAIN_VALUE = re.compile(r"[\w./,:-]*")  # where a & was mistyped, a value holds the password that follows
 
 
-def default_url(runs_dir: Path) -> str:
-    """Return the URL of the SQLite file under a runs folder."""
+@dataclass(frozen=True, repr=False)
+class DatabaseAddress:
+    """Where a database is. Its str and repr show nothing that may be secret.
+
+    Attributes:
+        url: SQLAlchemy's, with the password.
+        typed: As it was written; it may hold a password.
+    """
+
+    url: sa.URL
+    typed: str
+
+    def __str__(self) -> str:
+        return self.public
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.public!r})"
+
+    @property
+    def public(self) -> str:
+        """The URL as Optuna opens it (a SQLite path made absolute), without what may be secret."""
+        path = self.sqlite_path
+        return _public(self.url if path is None else self.url.set(database=str(path.absolute())))
+
+    @property
+    def sqlite_path(self) -> Path | None:
+        """The SQLite file; None where it is no SQLite database."""
+        return Path(str(self.url.database)) if self.url.get_backend_name() == "sqlite" else None
+
+    @property
+    def has_password(self) -> bool:
+        """Whether the URL, as it was typed, holds a password itself."""
+        is_inside = re.match(r"\w+(\+\w+)?://[^:@/]*:.*@", self.typed, re.DOTALL) is not None
+        return is_inside or "password" in _options(self.typed)
+
+    @property
+    def typable(self) -> str:
+        """The URL to type in another command: as it is shown in public, with its password file.
+
+        In place of a password stands PASSWORD.
+        """
+        path, public = _options(self.typed).get(PASSWORD_FILE), sa.make_url(self.public)
+        if path is not None:
+            return public.update_query_dict({PASSWORD_FILE: str(Path(path).absolute())}).render_as_string()
+        if self.has_password:
+            return public.set(password="PASSWORD").render_as_string(hide_password=False)
+        return self.public
+
+    def is_default(self, runs_dir: Path) -> bool:
+        """Whether commands find it without being told."""
+        return self.typed == _default(runs_dir)
+
+    def without_secrets(self, text: str) -> str:
+        """Strike out of a driver's or server's message, in one line, what of the URL may be secret."""
+        hidden = (str(value) for name, value in self.url.query.items() if _is_secret(name, value))
+        text = " ".join(text.split())
+        for secret in filter(None, [self.url.password, *hidden]):
+            text = text.replace(" ".join(str(secret).split()) or str(secret), "***")
+        return text
+
+
+def address_of(storage: str | None, runs_dir: Path) -> DatabaseAddress:
+    """Return the address that a command was given, or that of the SQLite file under its runs folder.
+
+    Raises:
+        HpoError: As parse_address does.
+    """
+    return parse_address(storage or _default(runs_dir))
+
+
+def _default(runs_dir: Path) -> str:
     return f"sqlite:///{runs_dir / 'hpo.db'}"
 
 
-def parse_url(text: str) -> sa.URL:
+def parse_address(text: str) -> DatabaseAddress:
     """Read a database URL as people write it.
 
     postgres:// and postgresql:// mean psycopg2 (SQLAlchemy 2.1 would load psycopg 3). A password may hold any
@@ -68,14 +138,11 @@ def parse_url(text: str) -> sa.URL:
     if backend == "sqlite":
         if not url.database or url.database == ":memory:":
             raise StorageError("A SQLite storage needs a file: workers are processes and cannot share memory.", HINT)
-        return url
-    return _with_password(url.set(drivername="postgresql+psycopg2"))
+        return DatabaseAddress(url, text)
+    return DatabaseAddress(_with_password(url.set(drivername="postgresql+psycopg2")), text)
 
 
-def public_url(url: sa.URL) -> str:
-    """Return a URL that Optuna opens (a SQLite path made absolute), without what may be secret."""
-    if url.get_backend_name() == "sqlite":
-        url = url.set(database=str(Path(str(url.database)).absolute()))
+def _public(url: sa.URL) -> str:
     query = {name: value for name, value in url.query.items() if not _is_secret(name, value)}
     bare = sa.URL.create(  # url.set(password=None) would keep it
         url.drivername, username=url.username, host=url.host, port=url.port, database=url.database, query=query
@@ -83,36 +150,8 @@ def public_url(url: sa.URL) -> str:
     return bare.render_as_string()
 
 
-def has_password(text: str) -> bool:
-    """Whether a URL, as it was typed, holds a password itself."""
-    return re.match(r"\w+(\+\w+)?://[^:@/]*:.*@", text, re.DOTALL) is not None or "password" in _options(text)
-
-
-def typable_url(public: str, typed: str) -> str:
-    """Return a URL to type in another command: as it is shown in public, with its password file.
-
-    In place of a password stands PASSWORD.
-    """
-    url = sa.make_url(public)
-    path = _options(typed).get(PASSWORD_FILE)
-    if path is not None:
-        return url.update_query_dict({PASSWORD_FILE: str(Path(path).absolute())}).render_as_string()
-    if has_password(typed):
-        return url.set(password="PASSWORD").render_as_string(hide_password=False)
-    return public
-
-
 def _options(text: str) -> dict[str, str]:
     return dict(parse_qsl(text.rpartition("@")[2].partition("?")[2]))
-
-
-def without_secrets(text: str, url: sa.URL) -> str:
-    """Strike out of a driver's or server's message, in one line, what of a URL may be secret."""
-    secrets = [url.password, *(str(value) for name, value in url.query.items() if _is_secret(name, value))]
-    text = " ".join(text.split())
-    for secret in filter(None, secrets):
-        text = text.replace(" ".join(str(secret).split()) or str(secret), "***")
-    return text
 
 
 def _is_secret(name: str, value: str | tuple[str, ...]) -> bool:

@@ -10,7 +10,7 @@ import optuna
 import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 
-from hpo.database.address import public_url, without_secrets
+from hpo.database.address import DatabaseAddress
 from hpo.errors import DatabaseAwayError, StorageError
 
 # What a database that is away for a while raises, through Optuna or past it.
@@ -74,7 +74,7 @@ def insist(
             wait_seconds = min(2 * wait_seconds, LAST_RETRY_SECONDS)
 
 
-def wait_shortly(call: Callable[[], T], url: sa.URL) -> T:
+def wait_shortly(call: Callable[[], T], address: DatabaseAddress) -> T:
     """Repeat a command's call for some seconds while the database is away, and say so on stderr.
 
     Raises:
@@ -83,7 +83,7 @@ def wait_shortly(call: Callable[[], T], url: sa.URL) -> T:
     """
 
     def explained_call() -> T:
-        with explained(url):
+        with explained(address):
             return call()
 
     def say(text: str) -> None:
@@ -109,14 +109,14 @@ def _is_refused(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def explained(url: sa.URL) -> Iterator[None]:
+def explained(address: DatabaseAddress) -> Iterator[None]:
     """Turn what the database or Optuna raises into an error that names the database, never the password.
 
     Raises:
         DatabaseAwayError: It may be back soon.
         StorageError: Waiting cannot help.
     """
-    where = public_url(url)
+    where = address.public
     try:
         yield
     except RuntimeError as error:
@@ -134,13 +134,13 @@ def explained(url: sa.URL) -> Iterator[None]:
     except (OSError, *TRANSIENT) as error:
         is_away = not isinstance(error, OSError) and not _is_refused(error)
         kind = DatabaseAwayError if is_away else StorageError
-        raise kind(f"Cannot use the database {where}: {_reason(error, url)}", _next_step(url)) from error
+        raise kind(f"Cannot use the database {where}: {_reason(error, address)}", _next_step(address)) from error
 
 
-def _reason(error: BaseException, url: sa.URL) -> str:
+def _reason(error: BaseException, address: DatabaseAddress) -> str:
     """Return the innermost cause in one line, without SQL."""
     cause = _innermost(error)
-    return without_secrets(str(cause), url) or type(cause).__name__
+    return address.without_secrets(str(cause)) or type(cause).__name__
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -149,7 +149,7 @@ def _innermost(error: BaseException) -> BaseException:
     return error
 
 
-def _next_step(url: sa.URL) -> str:
-    if url.get_backend_name() == "sqlite":
+def _next_step(address: DatabaseAddress) -> str:
+    if address.sqlite_path is not None:
         return "Is it a SQLite file, on a local disk with space left, that you may write?"
-    return f"Is PostgreSQL up on {url.host or 'this machine'}, and are user, password and database right?"
+    return f"Is PostgreSQL up on {address.url.host or 'this machine'}, and are user, password and database right?"

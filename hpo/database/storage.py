@@ -14,7 +14,7 @@ import optuna
 import sqlalchemy as sa
 from optuna.storages import BaseStorage
 
-from hpo.database.address import parse_url, public_url
+from hpo.database.address import DatabaseAddress
 from hpo.database.connections import IDLE_SECONDS, engine_arguments, guarded, single_connection
 from hpo.database.outage import explained
 from hpo.database.rdb import Storage
@@ -39,13 +39,13 @@ class Store:
     """An open database.
 
     Attributes:
-        url: For people and for Optuna; without a password.
+        address: Where it is.
         optuna: Optuna's storage, with its cache of trials.
         rdb: The storage behind that cache.
         engine: SQLAlchemy's engine behind it.
     """
 
-    url: str
+    address: DatabaseAddress
     optuna: BaseStorage
     rdb: Storage
     engine: sa.Engine
@@ -56,45 +56,44 @@ class Store:
         self.engine.dispose()
 
 
-def open_store(text: str, *, create: bool) -> Store:
+def open_store(address: DatabaseAddress, *, create: bool) -> Store:
     """Open a database; with create, make Optuna's tables where there are none (safe for many at once).
 
     Raises:
         StorageError: Unreachable, not a database, another Optuna schema, or without create, no such database.
     """
-    url = parse_url(text)
-    sqlite = url.get_backend_name() == "sqlite"
-    if sqlite and create:
-        _make_folder(Path(str(url.database)).parent)
-    elif sqlite and not Path(str(url.database)).is_file():
+    path = address.sqlite_path
+    if path is not None and create:
+        _make_folder(path.parent)
+    elif path is not None and not path.is_file():
         raise StorageError(
-            f"There is no database {url.database}.", "Run a study first, or name another --storage or --runs-dir."
+            f"There is no database {path}.", "Run a study first, or name another --storage or --runs-dir."
         )
     if not create:
-        _check_set_up(url)
-    with explained(url), setup_lock(url) if create else contextlib.nullcontext():
+        _check_set_up(address)
+    with explained(address), setup_lock(address) if create else contextlib.nullcontext():
         rdb = Storage(
-            url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
-            engine_kwargs=engine_arguments(url),
+            address.url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
+            engine_kwargs=engine_arguments(address.url),
             skip_table_creation=not create,
         )
         rdb.engine.connect().close()
-    return Store(url=public_url(url), optuna=optuna.storages.get_storage(rdb), rdb=rdb, engine=rdb.engine)
+    return Store(address=address, optuna=optuna.storages.get_storage(rdb), rdb=rdb, engine=rdb.engine)
 
 
-def _check_set_up(url: sa.URL) -> None:
+def _check_set_up(address: DatabaseAddress) -> None:
     """Refuse a database that another process is still making.
 
     Optuna writes down its version wherever it finds none, when told to make no tables too; the maker then crashes.
     """
-    with explained(url), single_connection(url) as connection:
+    with explained(address), single_connection(address.url) as connection:
         version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
     if version is None:
-        raise DatabaseAwayError(f"The database {public_url(url)} is still being set up.", "Try again in a moment.")
+        raise DatabaseAwayError(f"The database {address} is still being set up.", "Try again in a moment.")
 
 
 @contextlib.contextmanager
-def setup_lock(url: sa.URL) -> Iterator[None]:
+def setup_lock(address: DatabaseAddress) -> Iterator[None]:
     """Let one process at a time create tables and studies. Ends with its holder, however that dies.
 
     Optuna's table creation crashes when several processes meet in it: three of four did on an empty PostgreSQL. A
@@ -105,20 +104,20 @@ def setup_lock(url: sa.URL) -> Iterator[None]:
         DatabaseAwayError: Another process holds it; the message says who.
         StorageError: The database cannot be used.
     """
-    with _file_lock(url) if url.get_backend_name() == "sqlite" else _advisory_lock(url):
+    with _advisory_lock(address) if address.sqlite_path is None else _file_lock(address):
         yield
 
 
 @contextlib.contextmanager
-def _file_lock(url: sa.URL) -> Iterator[None]:
-    path = Path(f"{url.database}.lock")
+def _file_lock(address: DatabaseAddress) -> Iterator[None]:
+    path = Path(f"{address.url.database}.lock")
     with contextlib.ExitStack() as stack:
-        with explained(url):
+        with explained(address):
             file = stack.enter_context(open(path, "a+b", buffering=0))
             until_seconds = time.monotonic() + SETUP_SECONDS
             while not _try_to_lock(file):
                 if time.monotonic() >= until_seconds:
-                    raise _being_set_up(url, f"{path} is locked by {_named(file)}")
+                    raise _being_set_up(address, f"{path} is locked by {_named(file)}")
                 time.sleep(SETUP_POLL_SECONDS)
         with contextlib.suppress(OSError):  # for people who wait: a full disk is no reason not to go on
             file.truncate(0)
@@ -139,10 +138,10 @@ def _named(file: IO[bytes]) -> str:
 
 
 @contextlib.contextmanager
-def _advisory_lock(url: sa.URL) -> Iterator[None]:
+def _advisory_lock(address: DatabaseAddress) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
-        with explained(url):
-            connection = stack.enter_context(single_connection(url))
+        with explained(address):
+            connection = stack.enter_context(single_connection(address.url))
             try:
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = {SETUP_SECONDS * 1000:.0f}")
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({SETUP_LOCK})")
@@ -151,7 +150,8 @@ def _advisory_lock(url: sa.URL) -> Iterator[None]:
                 holder = connection.exec_driver_sql(f"{HOLDER} AND l.objid = {SETUP_LOCK}").one_or_none()
                 if holder is None:
                     raise
-                raise _being_set_up(url, f"the server's process {holder[0]} has the lock, for {holder[1]}") from error
+                who = f"the server's process {holder[0]} has the lock, for {holder[1]}"
+                raise _being_set_up(address, who) from error
             idle = f"{SETUP_IDLE_SECONDS * 1000:.0f}"
             connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {idle}")
         # Whoever was frozen long enough to lose the lock must not commit what another may have done meanwhile.
@@ -159,9 +159,9 @@ def _advisory_lock(url: sa.URL) -> Iterator[None]:
             yield
 
 
-def _being_set_up(url: sa.URL, holder: str) -> DatabaseAwayError:
+def _being_set_up(address: DatabaseAddress, holder: str) -> DatabaseAwayError:
     return DatabaseAwayError(
-        f"The database {public_url(url)} is being set up by another command: {holder}.",
+        f"The database {address} is being set up by another command: {holder}.",
         "If that one is stopped (Ctrl-Z) or hangs, let it go on, or end it.",
     )
 

@@ -140,13 +140,13 @@ def run(
         return
     if study is None:
         raise typer.BadParameter("name a study with --study NAME; --list shows them", param_hint="--study")
-    from hpo.database import default_url
+    from hpo.database import address_of
     from hpo.run.settings import RunSettings, WorkerLimits
     from hpo.study import StudyOptions
 
     options = StudyOptions(
         file=find_study(study, studies_dir),
-        url=storage or default_url(runs_dir),
+        address=address_of(storage, runs_dir),
         runs_dir=runs_dir,
         data_dir=data_dir,
         n_trials=trials,

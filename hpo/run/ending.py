@@ -12,7 +12,7 @@ from types import FrameType
 
 from optuna.trial import TrialState
 
-from hpo.database import Store, explained, open_store, parse_url
+from hpo.database import Store, explained, open_store
 from hpo.definition import fingerprint
 from hpo.errors import TicketlessError, TrialsFailingError
 from hpo.study import (
@@ -110,8 +110,8 @@ def find_finished(options: StudyOptions) -> Outcome | None:
     Raises:
         HpoError: The database cannot be used, or the stored study is another one.
     """
-    store = open_store(options.url, create=True)
-    with explained(parse_url(options.url)):
+    store = open_store(options.address, create=True)
+    with explained(options.address):
         check_schema(store.engine)
         try:
             stored = find_latest(store, options.file.name)
@@ -139,8 +139,8 @@ def find_cut(options: StudyOptions, ending: Ending) -> Outcome | None:
     Raises:
         HpoError: The database cannot be used.
     """
-    store = open_store(options.url, create=True)
-    with explained(parse_url(options.url)):
+    store = open_store(options.address, create=True)
+    with explained(options.address):
         stored = find_latest(store, options.file.name)
         if stored is None or options.is_new_generation:
             return None

@@ -52,7 +52,7 @@ def run_study(settings: RunSettings, view: View, signals: Signals) -> Outcome:
     stored = open_in_child(context, settings, view, signals)
     if stored is None:
         return _cut(settings.options, signals.ending or Ending.TERMINATED)
-    store = _wait(lambda: open_store(settings.options.url, create=False), settings, view, signals)
+    store = _wait(lambda: open_store(settings.options.address, create=False), settings, view, signals)
     return Launcher(settings, view, signals, context=context, stored=stored, store=store).run()
 
 

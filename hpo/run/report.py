@@ -10,7 +10,6 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from hpo.command import as_given, typed_python
-from hpo.database import default_url, has_password, typable_url
 from hpo.errors import NotOpenedError
 from hpo.run.display import describe_audit, describe_best, say, summary
 from hpo.run.ending import Ending, Outcome
@@ -139,11 +138,12 @@ def runs_option(options: StudyOptions) -> str:
 
 def storage_option(outcome: Outcome, options: StudyOptions) -> str:
     """Return the option by which another command finds the database, with a space before; never a password."""
-    if options.url == default_url(options.runs_dir):
+    address = options.address
+    if address.is_default(options.runs_dir):
         return runs_option(options)
-    if has_password(options.url) and os.environ.get("HPO_STORAGE") == options.url:
+    if address.has_password and os.environ.get("HPO_STORAGE") == address.typed:
         return ""  # the next command reads it there too
-    return f" --storage {shlex.quote(typable_url(outcome.store.url, options.url))}"
+    return f" --storage {shlex.quote(address.typable)}"
 
 
 def describe(outcome: Outcome, options: StudyOptions, *, seconds: float) -> dict[str, object]:
@@ -151,7 +151,7 @@ def describe(outcome: Outcome, options: StudyOptions, *, seconds: float) -> dict
     ranked, model = rank(outcome.rows, outcome.stored.metric), best_model(outcome, options)
     return {
         "study": outcome.stored.name,
-        "storage": outcome.store.url,
+        "storage": options.address.public,
         "ending": outcome.ending.name.lower(),
         "message": " ".join([*headlines(outcome, options), describe_best(outcome.rows, outcome.stored)]),
         "n_trials": len(outcome.tickets),

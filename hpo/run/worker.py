@@ -133,7 +133,7 @@ def work(context: WorkerContext, should_stop: Callable[[], bool]) -> int:
 def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> WorkerContext:
     """Gather what trials need; refuses a file or data that changed since the study was opened."""
     options = settings.options
-    store = open_store(options.url, create=False)
+    store = open_store(options.address, create=False)
     stored = next((study for study in all_studies(store) if study.name == settings.study_name), None)
     if stored is None:
         raise StorageError(f'The study "{settings.study_name}" is gone from the database.', "Was it deleted?")

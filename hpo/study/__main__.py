@@ -5,9 +5,8 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 app = plain_app(no_args_is_help=True)
 
-T = TypeVar("T")
-
 Name = Annotated[str, typer.Option("--study", envvar="HPO_STUDY", help="NAME for its latest generation, or NAME@2.")]
 RunsDir = Annotated[Path, typer.Option(envvar="HPO_RUNS_DIR", help="Logs, checkpoints, models, the SQLite file.")]
 StudiesDir = Annotated[Path, typer.Option(envvar="HPO_STUDIES_DIR", help="Your study files.")]
@@ -37,16 +34,20 @@ def study() -> None:
 @app.command()
 def pause(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs")) -> None:
     """Stop all workers of the study, wherever they run; their trials are saved and go on later."""
+    from hpo.database import wait_shortly
+
     store, stored = find_latest(study, storage, runs_dir)
-    shortly(lambda: stored.set_paused(store, is_paused=True), storage, runs_dir)
+    wait_shortly(lambda: stored.set_paused(store, is_paused=True), store.address)
     print(f"{stored.name} is paused: its workers save their trials and leave in seconds. To go on: hpo study resume.")
 
 
 @app.command()
 def resume(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs")) -> None:
     """Let a paused study go on; starts no workers."""
+    from hpo.database import wait_shortly
+
     store, stored = find_latest(study, storage, runs_dir)
-    shortly(lambda: stored.set_paused(store, is_paused=False), storage, runs_dir)
+    wait_shortly(lambda: stored.set_paused(store, is_paused=False), store.address)
     print(f"{stored.name} is not paused any more. Run it to go on: no worker has been started.")
 
 
@@ -59,7 +60,7 @@ def add(
     studies_dir: StudiesDir = Path("studies"),
 ) -> None:
     """Add one trial with parameters of your own; it is run next and extends the budget by one."""
-    from hpo.database import parse_url, setup_lock
+    from hpo.database import setup_lock, wait_shortly
     from hpo.definition import check_names, find_study, fingerprint, load_definition, place
     from hpo.study.agreement import check_same
     from hpo.study.schema import create_tables
@@ -82,14 +83,14 @@ def add(
         raise typer.BadParameter(str(error), param_hint="VALUES") from error
 
     def store_trial() -> tuple[int, int]:
-        with setup_lock(parse_url(url_of(storage, runs_dir))):
+        with setup_lock(store.address):
             stored.check_there(store)
             create_tables(store.engine)  # older ones are brought up to date
             if not definition.allow_duplicates:
                 check_new(store, stored, draw)
             return add_trial(store, stored, draw)
 
-    number, n_trials = shortly(store_trial, storage, runs_dir)
+    number, n_trials = wait_shortly(store_trial, store.address)
     print(f"{stored.name}: trial {number} is run next; the budget is {n_trials} trials now.")
 
 
@@ -117,11 +118,12 @@ def export(
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Write the study's trials as CSV, one line each; a text that a spreadsheet would run as a formula is quoted."""
+    from hpo.database import wait_shortly
     from hpo.study.results import read_rows
     from hpo.terminal import plain_cell
 
     store, stored = find_latest(study, storage, runs_dir)
-    rows = shortly(lambda: read_rows(store, stored), storage, runs_dir)
+    rows = wait_shortly(lambda: read_rows(store, stored), store.address)
     names = list(dict.fromkeys(name for row in rows for name in row.params))
     header = ["trial", "state", stored.metric.name, "best_epoch", "seconds", "diverged", "reason", *names]
     try:
@@ -144,12 +146,13 @@ def delete(
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Delete the study, its trials and its runs folder."""
+    from hpo.database import wait_shortly
     from hpo.study.folder import delete_folder
 
     store, stored = find_latest(study, storage, runs_dir, half_deleted=True)
     tickets, study_dir = stored.tickets(store), runs_dir / stored.name
     if not yes:
-        n_trials = shortly(tickets.count, storage, runs_dir)
+        n_trials = wait_shortly(tickets.count, store.address)
         ask(f"Delete {stored.name} with {n_trials} trials, and {study_dir}?")
 
     def delete_all() -> str:
@@ -161,7 +164,7 @@ def delete(
             store.optuna.delete_study(stored.study_id)
         return left
 
-    left = shortly(delete_all, storage, runs_dir)
+    left = wait_shortly(delete_all, store.address)
     print(f"{stored.name} is deleted. {left}".rstrip())
 
 
@@ -177,15 +180,15 @@ def clean(
 ) -> None:
     """Show what hpo's files take on the disk; delete prepared copies of data and what killed processes left."""
     from hpo.data import home_dirs
-    from hpo.database import explained, open_store, parse_url
+    from hpo.database import address_of, explained, open_store
     from hpo.study.disk import caches, clear, study_folders
     from hpo.study.schema import check_schema
     from hpo.study.stored import all_studies
 
-    url, dirs = url_of(storage, runs_dir), home_dirs(data_dir)
-    if storage or Path(str(parse_url(url).database)).exists():
-        store = open_store(url, create=False)
-        with explained(parse_url(url)):
+    address, dirs = address_of(storage, runs_dir), home_dirs(data_dir)
+    if storage or (address.sqlite_path or runs_dir).exists():
+        store = open_store(address, create=False)
+        with explained(address):
             check_schema(store.engine)
             folders = study_folders(runs_dir, all_studies(store), store, are_old_spare=old_generations)
     else:  # caches can be cleaned without a study
@@ -220,24 +223,6 @@ def ask(question: str) -> None:
         raise typer.Abort
 
 
-def url_of(storage: str | None, runs_dir: Path) -> str:
-    """Return the database's URL."""
-    from hpo.database import default_url
-
-    return storage or default_url(runs_dir)
-
-
-def shortly(call: Callable[[], T], storage: str | None, runs_dir: Path) -> T:
-    """Make a call to the database, which is waited for a few seconds where it is away.
-
-    Raises:
-        DatabaseAwayError: It stayed away.
-    """
-    from hpo.database import parse_url, wait_shortly
-
-    return wait_shortly(call, parse_url(url_of(storage, runs_dir)))
-
-
 def find_latest(
     name: str, storage: str | None, runs_dir: Path, *, half_deleted: bool = False
 ) -> "tuple[Store, StoredStudy]":
@@ -246,13 +231,15 @@ def find_latest(
     Raises:
         HpoError: There is no such database, or no such study.
     """
-    from hpo.database import open_store
+    from hpo.database import address_of, open_store, wait_shortly
     from hpo.study.schema import check_schema
     from hpo.study.stored import all_studies
     from hpo.study.stored import find_latest as find_stored
 
+    address = address_of(storage, runs_dir)
+
     def look() -> "tuple[Store, StoredStudy]":
-        store = open_store(url_of(storage, runs_dir), create=False)
+        store = open_store(address, create=False)
         check_schema(store.engine)
         try:
             stored = find_stored(store, name)
@@ -262,10 +249,10 @@ def find_latest(
             stored = error.stored
         if stored is None:
             names = ", ".join(one.name for one in all_studies(store)) or "none"
-            raise StudyFileError(f'There is no study "{name}" in {store.url} (found: {names}).', "Run it first.")
+            raise StudyFileError(f'There is no study "{name}" in {address} (found: {names}).', "Run it first.")
         return store, stored
 
-    return shortly(look, storage, runs_dir)
+    return wait_shortly(look, address)
 
 
 if __name__ == "__main__":

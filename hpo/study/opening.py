@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from hpo.data import Dataset, describe_majority, describe_numbering, load_dataset
-from hpo.database import Store, explained, insist, open_store, parse_url, setup_lock
+from hpo.database import Store, explained, insist, open_store, setup_lock
 from hpo.definition import StudyDefinition, fingerprint, load_definition, rehearse
 from hpo.engine import rehearse_training
 from hpo.errors import StudyMismatchError, TicketlessError
@@ -43,7 +43,7 @@ def open_study(options: StudyOptions, report: Callable[[str], None], *, patience
     meaning = fingerprint(options.file.path)
     space = rehearse(definition)
     patiently = partial(insist, should_stop=lambda: False, patience_seconds=patience_seconds, say=report)
-    store = patiently(lambda: open_store(options.url, create=True))
+    store = patiently(lambda: open_store(options.address, create=True))
     dataset = prepare(definition, options, report)  # before the lock: a download may take minutes
     data = dataset.fingerprint
     patiently(partial(rehearse_new, store, options, definition, dataset))
@@ -57,7 +57,7 @@ def open_study(options: StudyOptions, report: Callable[[str], None], *, patience
         return not options.is_new_generation or latest.name != found_first[0]
 
     def join_or_create() -> StoredStudy:
-        with explained(parse_url(options.url)), setup_lock(parse_url(options.url)):
+        with explained(options.address), setup_lock(options.address):
             create_tables(store.engine)
             taken_back = None if options.is_new_generation else take_back(store, options, data, report)
             if taken_back is not None and not plans:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpo.database import DatabaseAddress
 from hpo.definition import StudyFile
 
 
@@ -12,7 +13,7 @@ class StudyOptions:
 
     Attributes:
         file: The study's file.
-        url: The database's, password included.
+        address: The database's.
         runs_dir: Holds a folder per study.
         data_dir: Where data are looked for and downloaded to.
         n_trials: The budget; a larger one than the stored one extends it.
@@ -24,7 +25,7 @@ class StudyOptions:
     """
 
     file: StudyFile
-    url: str
+    address: DatabaseAddress
     runs_dir: Path
     data_dir: Path | None
     n_trials: int | None

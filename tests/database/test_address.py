@@ -1,10 +1,12 @@
 """Database URLs as people write and mistype them: every message names what is wrong, none shows a value."""
 
+import pickle
+
 import pytest
 import sqlalchemy as sa
 from postgres import Postgres
 
-from hpo.database.address import parse_url, public_url
+from hpo.database.address import parse_address
 from hpo.database.outage import explained
 from hpo.database.storage import open_store
 from hpo.errors import HpoError, PasswordError, StorageError
@@ -12,7 +14,7 @@ from hpo.errors import HpoError, PasswordError, StorageError
 
 def said(text: str, kind: type[HpoError] = StorageError) -> str:
     with pytest.raises(kind) as caught:
-        parse_url(text)
+        parse_address(text)
     return f"{caught.value.message} {caught.value.hint}"
 
 
@@ -66,22 +68,41 @@ def test_a_password_file_with_a_zero_byte_is_one_message(tmp_path: object) -> No
 
 @pytest.mark.parametrize("host", ["::1", "fe80::1%eth0", "2001:db8::7"])
 def test_an_ipv6_host_is_read_and_shown_in_brackets(host: str) -> None:
-    url = parse_url(f"postgresql://me:a:b@[{host}]:5433/hpo?sslmode=require")
+    address = parse_address(f"postgresql://me:a:b@[{host}]:5433/hpo?sslmode=require")
+    url = address.url
     assert (url.username, url.password, url.host, url.port, url.database) == ("me", "a:b", host, 5433, "hpo")
-    assert public_url(url) == f"postgresql+psycopg2://me@[{host}]:5433/hpo?sslmode=require"
-    assert parse_url(f"postgresql://[{host}]/hpo").host == host
+    assert address.public == f"postgresql+psycopg2://me@[{host}]:5433/hpo?sslmode=require"
+    assert parse_address(f"postgresql://[{host}]/hpo").url.host == host
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://me:hunter2@db/hpo",
+        "postgresql://me@db/hpo?password=hunter2",
+        "postgresql://me@db/hpo?sslpassword=hunter2&sslmode=require",
+        "postgresql://me@db/hpo?sslmode=require;password=hunter2",
+    ],
+)
+def test_an_address_is_carried_whole_and_shows_no_secret(text: str) -> None:
+    address = parse_address(text)
+    for shown in (str(address), repr(address), f"{address}", repr([address]), str({"address": address})):
+        assert "hunter2" not in shown
+        assert "postgresql+psycopg2://me@db/hpo" in shown
+    carried = pickle.loads(pickle.dumps(address))
+    assert (carried, carried.url, carried.typed) == (address, address.url, text)
 
 
 def test_a_value_that_swallowed_a_password_is_neither_shown_nor_passed_on(postgres: Postgres) -> None:
     url = f"{postgres.new_database()}&sslmode=require;password=hunter2"
-    assert "hunter2" not in public_url(parse_url(url))
+    assert "hunter2" not in parse_address(url).public
     with pytest.raises(StorageError, match=r"sslmode.*\*\*\*") as caught:
-        open_store(url, create=True)
+        open_store(parse_address(url), create=True)
     assert "hunter2" not in caught.value.message + caught.value.hint
 
 
 def test_a_driver_that_echoes_a_password_is_not_quoted() -> None:
-    url = parse_url("postgresql://me:two%20 hunters@db/hpo?sslpassword=hunter2")
+    url = parse_address("postgresql://me:two%20 hunters@db/hpo?sslpassword=hunter2")
     with pytest.raises(StorageError) as caught, explained(url):
         raise sa.exc.OperationalError("", {}, Exception('invalid dsn: "password=two  hunters sslpassword=hunter2"'))
     assert "hunter" not in caught.value.message

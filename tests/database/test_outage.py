@@ -15,7 +15,7 @@ from processes import freeze_in_a_claim, freeze_in_a_creation, hear, hold_setup_
 from toy import ToyStudy, wait_for
 
 from hpo.database import connections, outage, storage
-from hpo.database.address import parse_url
+from hpo.database.address import DatabaseAddress, parse_address
 from hpo.database.outage import insist, wait_shortly
 from hpo.database.storage import Store, open_store, setup_lock
 from hpo.errors import DatabaseAwayError, StorageError
@@ -32,7 +32,7 @@ def postgres_url(postgres: Postgres) -> str:
 
 @pytest.fixture
 def postgres_store(postgres_url: str) -> Iterator[Store]:
-    opened = open_store(postgres_url, create=True)
+    opened = open_store(parse_address(postgres_url), create=True)
     yield opened
     opened.close()
 
@@ -53,7 +53,10 @@ def test_what_waiting_cannot_help_ends_a_command_at_once(
     said_first: list[str] = []
     with pytest.raises(StorageError, match=said) as caught:
         insist(
-            lambda: open_store(url, create=True), should_stop=lambda: False, patience_seconds=60, say=said_first.append
+            lambda: open_store(parse_address(url), create=True),
+            should_stop=lambda: False,
+            patience_seconds=60,
+            say=said_first.append,
         )
     assert (type(caught.value), caught.value.exit_code, said_first) == (StorageError, 5, [])
 
@@ -71,15 +74,15 @@ def test_what_the_server_refuses_is_told_by_its_code_in_whatever_language(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch, grant: str, statement: str, code: str
 ) -> None:
     text = postgres.new_database()
-    ToyStudy.create(open_store(text, create=True)).store.close()
+    ToyStudy.create(open_store(parse_address(text), create=True)).store.close()
     url = sa.make_url(text)
     role = postgres.new_role("right")
     rights = [f"GRANT {grant} ON hpo_tickets TO {role}"] if grant else []
     postgres.execute(f"ALTER ROLE {role} NOSUPERUSER", *rights, database=str(url.database))
     monkeypatch.setattr(outage, "REFUSED", ())  # as to whoever reads English only
     url = url.set(username=role, password="right")
-    engine = sa.create_engine(url)
-    with pytest.raises(StorageError) as caught, outage.explained(url), engine.connect() as connection:
+    engine, address = sa.create_engine(url), DatabaseAddress(url, "")
+    with pytest.raises(StorageError) as caught, outage.explained(address), engine.connect() as connection:
         connection.exec_driver_sql(statement)
     engine.dispose()
     cause = caught.value.__cause__
@@ -101,8 +104,8 @@ def test_what_a_server_says_that_may_be_back_soon_is_an_outage_whatever_its_word
     postgres_url: str, statement: str, code: str
 ) -> None:
     url = sa.make_url(postgres_url)
-    engine = sa.create_engine(url)
-    with pytest.raises(DatabaseAwayError) as caught, outage.explained(url), engine.connect() as connection:
+    engine, address = sa.create_engine(url), DatabaseAddress(url, "")
+    with pytest.raises(DatabaseAwayError) as caught, outage.explained(address), engine.connect() as connection:
         connection.exec_driver_sql(statement)
     engine.dispose()
     assert getattr(getattr(caught.value.__cause__, "orig", None), "pgcode", None) == code
@@ -127,7 +130,12 @@ def test_locked_file_is_waited_for_and_said_at_once(
         said.append(text)
         locker.close()  # from now on it is there
 
-    insist(lambda: open_store(sqlite_url, create=create), should_stop=lambda: False, patience_seconds=60, say=say)
+    insist(
+        lambda: open_store(parse_address(sqlite_url), create=create),
+        should_stop=lambda: False,
+        patience_seconds=60,
+        say=say,
+    )
     assert len(said) == 1
     assert said[0].startswith("waiting for the database: Cannot use the database")
     assert "locked" in said[0]
@@ -137,7 +145,9 @@ def test_server_that_is_not_there_is_waited_for_until_patience_or_a_signal_ends_
     url, looks = "postgresql://me:hunter2@127.0.0.1:1/tuning", itertools.chain([0, 0], itertools.repeat(1))
     for patience, should_stop in ((0.0, lambda: False), (60.0, lambda: bool(next(looks)))):
         with pytest.raises(DatabaseAwayError, match=r"127\.0\.0\.1") as caught:
-            insist(lambda: open_store(url, create=True), should_stop=should_stop, patience_seconds=patience)
+            insist(
+                lambda: open_store(parse_address(url), create=True), should_stop=should_stop, patience_seconds=patience
+            )
         assert caught.value.exit_code == 11
         assert "hunter2" not in caught.value.message + caught.value.hint
 
@@ -187,7 +197,7 @@ def test_process_frozen_while_it_creates_a_study_loses_the_set_up_lock_and_what_
     made, said = list[studies.StoredStudy](), list[str]()
 
     def create() -> None:
-        with setup_lock(parse_url(postgres_url)):
+        with setup_lock(parse_address(postgres_url)):
             made.append(ToyStudy.create(postgres_store).stored)
 
     insist(create, should_stop=lambda: False, patience_seconds=30, say=said.append)
@@ -202,7 +212,7 @@ def test_creator_that_lost_the_set_up_lock_commits_nothing_more(postgres_store: 
     ends = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
 
     def create() -> None:
-        with setup_lock(parse_url(postgres_url)):
+        with setup_lock(parse_address(postgres_url)):
             with postgres_store.engine.connect() as connection:
                 connection.exec_driver_sql(ends)
             ToyStudy.create(postgres_store)
@@ -220,20 +230,22 @@ def test_set_up_lock_that_another_holds_is_said_with_its_holder(
     pid = hear(pipe)
     holder = f"locked by process {pid} on " if database_url.startswith("sqlite") else "the server's process "
     with pytest.raises(DatabaseAwayError, match=f"is being set up by another command: .*{holder}"):
-        open_store(database_url, create=True)
+        open_store(parse_address(database_url), create=True)
     process.kill()
     process.join()
-    insist(lambda: open_store(database_url, create=True), should_stop=lambda: False, patience_seconds=30).close()
+    insist(
+        lambda: open_store(parse_address(database_url), create=True), should_stop=lambda: False, patience_seconds=30
+    ).close()
 
 
 def test_table_that_a_stranger_has_locked_is_said_by_a_command_that_only_looks(
     postgres_store: Store, postgres_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(connections, "LOCK_SECONDS", 0.1)
-    stranger = sa.create_engine(parse_url(postgres_url))
+    stranger = sa.create_engine(parse_address(postgres_url).url)
     with stranger.begin() as connection:
         connection.exec_driver_sql("LOCK TABLE studies, alembic_version")
         monkeypatch.setattr(outage, "SHORT_SECONDS", 0.3)
         with pytest.raises(DatabaseAwayError, match="lock timeout"):
-            wait_shortly(lambda: open_store(postgres_url, create=False), parse_url(postgres_url))
+            wait_shortly(lambda: open_store(parse_address(postgres_url), create=False), parse_address(postgres_url))
     assert "waiting for the database: " in capsys.readouterr().err

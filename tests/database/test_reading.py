@@ -9,6 +9,7 @@ from optuna.study import StudyDirection
 from tampering import change
 from toy import ToyStudy
 
+from hpo.database.address import parse_address
 from hpo.database.storage import Store, open_store
 from hpo.names import generation
 
@@ -52,7 +53,7 @@ def test_odd_trials_are_named_once_and_left_out(
     ids = {trial.number: trial._trial_id for trial in toy.trials}
     add_state(toy.store, "trialstate", "ASLEEP")
     change(toy.store, *(statement.format(ids[n]) for n, statement in zip(odd, oddities.values(), strict=True)))
-    fresh = open_store(database_url, create=False)
+    fresh = open_store(parse_address(database_url), create=False)
     for _ in range(2):
         assert [trial.number for trial in fresh.optuna.get_all_trials(toy.stored.study_id)] == fine
     study = optuna.load_study(study_name="toy", storage=fresh.optuna)
@@ -67,7 +68,7 @@ def test_odd_trial_among_many_is_found_by_few_queries(sqlite_toy: ToyStudy) -> N
     study = optuna.load_study(study_name="toy", storage=sqlite_toy.store.optuna)
     study.add_trials([optuna.create_trial(value=float(n)) for n in range(200)])
     change(sqlite_toy.store, "UPDATE trials SET state = 'ASLEEP' WHERE number = 100")
-    fresh = open_store(sqlite_toy.store.url, create=False)
+    fresh = open_store(parse_address(sqlite_toy.store.address.public), create=False)
     n_statements = []
     sa.event.listen(fresh.engine, "before_cursor_execute", lambda *_: n_statements.append(1))
     assert len(fresh.optuna.get_all_trials(sqlite_toy.stored.study_id)) == 200
@@ -84,7 +85,7 @@ def test_best_of_the_trials_that_can_be_read_goes_by_the_direction(store: Store,
     best = store.optuna.get_best_trial(study_id)
     assert best.value == (0.9 if direction == StudyDirection.MAXIMIZE else 0.1)
     change(store, f"UPDATE trial_user_attributes SET value_json = 'text' WHERE trial_id = {best._trial_id}")
-    again = open_store(store.url, create=False)  # which has not seen it whole
+    again = open_store(parse_address(store.address.public), create=False)  # which has not seen it whole
     assert again.optuna.get_best_trial(study_id).value == 0.5
     again.close()
 

@@ -20,7 +20,7 @@ from postgres import Postgres, wait_for_one_session
 from processes import hear, lock_file, open_and_close, start, together
 
 from hpo.database import connections
-from hpo.database.address import default_url, parse_url, public_url
+from hpo.database.address import address_of, parse_address
 from hpo.database.connections import engine_arguments, guarded
 from hpo.database.storage import Store, open_store, setup_lock
 from hpo.errors import DatabaseAwayError, FolderError, HpoError, LeaseLostError, StorageError
@@ -30,7 +30,7 @@ PASSWORDS = ["p@ss", "a/b", "100%", "{x}", "@:/#%{}? &=+", "ünïcödé"]
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
 def test_every_spelling_of_postgresql_means_psycopg2(scheme: str) -> None:
-    url = parse_url(f"{scheme}://me:secret@db.example:5433/tuning")
+    url = parse_address(f"{scheme}://me:secret@db.example:5433/tuning").url
     assert url.drivername == "postgresql+psycopg2"
     assert (url.username, url.password, url.host, url.port) == ("me", "secret", "db.example", 5433)
     assert url.database == "tuning"
@@ -38,24 +38,24 @@ def test_every_spelling_of_postgresql_means_psycopg2(scheme: str) -> None:
 
 @pytest.mark.parametrize("password", ["p@ss", "a:b", "a/b", "a#b", "100%", "{x}", "two words", "@:/#%{}? &=+"])
 def test_password_may_hold_any_character(password: str) -> None:
-    url = parse_url(f"postgresql://me:{password}@host/tuning")
+    url = parse_address(f"postgresql://me:{password}@host/tuning").url
     assert (url.username, url.password, url.host, url.database) == ("me", password, "host", "tuning")
 
 
 def test_password_may_be_percent_encoded() -> None:
-    assert parse_url("postgresql://me:p%40ss%2F@host/tuning").password == "p@ss/"
+    assert parse_address("postgresql://me:p%40ss%2F@host/tuning").url.password == "p@ss/"
 
 
 @pytest.mark.parametrize("password", PASSWORDS)
 def test_password_reaches_a_real_server(postgres: Postgres, password: str) -> None:
     role, rest = postgres.new_role(password), postgres.new_database().partition("@")[2]
     for written in (password, quote(password, safe="")):
-        store = open_store(f"postgres://{role}:{written}@{rest}", create=True)
+        store = open_store(parse_address(f"postgres://{role}:{written}@{rest}"), create=True)
         assert store.optuna.get_all_studies() == []
-        assert password not in store.url
+        assert password not in store.address.public
         store.close()
     with pytest.raises(StorageError) as caught:
-        open_store(f"postgres://{role}:not-{password}@{rest}", create=True)
+        open_store(parse_address(f"postgres://{role}:not-{password}@{rest}"), create=True)
     assert password not in caught.value.message + caught.value.hint
 
 
@@ -66,7 +66,7 @@ def test_password_reaches_a_real_server(postgres: Postgres, password: str) -> No
 )  # fmt: skip
 def test_other_databases_are_refused(text: str) -> None:
     with pytest.raises(StorageError) as caught:
-        parse_url(text)
+        parse_address(text)
     assert "hunter2" not in caught.value.message + caught.value.hint
 
 
@@ -76,27 +76,27 @@ def test_other_databases_are_refused(text: str) -> None:
 )
 def test_garbage_is_refused_without_echoing_a_password(text: str) -> None:
     with pytest.raises(StorageError) as caught:
-        parse_url(text)
+        parse_address(text)
     assert "hunter2" not in caught.value.message + caught.value.hint
     assert "hunter2" not in str(caught.value.__cause__)
 
 
 def test_public_url_has_no_password_and_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert public_url(parse_url("postgres://me:s3cret@h:5/d?sslmode=require")) == (
+    assert parse_address("postgres://me:s3cret@h:5/d?sslmode=require").public == (
         "postgresql+psycopg2://me@h:5/d?sslmode=require"
     )
     monkeypatch.chdir(tmp_path)
-    assert public_url(parse_url("sqlite:///x/hpo.db")) == f"sqlite:///{tmp_path}/x/hpo.db"
+    assert parse_address("sqlite:///x/hpo.db").public == f"sqlite:///{tmp_path}/x/hpo.db"
 
 
 def test_public_url_opens_in_plain_optuna(sqlite_store: Store) -> None:
     sqlite_store.optuna.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "mine")
-    assert optuna.load_study(study_name="mine", storage=sqlite_store.url).trials == []
+    assert optuna.load_study(study_name="mine", storage=sqlite_store.address.public).trials == []
 
 
 @pytest.mark.parametrize("folder", ["runs", "me@work", "50%", "a b", "h#x", "{x}"])
 def test_runs_folder_may_have_any_name(tmp_path: Path, folder: str) -> None:
-    store = open_store(default_url(tmp_path / folder), create=True)
+    store = open_store(address_of(None, tmp_path / folder), create=True)
     store.close()
     assert (tmp_path / folder / "hpo.db").is_file()
 
@@ -104,7 +104,7 @@ def test_runs_folder_may_have_any_name(tmp_path: Path, folder: str) -> None:
 def test_server_that_is_not_there_is_an_error_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it is tried again"))
     with pytest.raises(DatabaseAwayError, match=r"127\.0\.0\.1") as caught:
-        open_store("postgresql://me:hunter2@127.0.0.1:1/tuning", create=True)
+        open_store(parse_address("postgresql://me:hunter2@127.0.0.1:1/tuning"), create=True)
     assert "hunter2" not in caught.value.message + caught.value.hint
 
 
@@ -114,7 +114,9 @@ def test_server_that_never_answers_is_given_up_at_libpq_s_limit(monkeypatch: pyt
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         with pytest.raises(DatabaseAwayError, match="timeout expired"):
-            open_store(f"postgresql://me:hunter2@127.0.0.1:{silent.getsockname()[1]}/tuning", create=True)
+            open_store(
+                parse_address(f"postgresql://me:hunter2@127.0.0.1:{silent.getsockname()[1]}/tuning"), create=True
+            )
 
 
 def test_trial_is_born_with_all_that_its_template_holds(store: Store) -> None:
@@ -142,7 +144,7 @@ def test_trial_is_born_with_all_that_its_template_holds(store: Store) -> None:
 
 def test_births_of_a_study_wait_for_each_other(postgres: Postgres) -> None:
     """Each counts the trials before it: two at once would get the same number."""
-    store = open_store(postgres.new_database(), create=True)
+    store = open_store(parse_address(postgres.new_database()), create=True)
     study_id = store.optuna.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "mine")
     written, commit, n_born = threading.Event(), threading.Event(), itertools.count()
 
@@ -169,7 +171,7 @@ def test_births_of_a_study_wait_for_each_other(postgres: Postgres) -> None:
 
 
 def test_connections_are_given_their_limits() -> None:
-    assert engine_arguments(parse_url("postgresql://me@h/d")) == {
+    assert engine_arguments(parse_address("postgresql://me@h/d").url) == {
         "connect_args": {
             "connect_timeout": 5,
             "keepalives_idle": 10,
@@ -181,16 +183,19 @@ def test_connections_are_given_their_limits() -> None:
         "pool_pre_ping": True,
         "pool_size": 1,
     }
-    assert engine_arguments(parse_url("sqlite:///x.db")) == {"connect_args": {"timeout": 5.0}, "plugins": ["hpo"]}
+    assert engine_arguments(parse_address("sqlite:///x.db").url) == {
+        "connect_args": {"timeout": 5.0},
+        "plugins": ["hpo"],
+    }
 
 
 def test_missing_database_on_a_server_is_named(postgres: Postgres) -> None:
     with pytest.raises(StorageError, match="nowhere"):
-        open_store(postgres.url("nowhere").render_as_string(hide_password=False), create=True)
+        open_store(parse_address(postgres.url("nowhere").render_as_string(hide_password=False)), create=True)
 
 
 def test_worker_keeps_one_connection_of_the_few_that_a_server_grants(postgres: Postgres) -> None:
-    store = open_store(postgres.new_database(), create=True)
+    store = open_store(parse_address(postgres.new_database()), create=True)
     with store.engine.connect(), store.engine.connect():  # a trial's and the lease's, at the same moment
         pass
     wait_for_one_session(store.engine)
@@ -199,7 +204,7 @@ def test_worker_keeps_one_connection_of_the_few_that_a_server_grants(postgres: P
 
 def test_reading_makes_no_file(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="There is no database") as caught:
-        open_store(f"sqlite:///{tmp_path}/none.db", create=False)
+        open_store(parse_address(f"sqlite:///{tmp_path}/none.db"), create=False)
     assert caught.value.hint == "Run a study first, or name another --storage or --runs-dir."
     assert list(tmp_path.iterdir()) == []
 
@@ -208,27 +213,27 @@ def test_reading_an_empty_database_is_an_error_and_leaves_it_empty(database_url:
     if database_url.startswith("sqlite"):
         (tmp_path / "hpo.db").touch()
     with pytest.raises(StorageError):
-        open_store(database_url, create=False)
+        open_store(parse_address(database_url), create=False)
     assert all(path.read_bytes() == b"" for path in tmp_path.glob("hpo.db*"))  # another program's, perhaps
-    assert sa.inspect(sa.create_engine(parse_url(database_url))).get_table_names() == []
+    assert sa.inspect(sa.create_engine(parse_address(database_url).url)).get_table_names() == []
 
 
 def test_reading_leaves_a_database_alone_that_another_process_is_making(database_url: str) -> None:
-    engine = sa.create_engine(parse_url(database_url))
+    engine = sa.create_engine(parse_address(database_url).url)
     BaseModel.metadata.create_all(engine)  # Optuna's first step
     with engine.begin() as connection:
         connection.execute(sa.text("CREATE TABLE alembic_version (version_num VARCHAR(32))"))
     with pytest.raises(StorageError, match="still being set up"):
-        open_store(database_url, create=False)
+        open_store(parse_address(database_url), create=False)
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT count(*) FROM version_info")) == 0
-    open_store(database_url, create=True).close()
+    open_store(parse_address(database_url), create=True).close()
 
 
 def test_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "hpo.db").write_text("Dear diary, " * 200)
     with pytest.raises(StorageError, match=r"hpo\.db"):
-        open_store(f"sqlite:///{tmp_path}/hpo.db", create=True)
+        open_store(parse_address(f"sqlite:///{tmp_path}/hpo.db"), create=True)
     assert (tmp_path / "hpo.db").read_text().startswith("Dear diary")
 
 
@@ -239,12 +244,12 @@ def test_file_that_is_no_database(tmp_path: Path) -> None:
 def test_place_where_no_database_can_be(tmp_path: Path, path: str, error: type[HpoError]) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(error):
-        open_store(f"sqlite:///{path.format(folder=tmp_path)}", create=True)
+        open_store(parse_address(f"sqlite:///{path.format(folder=tmp_path)}"), create=True)
 
 
 def test_setup_lock_without_a_database_is_explained(tmp_path: Path) -> None:
     for text in (f"sqlite:///{tmp_path}/none/hpo.db", "postgresql://me:hunter2@127.0.0.1:1/tuning"):
-        with pytest.raises(StorageError, match="Cannot use the database"), setup_lock(parse_url(text)):
+        with pytest.raises(StorageError, match="Cannot use the database"), setup_lock(parse_address(text)):
             pass
 
 
@@ -253,19 +258,19 @@ def test_setup_lock_without_a_database_is_explained(tmp_path: Path) -> None:
     [("v1.3.0.a", "made by an older Optuna", "optuna storage upgrade"), ("v9.9.9.z", "by a newer Optuna", "Install")],
 )
 def test_database_of_another_optuna_version(database_url: str, revision: str, said: str, hint: str) -> None:
-    open_store(database_url, create=True).close()
-    engine = sa.create_engine(parse_url(database_url))
+    open_store(parse_address(database_url), create=True).close()
+    engine = sa.create_engine(parse_address(database_url).url)
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = :r"), {"r": revision})
     for create in (True, False):
         with pytest.raises(StorageError, match=said) as caught:
-            open_store(database_url, create=create)
+            open_store(parse_address(database_url), create=create)
         assert hint in caught.value.hint
 
 
 def test_eight_processes_open_an_empty_database_at_once(database_url: str) -> None:
     assert len(set(together(8, open_and_close, database_url))) == 1
-    with sa.create_engine(parse_url(database_url)).connect() as connection:
+    with sa.create_engine(parse_address(database_url).url).connect() as connection:
         for table in ("version_info", "alembic_version"):
             assert connection.scalar(sa.text(f"SELECT count(*) FROM {table}")) == 1
 
@@ -275,7 +280,7 @@ def test_setup_lock_of_a_killed_process_is_free(sqlite_url: str, tmp_path: Path)
     assert hear(pipe) == "locked"
     process.kill()
     process.join()
-    open_store(sqlite_url, create=True).close()
+    open_store(parse_address(sqlite_url), create=True).close()
 
 
 def test_sqlite_writes_ahead_and_survives_a_dying_process(sqlite_store: Store) -> None:
@@ -367,13 +372,13 @@ def test_no_password_in_any_warning_or_message(postgres: Postgres) -> None:
     url = re.sub(r"//[^@/]*@", "//postgres:hunter2@", postgres.new_database())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        store = open_store(url, create=True)
-    assert "hunter2" not in store.url + repr(store) + repr(store.engine) + str([w.message for w in caught])
+        store = open_store(parse_address(url), create=True)
+    assert "hunter2" not in store.address.public + repr(store) + repr(store.engine) + str([w.message for w in caught])
     store.close()
 
 
 def test_sqlite_file_is_closed_by_close(sqlite_url: str, tmp_path: Path) -> None:
-    open_store(sqlite_url, create=True).close()
+    open_store(parse_address(sqlite_url), create=True).close()
     connection = sqlite3.connect(tmp_path / "hpo.db", timeout=0)
     connection.execute("BEGIN EXCLUSIVE")
     connection.close()

@@ -91,8 +91,10 @@ def test_target_outside_the_range_is_refused_before_a_stored_study_goes_on(
     sqlite_toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hpo.run.ending.fingerprint", lambda path, **_: sqlite_toy.stored.meaning)
-    url = f"sqlite:///{tmp_path / 'hpo.db'}"
+    address = sqlite_toy.store.address
     file: Any = SimpleNamespace(name="toy", path=tmp_path / "toy.py")
-    options: Any = SimpleNamespace(file=file, url=url, seed=None, n_trials=None, target=98.0, is_new_generation=False)
+    options: Any = SimpleNamespace(
+        file=file, address=address, seed=None, n_trials=None, target=98.0, is_new_generation=False
+    )
     with pytest.raises(OptionError, match="98"):
         find_finished(options)

@@ -13,7 +13,8 @@ from rich.console import Console
 from toy import ToyStudy
 
 from hpo.command import as_given
-from hpo.database import parse_url, typable_url
+from hpo.database import address_of
+from hpo.database.address import parse_address
 from hpo.errors import NotOpenedError
 from hpo.run.ending import Ending, Outcome, Signals, find_cut, find_finished
 from hpo.run.report import best_model, commands, describe, describe_not_opened, headlines, show, storage_option
@@ -27,7 +28,7 @@ def options_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sqlite_toy: Toy
 
     def make(**fields: Any) -> StudyOptions:
         file: Any = SimpleNamespace(name="toy", path=tmp_path / "toy.py")
-        facts = {"url": f"sqlite:///{tmp_path / 'hpo.db'}", "runs_dir": tmp_path, "data_dir": None, "n_trials": None}
+        facts = {"address": address_of(None, tmp_path), "runs_dir": tmp_path, "data_dir": None, "n_trials": None}
         rest = {"seed": None, "n_threads": None, "lease_seconds": None, "target": None, "is_new_generation": False}
         return StudyOptions(**{"file": file, **facts, **rest, **fields})
 
@@ -206,7 +207,7 @@ def test_everything_is_printed_with_folders_that_need_quotes(
     printed = console.export_text()
     assert ("hpo.study resume --study toy" in printed) == (ending == Ending.PAUSED)
     pasted = [line.partition(": ")[2].strip() for line in printed.splitlines() if line.startswith("look further")]
-    assert shlex.split(pasted[0])[1:] == ["-m", "hpo.dashboard", "--storage", outcome.store.url]
+    assert shlex.split(pasted[0])[1:] == ["-m", "hpo.dashboard", "--storage", outcome.store.address.public]
     assert shlex.split(pasted[1])[1:] == ["-m", "hpo.tensorboard", "--study", "toy", "--runs-dir", str(runs_dir)]
 
 
@@ -219,28 +220,21 @@ def test_everything_is_printed_with_folders_that_need_quotes(
     ],
 )  # fmt: skip
 def test_url_to_paste_holds_no_password(typed: str, pasted: str) -> None:
-    from hpo.database import public_url
-
-    assert typable_url(public_url(parse_url(typed)), typed) == pasted
+    assert parse_address(typed).typable == pasted
 
 
 def test_url_to_paste_keeps_its_password_file(
     sqlite_toy: ToyStudy, options_for: Callable[..., StudyOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
-
-    from hpo.database import public_url
-
     path = tmp_path / "a password"
     path.write_text("geheim\n")
     typed = f"postgresql://me@db/hpo?sslmode=prefer&password_file={path}"
     outcome = outcome_of(sqlite_toy, Ending.FINISHED)
-    outcome = replace(outcome, store=replace(outcome.store, url=public_url(parse_url(typed))))
-    option, url = shlex.split(storage_option(outcome, options_for(url=typed)))
+    option, url = shlex.split(storage_option(outcome, options_for(address=parse_address(typed))))
     assert option == "--storage"
-    assert parse_url(url) == parse_url(typed)
+    assert parse_address(url).url == parse_address(typed).url
     assert "geheim" not in url
 
     typed = "postgresql://me:geheim@db/hpo"
     monkeypatch.setenv("HPO_STORAGE", typed)
-    assert storage_option(outcome, options_for(url=typed)) == ""
+    assert storage_option(outcome, options_for(address=parse_address(typed))) == ""

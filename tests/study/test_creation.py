@@ -11,6 +11,7 @@ from tiny_study import TINY
 from toy import ToyStudy
 
 from hpo.database import open_store
+from hpo.database.address import parse_address
 from hpo.definition import StudyFile, load_definition
 from hpo.errors import SamplerError, StudyFileError, StudyMismatchError
 from hpo.run.ending import find_finished
@@ -34,7 +35,9 @@ def options(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) 
     path.write_text(LIGHT)
     asked: dict[str, Any] = dict.fromkeys(["data_dir", "n_trials", "seed", "n_threads", "lease_seconds", "target"])
     file = StudyFile(name="tiny", path=path, title="")
-    return StudyOptions(file=file, url=database_url, runs_dir=tmp_path / "runs", is_new_generation=False, **asked)
+    return StudyOptions(
+        file=file, address=parse_address(database_url), runs_dir=tmp_path / "runs", is_new_generation=False, **asked
+    )
 
 
 def edited(options: StudyOptions, old: str, new: str) -> StudyOptions:
@@ -50,7 +53,7 @@ def open_(options: StudyOptions) -> StoredStudy:
 
 
 def names(options: StudyOptions) -> list[str]:
-    store = open_store(options.url, create=False)
+    store = open_store(options.address, create=False)
     found = [study.study_name for study in store.optuna.get_all_studies()]
     store.close()
     return found
@@ -61,7 +64,7 @@ def test_typo_in_a_study_of_which_nothing_was_begun_costs_no_generation(options:
     folder = options.runs_dir / "tiny"
     assert (folder / ".study").read_text() == first.key
     second = open_(edited(options, "learning_rate=1e-2", "learning_rate=2e-2"))
-    store = open_store(options.url, create=False)
+    store = open_store(options.address, create=False)
     assert studies.all_studies(store) == [second]
     assert (second.name, second.seed, second.tickets(store).count()) == ("tiny", 3, 9)
     (baseline,) = store.optuna.get_all_trials(second.study_id)
@@ -80,7 +83,7 @@ def test_typo_in_a_study_of_which_nothing_was_begun_costs_no_generation(options:
 
 def test_study_of_which_all_trials_failed_is_made_anew_when_its_file_is_mended(options: StudyOptions) -> None:
     first = open_(replace(options, n_trials=3))
-    store = open_store(options.url, create=False)
+    store = open_store(options.address, create=False)
     toy = ToyStudy(store=store, stored=first, definition=load_definition(options.file))
     for _ in range(2):
         toy.run(state=TrialState.FAIL)
@@ -98,7 +101,7 @@ def test_study_of_which_all_trials_failed_is_made_anew_when_its_file_is_mended(o
 
 def test_later_generation_that_was_not_begun_is_made_anew_under_its_own_name(options: StudyOptions) -> None:
     first = open_(options)
-    store = open_store(options.url, create=False)
+    store = open_store(options.address, create=False)
     first.tickets(store).claim("a worker", "token")
     store.close()
     open_(replace(edited(options, "1e-3, 1e-1", "1e-4, 1e-1"), is_new_generation=True))

@@ -36,7 +36,7 @@ def fill(folder: Path, key: str | None) -> Path:
 
 def run_clean(study: ToyStudy, **options: Any) -> None:
     settings = {"old_generations": False, "yes": True, "runs_dir": Path("runs"), "data_dir": None, **options}
-    clean(storage=study.store.url, **settings)
+    clean(storage=study.store.address.public, **settings)
 
 
 def kept(folder: Path) -> bool:

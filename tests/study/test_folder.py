@@ -14,6 +14,7 @@ from rows import row
 from toy import ToyStudy
 
 from hpo.database import open_store
+from hpo.database.address import parse_address
 from hpo.definition import find_study, list_studies
 from hpo.errors import FolderError, StudyFileError, StudyMismatchError
 from hpo.study import folder as folders
@@ -125,7 +126,7 @@ def test_deleting_a_study_leaves_a_folder_that_is_not_its_own(
 ) -> None:
     runs_dir = tmp_path / "runs"
     precious = fill(runs_dir / "toy")
-    delete(study="toy", yes=True, storage=sqlite_toy.store.url, runs_dir=runs_dir)
+    delete(study="toy", yes=True, storage=sqlite_toy.store.address.public, runs_dir=runs_dir)
     assert precious.exists()
     said = capsys.readouterr().out
     assert "toy is deleted." in said
@@ -139,14 +140,14 @@ def test_study_whose_name_is_a_path_deletes_nothing(sqlite_toy: ToyStudy, name: 
     with sqlite_toy.store.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE studies SET study_name = ?", (name,))
     with pytest.raises(StudyMismatchError, match="its name cannot be a folder's"):
-        delete(study=name, yes=True, storage=sqlite_toy.store.url, runs_dir=tmp_path / "runs")
+        delete(study=name, yes=True, storage=sqlite_toy.store.address.public, runs_dir=tmp_path / "runs")
     assert all(path.exists() for path in precious)
 
 
 def test_deletion_cut_short_can_be_done_again(sqlite_toy: ToyStudy, tmp_path: Path) -> None:
     mark_folder(tmp_path / "runs" / "toy", sqlite_toy.stored.key)
     sqlite_toy.tickets.delete()
-    delete(study="toy", yes=True, storage=sqlite_toy.store.url, runs_dir=tmp_path / "runs")
+    delete(study="toy", yes=True, storage=sqlite_toy.store.address.public, runs_dir=tmp_path / "runs")
     assert sqlite_toy.store.optuna.get_all_studies() == []
     assert not (tmp_path / "runs" / "toy").exists()
 
@@ -155,7 +156,7 @@ def test_copy_is_not_deleted_with_the_original_s_tickets(sqlite_toy: ToyStudy, t
     storage = sqlite_toy.store.optuna
     optuna.copy_study(from_study_name="toy", from_storage=storage, to_storage=storage, to_study_name="copy")
     with pytest.raises(StudyMismatchError, match='a copy of "toy"'):
-        delete(study="copy", yes=True, storage=sqlite_toy.store.url, runs_dir=tmp_path / "runs")
+        delete(study="copy", yes=True, storage=sqlite_toy.store.address.public, runs_dir=tmp_path / "runs")
     assert sqlite_toy.tickets.count() == 4
     assert len(storage.get_all_studies()) == 2
 
@@ -236,7 +237,7 @@ def test_runs_folder_that_cannot_be_written_is_no_fault_of_the_database(tmp_path
     reasons = ["cannot be written by user 65534", "Permission denied", "File exists", "File exists"]
     assert all(reason in message for reason, (_, message) in zip(reasons, told, strict=True)), told
     with pytest.raises(FolderError, match="File exists"):
-        open_store(f"sqlite:///{tmp_path}/file/new/hpo.db", create=True)
+        open_store(parse_address(f"sqlite:///{tmp_path}/file/new/hpo.db"), create=True)
 
 
 def test_folder_that_cannot_be_marked_is_told_when_the_study_is_opened(

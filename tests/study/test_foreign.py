@@ -19,6 +19,7 @@ from toy import ToyStudy
 
 from hpo.dashboard import Database, build_app
 from hpo.database import Store
+from hpo.database.address import parse_address
 from hpo.errors import LeaseLostError, StorageError, StudyFileError, StudyMismatchError
 from hpo.run import describe_params
 from hpo.run.display import summary
@@ -133,7 +134,7 @@ def test_ticket_whose_trial_cannot_be_read_ends_and_the_others_go_on(
     first = toy.tickets.read()[0]
     assert (first.state, first.outcome) == (TicketState.ENDED, "FAIL")
     assert [toy.run(0.5) for _ in range(3)] == [1, 2, 3]
-    show([read_status(toy.store, toy.stored)], toy.store.url)
+    show([read_status(toy.store, toy.stored)], toy.store.address)
     assert "3 complete, 1 failed" in capsys.readouterr().out
 
 
@@ -148,7 +149,7 @@ def test_status_of_a_study_whose_best_trial_cannot_be_read(toy: ToyStudy, capsys
     status = read_status(toy.store, toy.stored)
     assert status.best == {"number": None, "value": 0.75, "parameters": {}}
     json.dumps([status.best, status.workers])
-    show([status], toy.store.url)
+    show([status], toy.store.address)
     assert "val_accuracy 0.7500  a trial that cannot be read" in capsys.readouterr().out
 
 
@@ -169,7 +170,7 @@ def test_summary_groups_by_words_only(sqlite_toy: ToyStudy) -> None:
 def test_status_leaves_out_what_cannot_be_read(
     sqlite_store: Store, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    url, names = sqlite_store.url, ("asleep", "counts", "fine", "odd")
+    url, names = sqlite_store.address.public, ("asleep", "counts", "fine", "odd")
     toys = {name: ToyStudy.create(sqlite_store, name=name) for name in names}
     change(
         sqlite_store,
@@ -202,7 +203,7 @@ def test_exported_table_holds_no_formula(sqlite_toy: ToyStudy, tmp_path: Path) -
             f"UPDATE trial_params SET {one} WHERE trial_id = 2 AND param_name = '{('optimizer', 'width')[number]}'",
         )
     path = tmp_path / "table.csv"
-    export(study="toy", output=path, storage=toy.store.url)
+    export(study="toy", output=path, storage=toy.store.address.public)
     first, second = csv.DictReader(path.open(newline=""))
     assert (first["val_accuracy"], first["seconds"], first["learning_rate"]) == ("-0.5", "1.5", "0.01")
     assert second["reason"] == r"'=cmd|' /C calc'!A0\nfile.py, line 3\x1b[2J"
@@ -232,7 +233,7 @@ def test_dashboard_shows_all_that_can_be_read(toy: ToyStudy, database_url: str) 
         "UPDATE trial_user_attributes SET value_json = 'none' WHERE trial_id = 1",
         f"UPDATE study_user_attributes SET value_json = '[' WHERE study_id = {odd.stored.study_id}",
     )
-    page = build_app(Database(database_url))
+    page = build_app(Database(parse_address(database_url)))
 
     def ask(path: str) -> Any:
         environ: dict[str, Any] = {"PATH_INFO": path}

@@ -17,6 +17,7 @@ from processes import hear, hold_ticket, lock_file, lock_sqlite, start
 from toy import ToyStudy, wait_for
 
 from hpo.database import open_store
+from hpo.database.address import parse_address
 from hpo.study.leases import BEATS_PER_LEASE, Holder, LeaseKeeper, Limit, Watch, expire_dead, find_holder, kernel
 from hpo.study.ticket import Ticket, TicketState
 from hpo.study.tickets import TicketTable
@@ -315,7 +316,7 @@ def survives(toy: ToyStudy, number: int, pipe: Any, *, n_beats: int = 1) -> None
 
 def test_postgresql_stopped_for_two_leases_expires_nobody(postgres: Postgres, tmp_path: Path) -> None:
     url = postgres.new_database()
-    toy = ToyStudy.create(open_store(url, create=True))
+    toy = ToyStudy.create(open_store(parse_address(url), create=True))
     process, pipe, number = hold_elsewhere(toy, url, tmp_path / "leases")
     keeper = LeaseKeeper(toy.tickets, tmp_path / "leases", LEASE_SECONDS)
     postgres.stop()
@@ -355,7 +356,7 @@ def test_read_only_database_expires_nobody(postgres: Postgres, tmp_path: Path, m
 
     monkeypatch.setattr(TicketTable, "touch", note)
     url = postgres.new_database()
-    toy = ToyStudy.create(open_store(url, create=True))
+    toy = ToyStudy.create(open_store(parse_address(url), create=True))
     toy.claim()  # and never a beat: its holder cannot write
     keeper = LeaseKeeper(toy.tickets, tmp_path / "leases", 0.6)
     name = url.rpartition("/")[2].partition("?")[0]

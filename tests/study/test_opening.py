@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from hpo.database import open_store
+from hpo.database.address import parse_address
 from hpo.definition import find_study
 from hpo.study import creation, opening
 from hpo.study import stored as studies
@@ -21,7 +22,8 @@ AWAY = sa.exc.OperationalError("COMMIT", {}, Exception("server closed the connec
 def options(studies_dir: Path, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> StudyOptions:
     monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "cache"))
     return StudyOptions(
-        file=find_study("tiny", studies_dir), url=database_url, runs_dir=tmp_path / "runs", data_dir=None,
+        file=find_study("tiny", studies_dir), address=parse_address(database_url), runs_dir=tmp_path / "runs",
+        data_dir=None,
         n_trials=None, seed=None, n_threads=None, lease_seconds=None, target=None, is_new_generation=False,
     )  # fmt: skip
 
@@ -56,6 +58,6 @@ def test_answer_to_the_creation_s_last_commit_that_gets_lost_makes_no_second_stu
     opened = open_study(asked, said.append, patience_seconds=60.0)
     assert [opened.name] == n_made == ["tiny@2" if is_new_generation else "tiny"]
     assert sum("waiting for the database: " in line for line in said) == 1
-    store = open_store(options.url, create=False)
+    store = open_store(options.address, create=False)
     assert studies.all_studies(store) == [*([first] if first else []), opened]
     store.close()

@@ -19,6 +19,7 @@ from processes import hear, leave_half_done, lock_sqlite, start
 from toy import ToyStudy
 
 from hpo.database import insist, open_store
+from hpo.database.address import parse_address
 from hpo.errors import DatabaseAwayError, LeaseLostError
 from hpo.study.leases import expire_dead, kernel
 from hpo.study.pruning import Verdict
@@ -225,7 +226,7 @@ def test_birth_whose_commit_is_still_under_way_is_waited_for(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The holder's connection broke after it had sent COMMIT, and the server takes its time."""
-    toy = ToyStudy.create(open_store(postgres.new_database(), create=True))
+    toy = ToyStudy.create(open_store(parse_address(postgres.new_database()), create=True))
     toy.run(0.5)
     ticket = toy.claim()
     template = toy.mirror().draw(ticket.number, toy.trials)
@@ -236,7 +237,7 @@ def test_birth_whose_commit_is_still_under_way_is_waited_for(
         written.set()
         commit.wait(30)
 
-    other = open_store(toy.store.engine.url.render_as_string(hide_password=False), create=False)
+    other = open_store(parse_address(toy.store.engine.url.render_as_string(hide_password=False)), create=False)
     under_way = threading.Thread(target=lambda: other.rdb.bear(toy.stored.study_id, template, note))
 
     def cut_off(*_: object) -> int:
@@ -556,7 +557,7 @@ def test_training_is_held_up_by_a_tenth_where_each_try_takes_a_while(
 
 
 def test_trial_goes_on_while_postgresql_is_stopped(postgres: Postgres) -> None:
-    toy = ToyStudy.create(open_store(postgres.new_database(), create=True), pruner=PruneBelowHalf())
+    toy = ToyStudy.create(open_store(parse_address(postgres.new_database()), create=True), pruner=PruneBelowHalf())
     record, _ = toy.begin(patience_seconds=20.0)
     record.report(1, 0.75)
     postgres.stop()
@@ -579,7 +580,7 @@ def test_sqlite_locked_for_longer_than_its_busy_timeout(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hpo.database.connections.SQLITE_BUSY_SECONDS", 0.3)
-    toy = ToyStudy.create(open_store(sqlite_url, create=True))
+    toy = ToyStudy.create(open_store(parse_address(sqlite_url), create=True))
     record, _ = toy.begin(patience_seconds=20.0)
     locker, said = start(lock_sqlite, tmp_path / "hpo.db", 1.5)
     assert hear(said) == "locked"

@@ -92,7 +92,7 @@ def test_search_learns_in_which_direction_to_go(sqlite_store: Store) -> None:
             record.report(1, rate)
             record.end(TrialState.COMPLETE, rate, {}, seconds=0.0)
         rates[direction] = [trial.params["learning_rate"] for trial in toy.trials]
-        plain = optuna.load_study(study_name=direction, storage=sqlite_store.url)
+        plain = optuna.load_study(study_name=direction, storage=sqlite_store.address.public)
         best = max(rates[direction]) if direction == "maximize" else min(rates[direction])
         assert (plain.best_value, rank(read_rows(sqlite_store, toy.stored), toy.stored.metric)[0].value) == (best, best)
     high, low = ([math.log10(rate) for rate in rates[name][12:]] for name in ("maximize", "minimize"))

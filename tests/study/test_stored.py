@@ -16,6 +16,7 @@ from processes import begin_creation, hear, open_study, start, together
 from toy import BASELINE, DEFINITION, FACTS, ToyStudy
 
 from hpo.database import TRANSIENT, Store, open_store
+from hpo.database.address import parse_address
 from hpo.definition import place
 from hpo.errors import StorageError, StudyFileError, StudyMismatchError, TicketlessError
 from hpo.metric import METRICS
@@ -134,7 +135,7 @@ def test_minimized_study_is_stored_as_such(new_study: Callable[..., ToyStudy]) -
 
 def test_plain_optuna_reads_the_study(sqlite_toy: ToyStudy) -> None:
     sqlite_toy.run(0.5, 0.75)
-    opened = optuna.load_study(study_name="toy", storage=sqlite_toy.store.url)
+    opened = optuna.load_study(study_name="toy", storage=sqlite_toy.store.address.public)
     assert (opened.best_value, opened.best_trial.number) == (0.75, 0)
     assert opened.trials[0].intermediate_values == {1: 0.5, 2: 0.75}
 
@@ -337,7 +338,7 @@ def test_baseline_outside_the_ranges_is_stored_and_others_are_drawn_within(store
     toy = ToyStudy.create(store, baseline=replace(BASELINE, training=training))
     for _ in range(4):
         toy.run(0.5)
-    opened = optuna.load_study(study_name="toy", storage=store.url)
+    opened = optuna.load_study(study_name="toy", storage=store.address.public)
     assert opened.trials[0].params["epochs"] == 9
     assert opened.trials[0].params["learning_rate"] == 0.5
     assert all(trial.params["epochs"] <= 3 and trial.params["learning_rate"] <= 0.1 for trial in opened.trials[1:])
@@ -531,7 +532,7 @@ def test_copy_of_an_older_hpo_s_study_is_known_by_the_shared_key(sqlite_toy: Toy
 
 
 def test_copy_in_another_database_has_no_tickets(sqlite_toy: ToyStudy, tmp_path: Path) -> None:
-    other = open_store(f"sqlite:///{tmp_path / 'other.db'}", create=True)
+    other = open_store(parse_address(f"sqlite:///{tmp_path / 'other.db'}"), create=True)
     optuna.copy_study(from_study_name="toy", from_storage=sqlite_toy.store.optuna, to_storage=other.optuna)
     assert studies.all_studies(other) == []
     with pytest.raises(TicketlessError, match="has no tickets"):
@@ -543,7 +544,7 @@ def test_database_copied_whole_goes_on(sqlite_toy: ToyStudy, tmp_path: Path) -> 
     sqlite_toy.run(0.5)
     with sqlite3.connect(tmp_path / "hpo.db") as source, sqlite3.connect(tmp_path / "moved.db") as target:
         source.backup(target)
-    moved = open_store(f"sqlite:///{tmp_path / 'moved.db'}", create=False)
+    moved = open_store(parse_address(f"sqlite:///{tmp_path / 'moved.db'}"), create=False)
     assert studies.all_studies(moved) == [sqlite_toy.stored]
     assert replace(sqlite_toy, store=moved).run(0.75) == 1
     moved.close()

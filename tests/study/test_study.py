@@ -14,6 +14,7 @@ import typer
 from toy import DEFINITION, ToyStudy
 
 from hpo.database import connections, open_store, outage
+from hpo.database.address import parse_address
 from hpo.definition import place, place_baseline
 from hpo.errors import DatabaseAwayError, StorageError
 from hpo.run.launcher import Launcher
@@ -142,7 +143,7 @@ def test_launcher_of_a_deleted_study_ends_with_a_message_also_where_another_has_
     looked = launcher._last = launcher._look()
     delete(toy.store, tmp_path)
     if successor is not None:
-        store = open_store(sqlite_url, create=False)
+        store = open_store(parse_address(sqlite_url), create=False)
         assert ToyStudy.create(store, name=successor).stored.study_id == toy.stored.study_id
         store.close()
     assert launcher._look() == looked
