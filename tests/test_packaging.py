@@ -8,9 +8,12 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.resources import files
 from pathlib import Path
 
+import jsonschema
 import pytest
+from ruamel.yaml import YAML
 from structure import PACKAGE, ROOT
 
 import hpo
@@ -96,3 +99,17 @@ def test_image_is_given_whatever_its_build_copies() -> None:
     lines = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert {name for line in lines for name in line.split()} == given
     assert all((ROOT / name).exists() for name in given)
+
+
+def test_ci_obeys_its_schema_and_tries_what_is_supported() -> None:
+    workflow = YAML(typ="safe").load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    schema = files("check_jsonschema.builtin_schemas.vendor").joinpath("github-workflows.json")
+    jsonschema.validate(workflow, json.loads(schema.read_text()))
+    job = workflow["jobs"]["test"]
+    assert job["strategy"]["matrix"] == {"os": ["ubuntu-latest", "macos-latest"], "python": ["3.11", "3.12", "3.13"]}
+    assert {"make demo", "make test"} <= {step.get("run") for step in job["steps"]}
+
+
+def test_changelog_tells_of_this_version() -> None:
+    heading = "Unreleased" if "dev" in hpo.__version__ else hpo.__version__
+    assert f"\n## [{heading}]" in (ROOT / "CHANGELOG.md").read_text()
