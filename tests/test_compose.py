@@ -58,11 +58,6 @@ def test_every_variable_that_hpo_is_given_is_one_that_it_reads() -> None:
         assert set(service.get("environment", {})) <= known, name
 
 
-def test_every_variable_is_documented() -> None:
-    readme = (compose.ROOT / "README.md").read_text()
-    assert compose.variables() <= set(re.findall(r"`(HPO_\w+)`", readme))
-
-
 def test_ports_are_on_loopback_and_the_database_has_none() -> None:
     published = {name: service.get("ports", []) for name, service in SERVICES.items()}
     assert {name for name, ports in published.items() if ports} == {"dashboard", "tensorboard"}

@@ -1,5 +1,7 @@
-"""The README's commands and files, as a reader would type them."""
+"""The commands, files and examples of the README and docs/, as a reader would type them."""
 
+import ast
+import importlib.util
 import os
 import re
 import shlex
@@ -7,89 +9,193 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import compose
 import pytest
 import typer
+from markdown import NAMES, PAGES, ROOT, Block, blocks, commands
 
+import hpo
 from hpo.__main__ import app
 from hpo.definition import place_baseline, rehearse
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-BLOCK = re.compile(r"<!-- (\w+): (\S+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
-BLOCKS = [match.groups() for match in BLOCK.finditer(README)]
+RUNNING = [page for page in PAGES if any(block.of == "nothing" for block in blocks(page))]
 NEEDS = {"setup", "nothing", "cifar10", "browser", "postgresql", "docker"}
+PARSED = sorted(NEEDS - {"setup", "nothing"})
+MAX_README_LINES = 180
+COMPOSE = {"up", "down", "stop", "logs", "exec", "run", "cp"}
 
 
-def commands(need: str) -> list[str]:
-    return [
-        line for kind, of, _, text in BLOCKS if (kind, of) == ("commands", need) for line in text.splitlines() if line
-    ]
+def environment(folder: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HPO_")}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
+    return kept | {"HPO_CACHE_DIR": str(folder / "cache"), "HPO_WORKERS": "2", "PATH": path}
 
 
-def run(command: str, folder: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HPO_")}
-    environment |= {"HPO_CACHE_DIR": str(folder / "cache"), "HPO_WORKERS": "2"}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+def run(command: str | list[str], folder: Path) -> None:
     result = subprocess.run(
-        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=110
+        command,
+        shell=isinstance(command, str),
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=200,
     )
     assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
 
 
+def load(text: str, name: str) -> ModuleType:
+    """Import a study's file from its text."""
+    module = ModuleType(name)
+    sys.modules[name] = module  # dataclasses look their module up there
+    try:
+        exec(text, vars(module))
+    finally:
+        del sys.modules[name]
+    return module
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder with the project's studies and the files that the README shows."""
-    (tmp_path / "studies").symlink_to(tmp_path / "kept")
-    (tmp_path / "kept").mkdir()
+    """A folder with the project's studies."""
+    (tmp_path / "studies").mkdir()
     for path in (ROOT / "studies").glob("*.py"):
-        (tmp_path / "kept" / path.name).write_text(path.read_text())
-    for kind, name, _, text in BLOCKS:
-        if kind == "file":
-            (tmp_path / name).write_text(text)
+        (tmp_path / "studies" / path.name).write_text(path.read_text())
     return tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("page", RUNNING, ids=lambda page: str(page.relative_to(ROOT)))
+def test_page_runs_from_top_to_bottom(page: Path, project: Path) -> None:
+    for block in blocks(page):
+        if block.kind == "file":
+            (project / block.of).write_text(block.text)
+        elif (block.kind, block.of) == ("commands", "nothing"):
+            for command in block.lines:
+                run(command, project)
+        elif block.kind == "python":
+            run([sys.executable, "-c", block.text], project)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_file_and_example_is_a_study_that_can_be_trained(page: Path) -> None:
+    texts = {block.of: block.text for block in blocks(page) if block.kind == "file"}
+    for block in blocks(page):
+        if block.kind not in ("file", "example"):
+            continue
+        text = block.text if block.kind == "file" else texts[block.of] + block.text
+        definition = load(text, "study_of_a_page").STUDY
+        assert rehearse(definition)
+        if definition.baseline is not None:
+            placed = place_baseline(definition)
+            assert placed is not None
+            assert placed.parameters == definition.baseline
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_block_of_code_says_what_it_is(page: Path) -> None:
+    marked, text = blocks(page), page.read_text()
+    assert text.count("```sh\n") == sum(block.kind == "commands" for block in marked)
+    assert text.count("```python\n") == sum(block.language == "python" for block in marked)
+    for block in marked:
+        if block.kind == "commands":
+            assert block.of in NEEDS
+            assert bool(block.reason) == (block.of != "nothing"), f"why is this not run? {block.text}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_example_imports_public_names_alone(page: Path) -> None:
+    for block in blocks(page):
+        if block.language != "python":
+            continue
+        for node in ast.walk(ast.parse(block.text)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "hpo":
+                names = {alias.name for alias in node.names}
+                assert (node.module, names - set(vars(hpo)["__all__"])) == ("hpo", set())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    "block", [block for page in PAGES for block in blocks(page) if block.kind == "theirs"], ids=lambda one: str(one.of)
+)
+def test_other_tools_code_runs_where_they_are_installed(block: Block, tmp_path: Path) -> None:
+    if importlib.util.find_spec(block.of) is None:
+        pytest.skip(f"{block.of} is not installed")
+    (tmp_path / "script.py").write_text(block.text)
+    run([sys.executable, "script.py"], tmp_path)
+
+
+@pytest.mark.parametrize("line", [line for need in PARSED for line in commands(need)])
+def test_commands_that_need_more_have_their_options(line: str) -> None:
+    words = shlex.split(line)
+    while re.fullmatch(r"HPO_\w+=.*", words[0]):
+        assert words.pop(0).partition("=")[0] in compose.variables()
+    if words[0] == "docker":
+        words = inside(words)
+    if words:
+        parse(words)
+
+
+def inside(words: list[str]) -> list[str]:
+    """Check a command of docker's and return the one of hpo's in it, if there is one."""
+    if words[1] == "buildx":
+        assert words[1:4] == ["buildx", "imagetools", "inspect"]
+        image = words[4]
+        assert any(image in path.read_text() for path in (ROOT / "Dockerfile", ROOT / "docker-compose.yml"))
+        return []
+    assert words[1] == "compose"
+    assert words[2] in COMPOSE
+    services = compose.load()["services"]
+    arguments = [word.partition(":")[0].partition("=")[0] for word in words[3:] if not word.startswith("-")]
+    arguments = [word for word in arguments if word != "."]
+    if words[2] in ("exec", "run"):
+        assert arguments[0] in services
+        rest = words[words.index(arguments[0]) + 1 :]
+        return rest if rest[0] == "hpo" else []
+    assert set(arguments) <= set(services)
+    return []
+
+
+def parse(words: list[str]) -> None:
+    """Have hpo's command line read a command of hpo's, without running it."""
+    name = words.pop(0)
+    assert name == "hpo"
+    command: Any = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        name = words.pop(0)
+        command = command.commands[name]
+    command.make_context(name, words)
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= MAX_README_LINES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
 @pytest.mark.timeout(300)
-def test_commands_that_need_nothing_run(project: Path) -> None:
-    listed = commands("nothing")
-    assert len(listed) >= 5
-    for command in listed:
-        run(command, project)
-    assert (project / "runs" / "wine").is_dir()
+def test_website_is_built_without_a_broken_link(tmp_path: Path) -> None:
+    for module in ("sphinx", "myst_parser", "furo"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed (make docs installs it)")
+    build = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "-b", "html"]
+    run([*build, str(ROOT / "docs"), str(tmp_path)], ROOT)
+    assert {path.stem for path in tmp_path.glob("*.html")} >= {page.stem for page in PAGES[1:]}
 
 
-def test_example_of_callbacks_and_a_baseline_is_a_study() -> None:
-    text = {kind: text for kind, name, _, text in BLOCKS if name == "studies/wine.py"}
-    wine = ModuleType("wine")
-    sys.modules["wine"] = wine  # dataclasses look their module up there
-    exec(text["file"] + text["example"], vars(wine))
-    definition = wine.STUDY
-    assert rehearse(definition)
-    placed = place_baseline(definition)
-    assert placed is not None
-    assert placed.parameters == definition.baseline
-    assert [type(one).__name__ for one in definition.callbacks(definition.baseline)] == ["EarlyStopping"]
-    del sys.modules["wine"]
-
-
-def test_every_block_of_commands_says_what_it_needs() -> None:
-    n_shell_blocks = README.count("```sh\n")
-    assert n_shell_blocks == sum(kind == "commands" for kind, *_ in BLOCKS)
-    assert {need for kind, need, *_ in BLOCKS if kind == "commands"} == NEEDS
-
-
-@pytest.mark.parametrize("command", [line for need in ("cifar10", "browser", "postgresql") for line in commands(need)])
-def test_commands_that_need_more_have_their_options(command: str) -> None:
-    _, _, module, *words = shlex.split(command)
-    name = module.removeprefix("hpo.")
-    typer.main.get_command(app).commands[name].make_context(name, words)  # type: ignore[attr-defined]
-
-
-def test_every_option_and_exit_code_is_documented() -> None:
-    source = (ROOT / "hpo" / "run" / "__main__.py").read_text() + (ROOT / "hpo" / "command.py").read_text()
-    for variable in re.findall(r'envvar="(\w+)"', source):
-        assert f"`{variable}`" in README, variable
-    for code in re.findall(r"exit_code = (\d+)", (ROOT / "hpo" / "errors.py").read_text()):
-        assert f"\n| {code} |" in README, code
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_pictures_are_drawn_by_their_command(tmp_path: Path) -> None:
+    run([sys.executable, str(ROOT / "docs" / "pictures" / "draw.py"), "--trials", "3", "--output", str(tmp_path)], ROOT)
+    for path in tmp_path.iterdir():
+        assert "http" not in path.read_text().replace("http://www.w3.org/2000/svg", ""), "a picture loads nothing"
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {path.name for path in (ROOT / "docs" / "pictures").glob("*.svg")}

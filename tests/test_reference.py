@@ -1,0 +1,114 @@
+"""What docs/ lists (options, variables, exit codes, fields, messages) against the code: all, and nothing else."""
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import compose
+import pytest
+import typer
+from markdown import CODE, ROOT, rows, sections
+
+from hpo import StudyDefinition, TrainingParameters
+from hpo.__main__ import app
+
+REFERENCE = sections(ROOT / "docs" / "reference.md")
+STACK = sections(ROOT / "docs" / "stack.md")["Settings"]
+PACKAGE = sorted((ROOT / "hpo").rglob("*.py"))
+USUAL_CODES = {0, 1, 2, 130}
+
+
+def options_of(command: Any) -> dict[str, str]:
+    """Return a command's options, each with its variable or an empty text."""
+    options = [one for one in command.params if one.param_type_name == "option"]
+    return {max(one.opts, key=len): str(one.envvar or "") for one in options}
+
+
+def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield all commands below one, by what is typed; groups of commands where they have options of their own."""
+    if options_of(command):
+        yield name, command
+    for part, inner in getattr(command, "commands", {}).items():
+        yield from leaves(inner, f"{name} {part}")
+
+
+COMMANDS = dict(leaves(typer.main.get_command(app), "hpo"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_of_a_command_is_listed_with_its_variable(name: str) -> None:
+    listed = {}
+    for option, variable, meaning in rows(REFERENCE[name]):
+        assert meaning
+        listed[option.strip("`").split()[0]] = variable.strip("`")
+    assert listed == options_of(COMMANDS[name])
+
+
+def test_no_command_is_listed_that_is_not_there() -> None:
+    assert {heading for heading in REFERENCE if heading.partition(" ")[0] == "hpo"} == set(COMMANDS)
+
+
+def read_variables() -> set[str]:
+    """Return the environment variables that hpo's code names: by os.environ, in a constant, or as HPO_ anything."""
+    found: set[str] = set()
+    for path in PACKAGE:
+        text = path.read_text()
+        found |= set(re.findall(r"\bHPO_[A-Z0-9_]*[A-Z0-9]\b", text))
+        found |= set(re.findall(r"""os\.environ(?:\.get|\.setdefault)?[(\[]["'](\w+)["']""", text))
+        for constant in re.findall(r"^ENVIRONMENT = (\{.*\})$", text, re.MULTILINE):
+            found |= set(ast.literal_eval(constant))
+    return found
+
+
+def test_every_variable_is_listed() -> None:
+    own = {name for row in rows(REFERENCE["Environment variables"]) for name in CODE.findall(row[0])}
+    of_options = {variable for command in COMMANDS.values() for variable in options_of(command).values() if variable}
+    assert not own & of_options
+    assert own | of_options == read_variables()
+
+
+def test_every_variable_of_the_stack_is_listed() -> None:
+    assert compose.variables() <= set(CODE.findall(STACK))
+
+
+def test_every_exit_code_is_listed() -> None:
+    source = (ROOT / "hpo" / "errors.py").read_text()
+    codes = USUAL_CODES | {int(code) for code in re.findall(r"exit_code = (\d+)", source)}
+    assert [int(row[0]) for row in rows(REFERENCE["Exit codes"])] == sorted(codes)
+
+
+def test_every_field_of_a_study_is_listed() -> None:
+    page = sections(ROOT / "docs" / "your-study.md")
+    for heading, kind in (("What a study can say", StudyDefinition), ("The search space", TrainingParameters)):
+        listed = [row[0].strip("`") for row in rows(page[heading])]
+        assert set(listed) == {field.name for field in fields(kind)}
+
+
+def texts(path: Path) -> Iterator[str]:
+    """Yield a module's texts; what is filled in is written as three dots."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            parts = (part.value if isinstance(part, ast.Constant) else "..." for part in node.values)
+            yield "".join(map(str, parts))
+
+
+def messages() -> Iterator[str]:
+    """Yield what the page on troubleshooting tells people to look for: what is bold at the beginning of a line."""
+    for heading, text in sections(ROOT / "docs" / "troubleshooting.md").items():
+        for line in text.splitlines():
+            if line.startswith("* ") and heading != "Other questions":
+                yield from re.findall(r"\*\*(.+?)\*\*", line.partition("**: ")[0] + "**")
+
+
+SAID = "\n".join(text for path in PACKAGE for text in texts(path))
+
+
+@pytest.mark.parametrize("message", list(messages()))
+def test_every_message_to_look_for_is_one_that_hpo_says(message: str) -> None:
+    for part in re.split(r"\.\.\.|\b\d+\b", message):
+        assert part.strip(' "()') in SAID, part
