@@ -1,12 +1,12 @@
 # make demo: set up, then tune a small model on built-in data.   make test: set up, then run the tests.
-# make test-all: the exhaustive ones too.
+# make test-all: the exhaustive ones too.   make docs: the documentation as a website.
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for name in python3 python3.12 python3.13 python3.11 python; do \
 	$$name -c '$(SUPPORTED)' >/dev/null 2>&1 && echo $$name && break; done)
 VENV := .venv
 SETUP := $(VENV)/.installed-
 
-.PHONY: demo test test-all setup check lock clean
+.PHONY: demo test test-all setup check docs lock clean
 
 demo: $(SETUP)run
 	$(VENV)/bin/python -m hpo.run --study digits_mlp --trials 20
@@ -39,6 +39,14 @@ $(SETUP)dev: requirements-dev.lock $(SETUP)run
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
+$(SETUP)docs: requirements-docs.lock | $(VENV)/bin/pip
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
+	@touch $@
+
+# The pages of docs/ as a website: docs/_build/index.html. A broken link is an error.
+docs: $(SETUP)docs
+	$(VENV)/bin/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build
+
 # Needs uv. One file per purpose, with hashes, for Python 3.11 to 3.13 on every platform.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
@@ -46,8 +54,10 @@ lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+		--group docs -c requirements.lock -c requirements-dev.lock -o requirements-docs.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		pyproject.toml --group image -c requirements.lock --no-emit-package tensorflow \
 		-o requirements-image.lock
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build docs/_build *.egg-info
