@@ -4,14 +4,18 @@ import difflib
 import re
 import sysconfig
 import traceback
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+
+import hpo
 
 N_FRAMES = 3  # the last ones
 MAX_TEXT = 1000  # characters of an exception's own text; TensorFlow's list whole graphs
 HPO, PYTHON = Path(__file__).resolve().parent, Path(sysconfig.get_path("stdlib")).resolve()
 INSTALLED = {"site-packages", "dist-packages"}
 UNEXPECTED = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
+NOT_PUBLIC = re.compile(r"(?:cannot import name '|No hpo attribute )(\w+)(?:' from 'hpo'|$)")
 CALLERS = {"keras", "tensorflow", "optuna"}  # of a study's functions
 
 
@@ -37,7 +41,10 @@ def told(error: BaseException) -> str:
 
 
 def field_hint(error: BaseException) -> str:
-    """Return the nearest right field, and all, where error is that a dataclass has no such one; else nothing."""
+    """Return the nearest right name, and all, where error is that a dataclass or hpo has no such one; else nothing."""
+    missed = NOT_PUBLIC.match(_text(error)) if isinstance(error, ImportError | AttributeError) else None
+    if missed is not None:
+        return _nearest(missed[1], dir(hpo), of="hpo", cutoff=0.6)
     found = UNEXPECTED.match(_text(error)) if isinstance(error, TypeError) else None
     frames = list(traceback.walk_tb(error.__traceback__))
     if found is None or not frames:
@@ -45,10 +52,14 @@ def field_hint(error: BaseException) -> str:
     called = frames[-1][0].f_globals.get(found[1])
     if not is_dataclass(called):
         return ""
-    names = [field.name for field in fields(called)]
-    close = difflib.get_close_matches(found[2], names, n=1, cutoff=0.25)  # lr is 0.27 of learning_rate
-    guess = f"Did you mean {close[0]} by {found[2]}? " if close else ""
-    return f"{guess}{found[1]} has {', '.join(names)}."
+    # lr is 0.27 of learning_rate
+    return _nearest(found[2], [field.name for field in fields(called)], of=found[1], cutoff=0.25)
+
+
+def _nearest(name: str, names: Sequence[str], *, of: str, cutoff: float) -> str:
+    close = difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
+    guess = f"Did you mean {close[0]} by {name}? " if close else ""
+    return f"{guess}{of} has {', '.join(names)}."
 
 
 def _text(error: BaseException) -> str:

@@ -21,13 +21,15 @@ import hpo
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built of what the image's build is given."""
+    """The wheel, built of a source distribution, which is built of what the image's build is given."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in ("hpo", "studies"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    pip("wheel", "--no-build-isolation", "--wheel-dir", str(target), str(source))
+    build = "import setuptools.build_meta as backend, sys; backend.build_sdist(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, str(target)], cwd=source, check=True, capture_output=True, timeout=110)
+    pip("wheel", "--no-build-isolation", "--wheel-dir", str(target), *map(str, target.glob("*.tar.gz")))
     (built,) = target.glob("*.whl")
     return built
 
