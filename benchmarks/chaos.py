@@ -37,8 +37,9 @@ from hpo.command import stderr_to
 from hpo.database import TRANSIENT, Store, open_store
 from hpo.database.address import parse_address
 from hpo.run.forkserver import ENVIRONMENT
-from hpo.study import CHECKPOINT, MODEL, RESULT_ATTR, StoredStudy, TicketState, rank, read_rows, trial_dir
+from hpo.study import RESULT_ATTR, StoredStudy, TicketState, folder_of, rank, read_rows
 from hpo.study import stored as studies
+from hpo.study.folder import CHECKPOINT, MODEL
 from hpo.study.stored import TICKET_ATTR
 
 N_COMMANDS = 2
@@ -454,7 +455,7 @@ def check(folder: Path, url: str, n_asked: int) -> tuple[dict[str, Any], dict[st
             t.value != min(t.intermediate_values.values()) for t in whole
         ),
         "best trials without a model": sum(
-            not (trial_dir(folder / "runs" / "chaos", row.number) / MODEL).is_file() for row in ranked[:3]
+            not folder_of(folder / "runs", "chaos").model(row.number).is_file() for row in ranked[:3]
         ),
         "models and checkpoints left behind": len(list(folder.glob(f"runs/chaos/*/{CHECKPOINT}")))
         + len({path.parent.name for path in folder.glob(f"runs/chaos/*/{MODEL}")})

@@ -33,7 +33,8 @@ from hpo.database.address import parse_address
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.run import worker
 from hpo.run.context import WorkerContext
-from hpo.study import CHECKPOINT, MODEL, RESULT_ATTR, TicketState, TicketTable, expire_dead
+from hpo.study import RESULT_ATTR, StudyFolder, TicketState, TicketTable, expire_dead
+from hpo.study.folder import CHECKPOINT, MODEL
 from hpo.study.schema import create_tables
 from hpo.study.stored import SPARED_ATTR
 
@@ -156,7 +157,7 @@ def finish(toy: ToyStudy, scenario: Scenario, study_dir: Path, *, is_frozen: boo
         for ticket in toy.tickets.read(TicketState.LEASED):
             assert toy.tickets.expire(str(ticket.token), beat=ticket.beat)
     else:
-        expire_dead(toy.tickets, study_dir / "leases")
+        expire_dead(toy.tickets, StudyFolder(study_dir).leases_dir)
     loops = itertools.count()
 
     def should_stop() -> bool:
@@ -184,7 +185,7 @@ def worker_context(toy: ToyStudy, scenario: Scenario, study_dir: Path) -> Worker
         study=study,
         mirror=toy.mirror(),
         engine=toy_engine(scenario.curve),
-        study_dir=study_dir,
+        folder=StudyFolder(study_dir),
         limits=LIMITS,
         say=lambda text: None,
         warn=lambda text: None,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import optuna
 
@@ -10,7 +9,7 @@ from hpo.database import Store
 from hpo.definition import StudyDefinition
 from hpo.engine import Engine
 from hpo.run.settings import WorkerLimits
-from hpo.study import Mirror, StoredStudy
+from hpo.study import Mirror, StoredStudy, StudyFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,7 @@ class WorkerContext:
         study: Optuna's handle, with the definition's pruner; its sampler is never asked.
         mirror: Draws parameters.
         engine: Trains.
-        study_dir: runs/<study>.
+        folder: The study's.
         limits: The same for all workers of its command.
         say: Takes a line for the log.
         warn: Takes a line that people should see.
@@ -38,7 +37,7 @@ class WorkerContext:
     study: optuna.Study
     mirror: Mirror
     engine: Engine
-    study_dir: Path
+    folder: StudyFolder
     limits: WorkerLimits
     say: Callable[[str], None]
     warn: Callable[[str], None]

@@ -24,7 +24,7 @@ from hpo.run.display import View
 from hpo.run.ending import Signals
 from hpo.run.forkserver import start_process, work_in_child
 from hpo.run.settings import HUNG, REPLACE_ME, RunSettings, WorkerSettings
-from hpo.study import StoredStudy, TicketTable, expire_dead
+from hpo.study import StoredStudy, TicketTable, expire_dead, folder_of
 
 STOP_SECONDS = 8.0  # docker kills after 10; a worker that is killed here loses what came after its last checkpoint
 N_DEATHS = 9  # three trials that kill each worker they get: they end as failed after three
@@ -62,7 +62,7 @@ class Crew:
     ) -> None:
         self._settings, self._view, self._signals = settings, view, signals
         self._context, self._stored, self._tickets = context, stored, tickets
-        self._study_dir = settings.options.runs_dir / stored.name
+        self._folder = folder_of(settings.options.runs_dir, stored.name)
         self.name = f"{socket.gethostname()}-{os.getpid()}-"
         self.error: HpoError | None = None
         self._members: dict[Any, Member] = {}
@@ -86,7 +86,7 @@ class Crew:
             limits=self._settings.limits,
         )
         ours, theirs = self._context.Pipe()
-        process = start_process(self._context, work_in_child, settings, theirs, log_dir=self._study_dir)
+        process = start_process(self._context, work_in_child, settings, theirs, folder=self._folder)
         theirs.close()
         self._n_started += 1
         self._members[process] = Member(ours, slot)
@@ -130,7 +130,7 @@ class Crew:
 
     def _bury(self, exit_code: int, n_trained: int) -> None:
         with contextlib.suppress(*TRANSIENT):
-            expire_dead(self._tickets, self._study_dir / "leases")
+            expire_dead(self._tickets, self._folder.leases_dir)
         self._n_deaths = self._n_deaths + 1 if n_trained == self._n_trained_seen else 1
         self._n_trained_seen = n_trained
         how = f"killed by signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
@@ -141,7 +141,7 @@ class Crew:
         if self._n_deaths >= max(N_DEATHS, 4 * (len(self._members) + 1)):
             self.error = WorkersFailingError(
                 f"Workers die again and again ({how}) without training a trial to its end.",
-                f"See {self._study_dir / 'workers.log'}; a smaller --workers needs less memory.",
+                f"See {self._folder.log}; a smaller --workers needs less memory.",
             )
         elif self._signals.ending is None:
             self.start()
@@ -162,7 +162,7 @@ class Crew:
             is_wanted = is_wanted or isinstance(error, EDITED)
             self.error = self.error or (error if process.exitcode != 0 and not is_wanted else None)
         with contextlib.suppress(*TRANSIENT):
-            expire_dead(self._tickets, self._study_dir / "leases", n_takeovers=0)
+            expire_dead(self._tickets, self._folder.leases_dir, n_takeovers=0)
 
     def _signal_workers(self, number: int) -> None:
         for process in self._members:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from hpo.command import stderr_to
@@ -20,44 +19,42 @@ from hpo.errors import HpoError, WorkersFailingError
 from hpo.run.display import View
 from hpo.run.ending import Signals
 from hpo.run.settings import RunSettings, WorkerSettings
-from hpo.study import StoredStudy
+from hpo.study import StoredStudy, StudyFolder, folder_of
 
 LOOK_SECONDS = 0.5
 N_FORKSERVERS, FORKSERVER_SECONDS = 5, 0.5
-
-IMPORT_LOG = "tensorflow.log"
 
 # TensorFlow's own chatter is of no use to a person tuning a model. Set before it loads.
 ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 
 
-def start_forkserver(log_dir: Path) -> Any:
+def start_forkserver(folder: StudyFolder) -> Any:
     """Start the process that imports TensorFlow and from which workers are forked; returns at once."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["hpo.run.worker"])
-    _ensure_running(log_dir)  # it imports meanwhile; its first child waits for that
+    _ensure_running(folder)  # it imports meanwhile; its first child waits for that
     return context
 
 
-def _ensure_running(log_dir: Path) -> None:
+def _ensure_running(folder: StudyFolder) -> None:
     """Start the forkserver where none runs, or it was killed.
 
     What it says while it imports, in a file of its own, is of use only where it cannot.
     """
-    with stderr_to(log_dir / IMPORT_LOG), held_back(signal.SIGHUP):
+    with stderr_to(folder.import_log), held_back(signal.SIGHUP):
         forkserver.ensure_running()
 
 
-def start_process(context: Any, target: Callable[..., None], *arguments: Any, log_dir: Path) -> Any:
+def start_process(context: Any, target: Callable[..., None], *arguments: Any, folder: StudyFolder) -> Any:
     """Fork a process off the forkserver, which is started again if it was killed, also while it was importing.
 
     Raises:
         WorkersFailingError: It dies again and again.
     """
     for _ in range(N_FORKSERVERS):
-        _ensure_running(log_dir)
+        _ensure_running(folder)
         process = context.Process(target=target, args=arguments, daemon=True)
         with contextlib.suppress(EOFError, OSError), held_back(signal.SIGHUP):
             process.start()
@@ -65,7 +62,7 @@ def start_process(context: Any, target: Callable[..., None], *arguments: Any, lo
         time.sleep(FORKSERVER_SECONDS)  # a dead one is replaced once the kernel has buried it
     raise WorkersFailingError(
         "The forkserver, the process that starts the workers, dies again and again.",
-        f"Is the memory large enough? What TensorFlow said is in {IMPORT_LOG}, beside workers.log.",
+        f"Is the memory large enough? What TensorFlow said is in {folder.import_log.name}, beside workers.log.",
     )
 
 
@@ -92,8 +89,8 @@ def open_in_child(context: Any, settings: RunSettings, view: View, signals: Sign
         HpoError: As open_study does.
     """
     ours, theirs = context.Pipe()
-    log_dir = settings.options.runs_dir / settings.options.file.name
-    process = _unless_stopped(signals, lambda: start_process(context, _open, settings, theirs, log_dir=log_dir))
+    folder = folder_of(settings.options.runs_dir, settings.options.file.name)
+    process = _unless_stopped(signals, lambda: start_process(context, _open, settings, theirs, folder=folder))
     if process is None:
         return None
     theirs.close()
@@ -116,7 +113,7 @@ def open_in_child(context: Any, settings: RunSettings, view: View, signals: Sign
     process.join()
     raise WorkersFailingError(
         f"The process that opens the study died (exit code {process.exitcode}).",
-        f"See {log_dir / 'workers.log'}.",
+        f"See {folder.log}.",
     )
 
 

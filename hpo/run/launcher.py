@@ -26,6 +26,7 @@ from hpo.study import (
     count_ended,
     drop_files,
     expire_dead,
+    folder_of,
     open_runs_dir,
     rank,
     read_rows,
@@ -48,7 +49,7 @@ def run_study(settings: RunSettings, view: View, signals: Signals) -> Outcome:
     if finished is not None:
         return finished
     view.say("starting: TensorFlow and the data are being loaded")
-    context = start_forkserver(settings.options.runs_dir / settings.options.file.name)
+    context = start_forkserver(folder_of(settings.options.runs_dir, settings.options.file.name))
     stored = open_in_child(context, settings, view, signals)
     if stored is None:
         return _cut(settings.options, signals.ending or Ending.TERMINATED)
@@ -91,7 +92,7 @@ class Launcher:
         self._settings, self._view, self._signals = settings, view, signals
         self._stored, self._store = stored, store
         self._tickets = stored.tickets(store)
-        self._study_dir = settings.options.runs_dir / stored.name
+        self._folder = folder_of(settings.options.runs_dir, stored.name)
         self._crew = Crew(settings, view, signals, context=context, stored=stored, tickets=self._tickets)
         self._error: HpoError | None = None
         self._last: tuple[list[Ticket], list[TrialRow]] = ([], [])
@@ -133,7 +134,7 @@ class Launcher:
         if ending == Ending.FINISHED:
             # What a worker left that died or was frozen while it ended a trial.
             with contextlib.suppress(OSError):
-                drop_files(self._study_dir, rows, self._stored.metric, self._settings.limits.n_kept_models)
+                drop_files(self._folder, rows, self._stored.metric, self._settings.limits.n_kept_models)
             check_some_trained(rows)
         return Outcome(ending=ending, stored=self._stored, store=self._store, tickets=tickets, rows=rows)
 
@@ -174,7 +175,7 @@ class Launcher:
         return self._count(rows, TrialState.COMPLETE) + self._count(rows, TrialState.PRUNED)
 
     def _begin(self) -> tuple[list[Ticket], list[TrialRow]]:
-        expire_dead(self._tickets, self._study_dir / "leases")
+        expire_dead(self._tickets, self._folder.leases_dir)
         return self._tickets.read(), read_rows(self._store, self._stored)
 
     def _look(self) -> tuple[list[Ticket], list[TrialRow]]:

@@ -26,11 +26,11 @@ def note_trial(number: int | None) -> None:
     _origin["trial"] = "-" if number is None else f"trial {number}"
 
 
-def open_log(study_dir: Path, worker: str) -> None:
-    """Send all that this process says to the study's workers.log from now on; nowhere, where that cannot be written."""
+def open_log(path: Path, worker: str) -> None:
+    """Send all that this process says to a study's workers.log from now on; nowhere, where that cannot be written."""
     try:
-        make_private(study_dir)
-        file = os.open(study_dir / "workers.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        make_private(path.parent)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     except OSError:
         file = os.open(os.devnull, os.O_WRONLY)
     os.dup2(file, 1)

@@ -14,8 +14,7 @@ from hpo.errors import NotOpenedError
 from hpo.run.display import describe_audit, describe_best, say, summary
 from hpo.run.ending import Ending, Outcome
 from hpo.study import (
-    CHECKPOINT,
-    MODEL,
+    StudyFolder,
     StudyOptions,
     TicketState,
     as_json,
@@ -23,8 +22,8 @@ from hpo.study import (
     count_states,
     count_unused,
     find_baseline,
+    folder_of,
     rank,
-    trial_dir,
 )
 
 
@@ -39,7 +38,7 @@ def show(outcome: Outcome, options: StudyOptions, console: Console) -> None:
     if pruning:
         say(console, pruning)
     model = best_model(outcome, options)
-    say(console, f"files:        {study_dir(outcome, options)}")
+    say(console, f"files:        {folder(outcome, options)}")
     if model is not None:
         say(console, f"best model:   {model}")
     for command in commands(outcome, options):
@@ -93,7 +92,7 @@ def starting_over(outcome: Outcome, options: StudyOptions) -> str:
     handed_back = [ticket for ticket in outcome.tickets if ticket.state == TicketState.HANDED_BACK and ticket.epoch]
     trial_ids = {ticket.trial_id for ticket in handed_back}
     numbers = [row.number for row in outcome.rows if row.trial_id in trial_ids]
-    lost = [n for n in numbers if not (trial_dir(study_dir(outcome, options), n) / CHECKPOINT).is_file()]
+    lost = [n for n in numbers if not folder(outcome, options).checkpoint(n).is_file()]
     which = f"Trial {lost[0]} begins" if len(lost) == 1 else f"Trials {', '.join(map(str, lost))} begin"
     return f" {which} again at epoch 1: there is no checkpoint here." if lost else ""
 
@@ -106,15 +105,15 @@ def not_opened(cut: NotOpenedError, options: StudyOptions) -> str:
     )
 
 
-def study_dir(outcome: Outcome, options: StudyOptions) -> Path:
+def folder(outcome: Outcome, options: StudyOptions) -> StudyFolder:
     """Return the study's folder."""
-    return options.runs_dir / outcome.stored.name
+    return folder_of(options.runs_dir, outcome.stored.name)
 
 
 def best_model(outcome: Outcome, options: StudyOptions) -> Path | None:
     """Return the best trial's model, if it was kept."""
     ranked = rank(outcome.rows, outcome.stored.metric)
-    model = trial_dir(study_dir(outcome, options), ranked[0].number) / MODEL if ranked else None
+    model = folder(outcome, options).model(ranked[0].number) if ranked else None
     return model if model is not None and model.is_file() else None
 
 
@@ -161,7 +160,7 @@ def describe(outcome: Outcome, options: StudyOptions, *, seconds: float) -> dict
         "pruning": asdict(audit(outcome.tickets, outcome.rows, outcome.stored.metric)),
         "best": as_json(ranked[0] if ranked else None),
         "baseline": as_json(find_baseline(outcome.rows, outcome.stored)),
-        "files": str(study_dir(outcome, options).absolute()),
+        "files": str(folder(outcome, options).path.absolute()),
         "best_model": None if model is None else str(model.absolute()),
         "look_further": commands(outcome, options),
         "seconds": round(seconds, 3),

@@ -20,8 +20,6 @@ from hpo.parameters import Parameters
 from hpo.run.context import WorkerContext
 from hpo.run.logs import note_trial
 from hpo.study import (
-    CHECKPOINT,
-    MODEL,
     REASON_ATTR,
     RESULT_ATTR,
     Ticket,
@@ -30,7 +28,6 @@ from hpo.study import (
     drop_files,
     kept,
     read_rows,
-    trial_dir,
 )
 from hpo.tracebacks import told
 
@@ -121,7 +118,7 @@ class _Run:
             trial,
             parameters,
         )
-        self._dir = trial_dir(context.study_dir, trial.number)
+        self._dir = context.folder.trial_dir(trial.number)
         self._end = partial(record.end, clean_up=partial(_clean_up, context, trial.number))
         self._log = open_log(self._dir, first_epoch=1, on_loss=context.warn)
         self._began = time.time()
@@ -139,7 +136,7 @@ class _Run:
             parameters=self._parameters,
             seed=seed_of(self._context.stored.seed, self._ticket.number, "training"),
             is_better=lambda new, old: metric.is_better(new[metric.name], old[metric.name]),
-            checkpoint_path=self._dir / CHECKPOINT,
+            checkpoint_path=self._context.folder.checkpoint(self._trial.number),
             resumed=self._resumed,
             after_epoch=after_epoch,
             should_stop=should_stop,
@@ -232,7 +229,7 @@ class _Run:
         """Save this trial's model if it is among the best few so far."""
         try:
             if result.best_weights and self._is_among_best(value):
-                save_model(self._dir / MODEL, result)
+                save_model(self._context.folder.model(self._trial.number), result)
         except Exception as error:  # saving runs the study's own code
             self._context.warn(f"trial {self._trial.number}: its model was not kept: {error}.")
 
@@ -251,20 +248,19 @@ class _Run:
 
 def _clean_up(context: WorkerContext, number: int) -> None:
     """Delete what a trial that has just ended needs no more, and the model whose place its own has taken."""
-    folder = trial_dir(context.study_dir, number)
     try:
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-        files.sweep(folder)  # what its workers that were killed while writing left there
+        context.folder.checkpoint(number).unlink(missing_ok=True)
+        files.sweep(context.folder.trial_dir(number))  # what its workers that were killed while writing left there
     except OSError as error:
         context.warn(f"trial {number}: its checkpoint was not deleted: {error}.")
-    if (folder / MODEL).exists():
+    if context.folder.model(number).exists():
         _drop_files(context)
 
 
 def _drop_files(context: WorkerContext) -> None:
     try:
         rows = read_rows(context.store, context.stored)
-        drop_files(context.study_dir, rows, context.stored.metric, context.limits.n_kept_models)
+        drop_files(context.folder, rows, context.stored.metric, context.limits.n_kept_models)
     except (OSError, *TRANSIENT) as error:
         context.warn(f"Files of ended trials were not deleted: {error}.")
 

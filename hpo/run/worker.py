@@ -30,7 +30,7 @@ from hpo.run.context import WorkerContext
 from hpo.run.logs import log, note_trial, open_log
 from hpo.run.settings import HUNG, REPLACE_ME, RunSettings, WorkerSettings
 from hpo.run.trial import run_trial
-from hpo.study import LeaseKeeper, Limit, Mirror, all_studies, check_same, open_study
+from hpo.study import LeaseKeeper, Limit, Mirror, all_studies, check_same, folder_of, open_study
 
 IDLE_SECONDS = 0.5
 
@@ -40,7 +40,7 @@ def open_in_process(settings: RunSettings, pipe: Connection) -> None:
     options, patience_seconds = settings.options, settings.limits.patience_seconds
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    open_log(options.runs_dir / options.file.name, "opening")
+    open_log(folder_of(options.runs_dir, options.file.name).log, "opening")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def open_() -> None:
@@ -65,7 +65,7 @@ def work_in_process(settings: WorkerSettings, pipe: Connection) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, leave)
-    open_log(settings.options.runs_dir / settings.study_name, settings.name)
+    open_log(folder_of(settings.options.runs_dir, settings.study_name).log, settings.name)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     threading.Thread(target=_watch_launcher, args=(pipe, leave), daemon=True).start()
     warned: list[str] = []
@@ -94,7 +94,7 @@ def work(context: WorkerContext, should_stop: Callable[[], bool]) -> int:
     tickets = context.stored.tickets(context.store)
     timeout_seconds = context.limits.trial_timeout_seconds
     limit = Limit(timeout_seconds, leave_hung) if timeout_seconds else None
-    keeper = LeaseKeeper(tickets, context.study_dir / "leases", context.stored.lease_seconds, limit)
+    keeper = LeaseKeeper(tickets, context.folder.leases_dir, context.stored.lease_seconds, limit)
     first_bytes = 0
     try:
         while not should_stop():
@@ -164,7 +164,7 @@ def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> Worke
         study=study,
         mirror=Mirror(stored, definition),
         engine=Engine(data, definition.model),
-        study_dir=options.runs_dir / stored.name,
+        folder=folder_of(options.runs_dir, stored.name),
         limits=settings.limits,
         say=log.info,
         warn=warn,

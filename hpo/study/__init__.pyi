@@ -1,6 +1,7 @@
 from .agreement import check_same as check_same
+from .folder import StudyFolder as StudyFolder
+from .folder import folder_of as folder_of
 from .folder import open_runs_dir as open_runs_dir
-from .folder import trial_dir as trial_dir
 from .leases import LeaseKeeper as LeaseKeeper
 from .leases import Limit as Limit
 from .leases import expire_dead as expire_dead
@@ -8,8 +9,6 @@ from .opening import open_study as open_study
 from .pruning import Verdict as Verdict
 from .record import TrialRecord as TrialRecord
 from .request import StudyOptions as StudyOptions
-from .results import CHECKPOINT as CHECKPOINT
-from .results import MODEL as MODEL
 from .results import REASON_ATTR as REASON_ATTR
 from .results import RESULT_ATTR as RESULT_ATTR
 from .results import Audit as Audit

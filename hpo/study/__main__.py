@@ -147,19 +147,19 @@ def delete(
 ) -> None:
     """Delete the study, its trials and its runs folder."""
     from hpo.database import wait_shortly
-    from hpo.study.folder import delete_folder
+    from hpo.study.folder import folder_of
 
     store, stored = find_latest(study, storage, runs_dir, half_deleted=True)
-    tickets, study_dir = stored.tickets(store), runs_dir / stored.name
+    tickets, folder = stored.tickets(store), folder_of(runs_dir, stored.name)
     if not yes:
         n_trials = wait_shortly(tickets.count, store.address)
-        ask(f"Delete {stored.name} with {n_trials} trials, and {study_dir}?")
+        ask(f"Delete {stored.name} with {n_trials} trials, and {folder}?")
 
     def delete_all() -> str:
         # First the tickets: from then on a live worker's token is worth nothing, and it writes nothing more. Last the
         # study: until then the same command finds it, and goes on where it was cut short.
         tickets.delete()
-        left = delete_folder(study_dir, stored.key)
+        left = folder.delete(stored.key)
         with contextlib.suppress(KeyError):  # gone: only the answer to the COMMIT was lost
             store.optuna.delete_study(stored.study_id)
         return left

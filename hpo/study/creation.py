@@ -5,7 +5,6 @@ Call all of this under storage.setup_lock.
 
 import uuid
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -15,7 +14,7 @@ from hpo.definition import StudyDefinition, place_baseline
 from hpo.errors import StudyMismatchError
 from hpo.metric import metric_of
 from hpo.study.facts import copied, libraries, odd, stamp
-from hpo.study.folder import delete_folder
+from hpo.study.folder import StudyFolder
 from hpo.study.schema import create_tables
 from hpo.study.stored import KEY_ATTR, STUDY_ATTR, TICKET_ATTR, StoredStudy, add_trial, direction_of
 from hpo.study.tickets import TicketTable
@@ -97,7 +96,7 @@ def sweep(store: Store, name: str) -> None:
     store.optuna.delete_study(study_id)
 
 
-def withdraw(store: Store, stored: StoredStudy, study_dir: Path) -> bool:
+def withdraw(store: Store, stored: StoredStudy, folder: StudyFolder) -> bool:
     """Delete a study and its folder if no trial of it was trained, nor added by hand; returns whether it did.
 
     Cut short, it leaves a study without tickets, and may be called again.
@@ -107,7 +106,7 @@ def withdraw(store: Store, stored: StoredStudy, study_dir: Path) -> bool:
         return False
     if stored.is_paused(store) or not stored.tickets(store).delete_untrained():
         return False
-    delete_folder(study_dir, stored.key)
+    folder.delete(stored.key)
     store.optuna.delete_study(stored.study_id)
     return True
 

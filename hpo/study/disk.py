@@ -12,7 +12,7 @@ from hpo.data import ARCHIVE_NAMES, facts_of
 from hpo.database import Store
 from hpo.files import size_of, sweep
 from hpo.names import file_of, generation
-from hpo.study.folder import delete_folder, owner_of, sweep_study
+from hpo.study.folder import StudyFolder
 from hpo.study.stored import StoredStudy
 from hpo.study.ticket import TicketState
 
@@ -46,7 +46,7 @@ def study_folders(
     known = {(one.name, one.key): one for one in stored}
     found = []
     for path in folders_in(runs_dir):
-        key = owner_of(path)
+        key = StudyFolder(path).owner
         if key is None:
             continue
         study = known.get((path.name, key))
@@ -87,10 +87,10 @@ def clear(spare: Sequence[Taken], marked: Sequence[Path], dirs: Sequence[Path]) 
     """
     n_bytes, left = 0, []
     for taken in spare:
-        reason = delete_folder(taken.path, taken.key) if taken.key else delete_prepared(taken.path)
+        reason = StudyFolder(taken.path).delete(taken.key) if taken.key else delete_prepared(taken.path)
         left += [reason] if reason else []
         n_bytes += taken.n_bytes - size_of(taken.path)
-    n_bytes += sum(sweep_study(folder) for folder in marked)
+    n_bytes += sum(StudyFolder(path).sweep() for path in marked)
     for root in dirs:
         n_bytes += sweep(root / "prepared")
         forget(root / "prepared")

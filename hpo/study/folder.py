@@ -11,13 +11,16 @@ import shutil
 import stat
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from hpo.errors import FolderError, StudyMismatchError
 from hpo.files import delete_left, make_private, replace, sweep
 
 OWNER = ".study"  # in a study's folder: its key
-WRITTEN_BEFORE = {"workers.log", "tensorflow.log", "leases"}  # what commands may write into it before it is marked
+LOG, IMPORT_LOG, LEASES = "workers.log", "tensorflow.log", "leases"
+CHECKPOINT, MODEL = "checkpoint.npz", "model.keras"  # in a trial's folder
+WRITTEN_BEFORE = {LOG, IMPORT_LOG, LEASES}  # what commands may write into it before it is marked
 KEY = re.compile(r"[0-9a-f]{32}")
 TRIAL = re.compile(r"trial-([0-9]{5,})")
 # Temporary files of hpo 0.1, which locked none: one that stands for this long is of a writer that died.
@@ -44,107 +47,141 @@ def open_runs_dir(runs_dir: Path, report: Callable[[str], None]) -> None:
         report(f"other users can write into {runs_dir} and so change models and results: chmod go-w {runs_dir}")
 
 
-def trial_dir(study_dir: Path, number: int) -> Path:
-    """Return a trial's folder."""
-    return study_dir / f"trial-{number:05d}"
+@dataclass(frozen=True)
+class StudyFolder:
+    """Where a study's files are, made or not: the one place that knows what they are called.
 
-
-def trial_dirs(study_dir: Path) -> dict[int, Path]:
-    """Return the folders of trials by number: those that are exactly named so, and no links."""
-    found = {}
-    with contextlib.suppress(OSError):  # there is no folder
-        for entry in os.scandir(study_dir):
-            match = TRIAL.fullmatch(entry.name)
-            path = Path(entry.path)
-            if match and path == trial_dir(study_dir, int(match[1])) and entry.is_dir(follow_symlinks=False):
-                found[int(match[1])] = path
-    return found
-
-
-def check_folder(study_dir: Path, key: str | None) -> None:
-    """Refuse a folder that is another study's, or whose files nobody can tell whose they are.
-
-    Args:
-        study_dir: The folder, which need not exist.
-        key: The study's; None for one that is to be created.
-
-    Raises:
-        StudyMismatchError: It belongs to another study.
+    Attributes:
+        path: The folder's.
     """
-    owner = owner_of(study_dir)
-    if owner is None and not _is_free(study_dir):
-        raise StudyMismatchError(
-            f"The folder {study_dir} holds files, and no {OWNER} file says that they are this study's.",
-            "Move them away, or name another --runs-dir."
-            + (f" If they are, mend it: echo {key} > {study_dir / OWNER}" if key else ""),
-        )
-    if owner not in (None, key):
-        raise StudyMismatchError(
-            f"The folder {study_dir} holds the files of another study of this name.",
-            "Name another --runs-dir for this database, or move that folder away.",
-        )
 
+    path: Path
 
-def owner_of(study_dir: Path) -> str | None:
-    """Return the key of the study whose files a folder holds; None where nothing tells."""
-    with contextlib.suppress(OSError, ValueError):
-        file = os.open(study_dir / OWNER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a FIFO would block
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def log(self) -> Path:
+        """What its processes write."""
+        return self.path / LOG
+
+    @property
+    def import_log(self) -> Path:
+        """What TensorFlow says while it is imported."""
+        return self.path / IMPORT_LOG
+
+    @property
+    def leases_dir(self) -> Path:
+        """Where the lock files of those are that hold its tickets."""
+        return self.path / LEASES
+
+    def trial_dir(self, number: int) -> Path:
+        """Return a trial's folder."""
+        return self.path / f"trial-{number:05d}"
+
+    def checkpoint(self, number: int) -> Path:
+        """Return the file from which a trial goes on."""
+        return self.trial_dir(number) / CHECKPOINT
+
+    def model(self, number: int) -> Path:
+        """Return the file of a trial's model."""
+        return self.trial_dir(number) / MODEL
+
+    def trial_dirs(self) -> dict[int, Path]:
+        """Return the folders of trials by number: those that are exactly named so, and no links."""
+        found = {}
+        with contextlib.suppress(OSError):  # there is no folder
+            for entry in os.scandir(self.path):
+                match = TRIAL.fullmatch(entry.name)
+                path = Path(entry.path)
+                if match and path == self.trial_dir(int(match[1])) and entry.is_dir(follow_symlinks=False):
+                    found[int(match[1])] = path
+        return found
+
+    @property
+    def owner(self) -> str | None:
+        """The key of the study whose files it holds; None where nothing tells."""
+        with contextlib.suppress(OSError, ValueError):
+            file = os.open(self.path / OWNER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a FIFO would block
+            try:
+                text = os.read(file, 64).decode("ascii").strip()
+            finally:
+                os.close(file)
+            return text if KEY.fullmatch(text) else None
+        return None
+
+    def check(self, key: str | None) -> None:
+        """Refuse a folder that is another study's, or whose files nobody can tell whose they are.
+
+        Args:
+            key: The study's; None for one that is to be created.
+
+        Raises:
+            StudyMismatchError: It belongs to another study.
+        """
+        owner = self.owner
+        if owner is None and not self._is_free():
+            raise StudyMismatchError(
+                f"The folder {self} holds files, and no {OWNER} file says that they are this study's.",
+                "Move them away, or name another --runs-dir."
+                + (f" If they are, mend it: echo {key} > {self.path / OWNER}" if key else ""),
+            )
+        if owner not in (None, key):
+            raise StudyMismatchError(
+                f"The folder {self} holds the files of another study of this name.",
+                "Name another --runs-dir for this database, or move that folder away.",
+            )
+
+    def mark(self, key: str) -> None:
+        """Note whose files it holds; what writers that died have left there goes.
+
+        Raises:
+            FolderError: It cannot be written. Without the note, a later command would refuse the folder.
+        """
         try:
-            text = os.read(file, 64).decode("ascii").strip()
-        finally:
-            os.close(file)
-        return text if KEY.fullmatch(text) else None
-    return None
+            make_private(self.path)
+            if self.owner != key:
+                replace(self.path / OWNER, lambda file: file.write(key.encode()), mode=0o666)
+        except OSError as error:
+            hint = "Free some space or mend its permissions, or name another --runs-dir."
+            raise FolderError(f"The folder {self} cannot be written: {error.strerror}.", hint) from error
+        self.sweep()
 
+    def sweep(self) -> int:
+        """Delete what writers that died have left in a study's own folder: the bytes that are free now."""
+        n_bytes = sweep(self.path)
+        paths = (path for folder in self.trial_dirs().values() for path in folder.glob("*"))
+        for path in filter(lambda path: OLD_PART.fullmatch(path.name), paths):
+            with contextlib.suppress(OSError):
+                status = path.lstat()
+                if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > OLD_SECONDS:
+                    n_bytes += delete_left(path)
+        return n_bytes
 
-def mark_folder(study_dir: Path, key: str) -> None:
-    """Note whose files a folder holds; what writers that died have left there goes.
-
-    Raises:
-        FolderError: It cannot be written. Without the note, a later command would refuse the folder.
-    """
-    try:
-        make_private(study_dir)
-        if owner_of(study_dir) != key:
-            replace(study_dir / OWNER, lambda file: file.write(key.encode()), mode=0o666)
-    except OSError as error:
-        hint = "Free some space or mend its permissions, or name another --runs-dir."
-        raise FolderError(f"The folder {study_dir} cannot be written: {error.strerror}.", hint) from error
-    sweep_study(study_dir)
-
-
-def sweep_study(study_dir: Path) -> int:
-    """Delete what writers that died have left in a study's own folder: the bytes that are free now."""
-    n_bytes = sweep(study_dir)
-    paths = (path for folder in trial_dirs(study_dir).values() for path in folder.glob("*"))
-    for path in filter(lambda path: OLD_PART.fullmatch(path.name), paths):
-        with contextlib.suppress(OSError):
-            status = path.lstat()
-            if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > OLD_SECONDS:
-                n_bytes += delete_left(path)
-    return n_bytes
-
-
-def delete_folder(study_dir: Path, key: str) -> str:
-    """Delete a study's folder; returns what people should know, empty where it is gone."""
-    if not os.path.lexists(study_dir):
+    def delete(self, key: str) -> str:
+        """Delete the folder of the study with this key; returns what people should know, empty where it is gone."""
+        if not os.path.lexists(self.path):
+            return ""
+        if self.path.is_symlink():
+            return f"{self} is a link, and what it points to was left."
+        if self.owner != key:
+            return f"{self} was left: no {OWNER} file in it says that it is this study's."
+        try:
+            for path in self.path.iterdir():
+                if path.name != OWNER:
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            shutil.rmtree(self.path)  # the owner's mark last: a deletion that is cut short can be repeated
+        except OSError as error:
+            return f"{self} was not deleted whole: {error.strerror}."
         return ""
-    if study_dir.is_symlink():
-        return f"{study_dir} is a link, and what it points to was left."
-    if owner_of(study_dir) != key:
-        return f"{study_dir} was left: no {OWNER} file in it says that it is this study's."
-    try:
-        for path in study_dir.iterdir():
-            if path.name != OWNER:
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        shutil.rmtree(study_dir)  # the owner's mark last: a deletion that is cut short can be repeated
-    except OSError as error:
-        return f"{study_dir} was not deleted whole: {error.strerror}."
-    return ""
+
+    def _is_free(self) -> bool:
+        try:
+            return all(name in WRITTEN_BEFORE or name.startswith(".") for name in os.listdir(self.path))
+        except OSError:
+            return True  # there is none; or whoever writes there says why that cannot be
 
 
-def _is_free(study_dir: Path) -> bool:
-    try:
-        return all(name in WRITTEN_BEFORE or name.startswith(".") for name in os.listdir(study_dir))
-    except OSError:
-        return True  # there is none; or whoever writes there says why that cannot be
+def folder_of(runs_dir: Path, name: str) -> StudyFolder:
+    """Return the folder of a stored study, or of a study's file before it is known which generation is meant."""
+    return StudyFolder(runs_dir / name)

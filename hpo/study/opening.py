@@ -19,7 +19,7 @@ from hpo.metric import metric_of
 from hpo.study import stored as studies
 from hpo.study.agreement import check_same
 from hpo.study.creation import create, withdraw
-from hpo.study.folder import check_folder, mark_folder
+from hpo.study.folder import folder_of
 from hpo.study.request import StudyOptions
 from hpo.study.schema import create_tables
 from hpo.study.stored import StoredStudy
@@ -66,7 +66,7 @@ def open_study(options: StudyOptions, report: Callable[[str], None], *, patience
             found_first.append(None if stored is None else stored.name)
             if stored is None or not is_asked_for(stored):
                 plan = plans[-1] if plans else plan_first(stored, options, definition)
-                check_folder(options.runs_dir / plan.name, plan.folder_key)
+                folder_of(options.runs_dir, plan.name).check(plan.folder_key)
                 facts: dict[str, Any] = {"seed": plan.seed, "n_threads": plan.n_threads, "meaning": meaning}
                 facts |= {"data": data, "lease_seconds": plan.lease_seconds}
                 stored = create(store, plan.name, definition, facts=facts, n_trials=plan.n_trials)
@@ -74,14 +74,15 @@ def open_study(options: StudyOptions, report: Callable[[str], None], *, patience
                 check_joined(stored, options, data)
             if options.n_trials is not None:
                 stored.tickets(store).grow(options.n_trials)
-            mark_folder(options.runs_dir / stored.name, stored.key)
+            folder_of(options.runs_dir, stored.name).mark(stored.key)
         return stored
 
     stored = patiently(join_or_create)
     if options.lease_seconds not in (None, stored.lease_seconds):
         kept, asked = stored.lease_seconds, options.lease_seconds
         report(f"The study was made with --lease {kept:g}s, which all its workers keep to; {asked:g}s is not used.")
-    write_experiment(options.runs_dir / stored.name, space=space, metric=stored.metric.name, on_loss=report)
+    study_dir = folder_of(options.runs_dir, stored.name).path
+    write_experiment(study_dir, space=space, metric=stored.metric.name, on_loss=report)
     store.close()
     return stored
 
@@ -128,7 +129,7 @@ def check_joined(stored: StoredStudy, options: StudyOptions, data: str) -> None:
     reason = mismatch(stored, options, data)
     if reason is not None:
         raise reason
-    check_folder(options.runs_dir / stored.name, stored.key)
+    folder_of(options.runs_dir, stored.name).check(stored.key)
 
 
 def mismatch(stored: StoredStudy, options: StudyOptions, data: str) -> StudyMismatchError | None:
@@ -209,7 +210,7 @@ def take_back(
     if former is None or reason is None:
         return None
     tickets = former.tickets(store).read()
-    if not withdraw(store, former, options.runs_dir / former.name):
+    if not withdraw(store, former, folder_of(options.runs_dir, former.name)):
         raise reason
     n_failed = sum(ticket.outcome == "FAIL" for ticket in tickets)
     dropped = f", without its {n_failed} failed trials" if n_failed else ""

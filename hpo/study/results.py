@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from optuna.trial import FrozenTrial, TrialState
@@ -11,14 +10,13 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.database import Store
 from hpo.metric import Metric
 from hpo.parameters import is_number
-from hpo.study.folder import trial_dirs
+from hpo.study.folder import StudyFolder
 from hpo.study.stored import SPARED_ATTR, StoredStudy, own_trials
 from hpo.study.ticket import Ticket
 from hpo.terminal import warn_once
 
 T = TypeVar("T")
 RESULT_ATTR, REASON_ATTR = "hpo:result", "hpo:reason"
-CHECKPOINT, MODEL = "checkpoint.npz", "model.keras"  # in a trial's folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +163,7 @@ def wilson(n_hits: int, n_tries: int) -> tuple[float, float]:
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
-def drop_files(study_dir: Path, rows: Sequence[TrialRow], metric: Metric, n_kept_models: int) -> None:
+def drop_files(folder: StudyFolder, rows: Sequence[TrialRow], metric: Metric, n_kept_models: int) -> None:
     """Delete what ended trials need no more: their checkpoints, and their models but for those of the best few.
 
     Raises:
@@ -173,8 +171,8 @@ def drop_files(study_dir: Path, rows: Sequence[TrialRow], metric: Metric, n_kept
     """
     numbers = {row.number for row in rows if row.state.is_finished()}
     without_model = numbers - kept(rows, metric, n_kept_models)
-    for number, folder in trial_dirs(study_dir).items():
+    for number in folder.trial_dirs():
         if number in numbers:
-            (folder / CHECKPOINT).unlink(missing_ok=True)
+            folder.checkpoint(number).unlink(missing_ok=True)
         if number in without_model:
-            (folder / MODEL).unlink(missing_ok=True)
+            folder.model(number).unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from toy import ToyStudy
 from hpo.errors import HpoError, StorageError, StudyMismatchError
 from hpo.run.crew import STOP_SECONDS, Crew, Member
 from hpo.run.ending import Ending
+from hpo.study import StudyFolder
 
 
 class Process:
@@ -70,7 +71,7 @@ def test_second_interrupt_kills_workers_that_do_not_stop_and_a_first_one_waits_f
 ) -> None:
     monkeypatch.setattr("hpo.run.crew.STOP_SECONDS", float("inf"))
     crew, _, _ = crew_of()
-    crew._tickets, crew._study_dir = sqlite_toy.tickets, tmp_path
+    crew._tickets, crew._folder = sqlite_toy.tickets, StudyFolder(tmp_path)
     process, heard = stubborn
     crew._members[process] = Member(multiprocessing.Pipe()[0], 0)
     stopping = threading.Thread(target=crew.stop, daemon=True)
@@ -88,7 +89,7 @@ def test_workers_that_do_not_stop_in_time_are_killed(
     assert STOP_SECONDS == 8.0  # docker kills after 10
     monkeypatch.setattr("hpo.run.crew.STOP_SECONDS", 0.1)
     crew, _, _ = crew_of()
-    crew._tickets, crew._study_dir = sqlite_toy.tickets, tmp_path
+    crew._tickets, crew._folder = sqlite_toy.tickets, StudyFolder(tmp_path)
     process, heard = stubborn
     crew._members[process] = Member(multiprocessing.Pipe()[0], 0)
     crew.stop()
@@ -131,7 +132,7 @@ def test_any_other_error_of_a_worker_ends_the_command_as_before() -> None:
 
 def test_worker_that_the_kernel_killed_may_have_wanted_memory(tmp_path: Path) -> None:
     crew, _, lines = crew_of((None, -9))
-    crew._study_dir = tmp_path
+    crew._folder = StudyFolder(tmp_path)
     crew._signals.n_terminations = 1  # so that none is put in its place
     crew._signals.ending = Ending.TERMINATED  # type: ignore[misc]
     crew.reap(0)

@@ -85,15 +85,16 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 from hpo.run.forkserver import start_forkserver, start_process
+from hpo.study import StudyFolder
 
 if __name__ == "__main__":
-    context = start_forkserver(Path(sys.argv[1]))
+    context = start_forkserver(StudyFolder(Path(sys.argv[1])))
     context.set_forkserver_preload(["loud"])  # as TensorFlow does, it says something while it is imported
     for _ in range(2):
         forkserver_id = forkserver._forkserver._forkserver_pid
         os.kill(forkserver_id, signal.SIGKILL)
         time.sleep(0.5)
-        process = start_process(context, os.getpid, log_dir=Path(sys.argv[1]))
+        process = start_process(context, os.getpid, folder=StudyFolder(Path(sys.argv[1])))
         process.join()
     print(forkserver_id != forkserver._forkserver._forkserver_pid, process.exitcode)
 """

@@ -26,7 +26,8 @@ from hpo.models import mlp
 from hpo.parameters import MLPParameters, Parameters
 from hpo.run.context import WorkerContext
 from hpo.run.trial import run_trial
-from hpo.study import CHECKPOINT, MODEL, Ticket, TrialRecord, TrialRow, audit, rank, read_rows, trial_dir
+from hpo.study import StudyFolder, Ticket, TrialRecord, TrialRow, audit, rank, read_rows
+from hpo.study.folder import CHECKPOINT, MODEL
 from hpo.study.results import wilson
 
 
@@ -57,7 +58,7 @@ def worker_context(toy: ToyStudy, study_dir: Path, n_kept_models: int = 1) -> Wo
         study=optuna.load_study(study_name=toy.stored.name, storage=toy.store.optuna, pruner=toy.definition.pruner),
         mirror=toy.mirror(),
         engine=Engine(make_dataset(), toy.definition.model),
-        study_dir=study_dir,
+        folder=StudyFolder(study_dir),
         limits=replace(LIMITS, n_kept_models=n_kept_models),
         say=print,
         warn=print,
@@ -83,14 +84,14 @@ def test_worker_killed_just_after_its_trial_s_end_leaves_the_model(
     monkeypatch.undo()
     (ended,) = toy.trials
     assert ended.state == TrialState.COMPLETE
-    assert (trial_dir(context.study_dir, 0) / MODEL).is_file()
+    assert (context.folder.model(0)).is_file()
 
     toy.tickets.expire(str(ticket.token))
     run(context, toy.claim())
     assert [ticket.outcome for ticket in toy.tickets.read()][:2] == ["COMPLETE", None]
-    assert not list(context.study_dir.glob(f"*/{CHECKPOINT}"))
+    assert not list(context.folder.path.glob(f"*/{CHECKPOINT}"))
     run(context, toy.claim())
-    assert len(list(context.study_dir.glob(f"*/{MODEL}"))) == 1
+    assert len(list(context.folder.path.glob(f"*/{MODEL}"))) == 1
 
 
 def test_baseline_outside_the_space_is_trained_as_it_is_given(sqlite_store: Store, tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ def test_baseline_outside_the_space_is_trained_as_it_is_given(sqlite_store: Stor
     baseline, other = toy.trials
     assert baseline.params["epochs"] == len(baseline.intermediate_values) == 5
     assert other.params["epochs"] == len(other.intermediate_values) <= 3
-    models = [keras.models.load_model(trial_dir(context.study_dir, number) / MODEL) for number in (0, 1)]
+    models = [keras.models.load_model(context.folder.model(number)) for number in (0, 1)]
     assert [len(model.get_weights()) for model in models] == [2 * (3 + 1), 2 * (1 + 1)]
 
 
@@ -111,7 +112,7 @@ def test_zombie_s_late_checkpoint_of_an_ended_trial_is_deleted_and_a_running_one
 ) -> None:
     run(context, toy.claim())
     _, running = toy.begin()
-    late, current = (trial_dir(context.study_dir, number) / CHECKPOINT for number in (0, running.number))
+    late, current = (context.folder.checkpoint(number) for number in (0, running.number))
     current.parent.mkdir()
     for path in (late, current):
         path.touch()
@@ -144,12 +145,12 @@ def test_older_of_equally_good_trials_that_ends_later_has_its_model_saved(
     older, younger = toy.claim(), toy.claim()
     toy.begin(older)
     run(context, younger)
-    assert (trial_dir(context.study_dir, 1) / MODEL).is_file()
+    assert (context.folder.model(1)).is_file()
     toy.tickets.expire(str(older.token))
     run(context, toy.claim())
     assert [trial.value for trial in toy.trials] == [best, best]
     assert rank(read_rows(toy.store, toy.stored), toy.stored.metric)[0].number == 0
-    assert [path.parent.name for path in context.study_dir.glob(f"*/{MODEL}")] == ["trial-00000"]
+    assert [path.parent.name for path in context.folder.path.glob(f"*/{MODEL}")] == ["trial-00000"]
 
 
 @pytest.mark.parametrize(("metric", "best", "worse"), [("val_accuracy", 0.75, 0.5), ("val_loss", 0.25, 0.5)])
@@ -173,7 +174,7 @@ def test_trial_that_is_not_among_the_best_reads_no_others_at_its_end(
         n_reads.append(0)
         run(replace(context, engine=toy_engine(partial(constant, value))), toy.claim())
     assert n_reads == [2, 0, 1]
-    assert [path.parent.name for path in context.study_dir.glob(f"*/{MODEL}")] == ["trial-00000"]
+    assert [path.parent.name for path in context.folder.path.glob(f"*/{MODEL}")] == ["trial-00000"]
 
 
 def test_worker_that_stood_still_before_it_opened_its_log_strikes_out_nothing_of_its_successor_s(
@@ -193,7 +194,7 @@ def test_worker_that_stood_still_before_it_opened_its_log_strikes_out_nothing_of
         run(context, ticket)
     assert toy.trials[0].state == TrialState.COMPLETE
     for name in ("train", "validation"):
-        shown = EventAccumulator(str(trial_dir(context.study_dir, 0) / name)).Reload()
+        shown = EventAccumulator(str(context.folder.trial_dir(0) / name)).Reload()
         assert [point.step for point in shown.Scalars("epoch_loss")] == [1, 2]
 
 
@@ -211,7 +212,7 @@ def test_models_of_the_best_few_are_kept_in_both_directions(
     for value in (0.2, 0.4, 0.6, 0.3):
         context = replace(context, engine=toy_engine(partial(constant, value)))
         run(context, toy.claim())
-        kept.append(sorted(int(path.parent.name[-1]) for path in context.study_dir.glob(f"*/{MODEL}")))
+        kept.append(sorted(int(path.parent.name[-1]) for path in context.folder.path.glob(f"*/{MODEL}")))
     assert kept == ([[0], [0, 1], [1, 2], [1, 2]] if metric == "val_accuracy" else [[0], [0, 1], [0, 1], [0, 3]])
 
 
@@ -268,8 +269,8 @@ def test_every_field_of_a_trial_that_trained_to_its_end_in_both_directions(
     assert trial.datetime_start is not None
     assert session.started_seconds == trial.datetime_start.timestamp() <= session.ended_seconds
     assert session.parameters == trial.params
-    assert (trial_dir(context.study_dir, 0) / "model.keras").read_text() == f"epoch {best_epoch}"
-    assert not list(context.study_dir.glob("*/checkpoint.npz"))
+    assert (context.folder.trial_dir(0) / "model.keras").read_text() == f"epoch {best_epoch}"
+    assert not list(context.folder.path.glob("*/checkpoint.npz"))
     (row,) = read_rows(toy.store, toy.stored)
     assert (row.value, row.best_epoch, row.seconds, row.is_diverged, row.reason) == (
         best, best_epoch, round(ticket.seconds, 3), False, "",
@@ -312,7 +313,7 @@ def test_every_field_of_a_trial_that_diverged(
     assert trial.intermediate_values == ({1: 0.5} if best_epoch else {})
     assert (ticket.outcome, ticket.value) == ("COMPLETE", 0.5 if best_epoch else None)
     assert (session.state, session.best, session.epochs) == ("complete", 0.5 if best_epoch else None, len(values))
-    assert (trial_dir(context.study_dir, 0) / "model.keras").exists() == bool(best_epoch)
+    assert (context.folder.trial_dir(0) / "model.keras").exists() == bool(best_epoch)
 
 
 def test_every_field_of_a_trial_that_failed(
@@ -469,7 +470,7 @@ def test_model_is_kept_while_the_database_is_away(
     monkeypatch.setattr("hpo.run.trial.read_rows", away)
     limits = replace(LIMITS, n_kept_models=n_kept_models)
     run(replace(context, engine=toy_engine(partial(constant, 0.5)), limits=limits), toy.claim())
-    assert [path.parent.name for path in context.study_dir.glob("*/model.keras")] == names
+    assert [path.parent.name for path in context.folder.path.glob("*/model.keras")] == names
 
 
 def prune_at_once(toy: ToyStudy, context: WorkerContext, share: float) -> WorkerContext:
@@ -522,7 +523,7 @@ def test_worker_killed_between_a_verdict_and_the_recorded_end_leaves_a_pruned_tr
                 break
             toy.tickets.end(str(ticket.token), seconds=0.0)
     assert (killed.state, list(killed.intermediate_values)) == (TrialState.RUNNING, [1])
-    assert (trial_dir(context.study_dir, killed.number) / CHECKPOINT).exists() == has_checkpoint
+    assert (context.folder.checkpoint(killed.number)).exists() == has_checkpoint
     toy.tickets.expire(str(ticket.token))
     run(replace(context, study=optuna.load_study(study_name="toy", storage=toy.store.optuna)), toy.claim())
     ended = toy.trials[-1]

@@ -110,7 +110,7 @@ def test_later_generation_that_was_not_begun_is_made_anew_under_its_own_name(opt
     assert sorted(names(options)) == ["tiny", "tiny@2"]
 
 
-@pytest.mark.parametrize("step", ["delete_folder", "create"])
+@pytest.mark.parametrize("step", ["creation.StudyFolder.delete", "opening.create"])
 def test_study_that_was_being_made_anew_when_its_maker_died_is_made(
     options: StudyOptions, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +121,7 @@ def test_study_that_was_being_made_anew_when_its_maker_died_is_made(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(f"hpo.study.{'opening' if step == 'create' else 'creation'}.{step}", die)
+        patched.setattr(f"hpo.study.{step}", die)
         with pytest.raises(KeyboardInterrupt):
             open_(options)
     made = open_(options)

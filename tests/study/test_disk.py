@@ -12,9 +12,9 @@ from fruit import folder_of, fruit, listed, load_saved, stay_in
 from toy import ToyStudy
 
 from hpo.data import datasets
+from hpo.study import StudyFolder
 from hpo.study.__main__ import clean
 from hpo.study.disk import caches
-from hpo.study.folder import mark_folder
 
 LEFT = ".model.keras.0123456789abcdef.part"
 
@@ -116,7 +116,7 @@ def test_archive_is_shown_and_kept(tmp_path: Path) -> None:
 
 def test_study_opened_again_is_swept(tmp_path: Path) -> None:
     folder = fill(tmp_path / "runs" / "toy", "a" * 32)
-    mark_folder(folder, "a" * 32)
+    StudyFolder(folder).mark("a" * 32)
     assert sorted(os.listdir(folder / "trial-00000")) == ["model.keras"]
 
 
@@ -148,5 +148,5 @@ def test_what_killed_workers_of_hpo_0_1_left_is_swept_from_the_study_s_trials_al
     assert [path for path in safe if not path.exists()] == []
     assert (trial / ".checkpoint.npz.4713").is_symlink()
     leave(trial, OLD_LEFT[0])
-    mark_folder(own, sqlite_toy.stored.key)
+    StudyFolder(own).mark(sqlite_toy.stored.key)
     assert not left[0].exists()

@@ -19,8 +19,8 @@ from hpo.definition import find_study, list_studies
 from hpo.errors import FolderError, StudyFileError, StudyMismatchError
 from hpo.study import folder as folders
 from hpo.study.__main__ import delete
-from hpo.study.folder import check_folder, delete_folder, mark_folder, open_runs_dir, owner_of, trial_dirs
-from hpo.study.results import CHECKPOINT, MODEL, drop_files
+from hpo.study.folder import CHECKPOINT, MODEL, StudyFolder, open_runs_dir
+from hpo.study.results import drop_files
 
 KEY, OTHER = "0123456789abcdef" * 2, "f" * 32
 
@@ -38,14 +38,14 @@ def fill(folder: Path) -> Path:
 
 
 def test_own_folder_is_taken_and_deleted(study_dir: Path) -> None:
-    check_folder(study_dir, KEY)
-    mark_folder(study_dir, KEY)
+    StudyFolder(study_dir).check(KEY)
+    StudyFolder(study_dir).mark(KEY)
     fill(study_dir / "trial-00000")
-    check_folder(study_dir, KEY)
-    assert owner_of(study_dir) == KEY
-    assert delete_folder(study_dir, KEY) == ""
+    StudyFolder(study_dir).check(KEY)
+    assert StudyFolder(study_dir).owner == KEY
+    assert StudyFolder(study_dir).delete(KEY) == ""
     assert not study_dir.exists()
-    assert delete_folder(study_dir, KEY) == ""
+    assert StudyFolder(study_dir).delete(KEY) == ""
 
 
 @pytest.mark.parametrize("mark", [None, "", OTHER, KEY[:20], KEY + "0", "\x00" * 40, "../.."])
@@ -55,8 +55,8 @@ def test_folder_that_is_not_provably_ours_is_neither_taken_nor_deleted(study_dir
         (study_dir / ".study").write_text(mark)
     for key in (KEY, None):
         with pytest.raises(StudyMismatchError, match=r"this study's|another study"):
-            check_folder(study_dir, key)
-    assert "was left" in delete_folder(study_dir, KEY)
+            StudyFolder(study_dir).check(key)
+    assert "was left" in StudyFolder(study_dir).delete(KEY)
     assert precious.exists()
 
 
@@ -65,10 +65,10 @@ def test_mark_cut_short_locks_no_study_out(study_dir: Path) -> None:
     (study_dir / "workers.log").write_text("what a command wrote before")
     for cut in ("", KEY[:7]):
         (study_dir / ".study").write_text(cut)
-        check_folder(study_dir, KEY)
-        check_folder(study_dir, None)
-    mark_folder(study_dir, KEY)
-    assert owner_of(study_dir) == KEY
+        StudyFolder(study_dir).check(KEY)
+        StudyFolder(study_dir).check(None)
+    StudyFolder(study_dir).mark(KEY)
+    assert StudyFolder(study_dir).owner == KEY
 
 
 def test_link_is_not_followed(study_dir: Path, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_link_is_not_followed(study_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere" / ".study").write_text(KEY)
     study_dir.parent.mkdir()
     study_dir.symlink_to(tmp_path / "elsewhere")
-    assert "is a link" in delete_folder(study_dir, KEY)
+    assert "is a link" in StudyFolder(study_dir).delete(KEY)
     assert precious.exists()
 
 
@@ -84,7 +84,7 @@ def test_link_is_not_followed(study_dir: Path, tmp_path: Path) -> None:
 def test_mark_that_is_no_file_tells_nothing(study_dir: Path, make: Callable[[Path], None]) -> None:
     study_dir.mkdir(parents=True)
     make(study_dir / ".study")
-    assert owner_of(study_dir) is None
+    assert StudyFolder(study_dir).owner is None
 
 
 def test_only_exact_names_are_trials_folders(study_dir: Path, tmp_path: Path) -> None:
@@ -102,8 +102,8 @@ def test_only_exact_names_are_trials_folders(study_dir: Path, tmp_path: Path) ->
         (study_dir / name).mkdir(parents=True)
     (study_dir / "trial-00005").write_text("a file")
     (study_dir / "trial-00006").symlink_to(tmp_path)
-    assert trial_dirs(study_dir) == {3: study_dir / "trial-00003", 123456: study_dir / "trial-123456"}
-    assert trial_dirs(tmp_path / "none") == {}
+    assert StudyFolder(study_dir).trial_dirs() == {3: study_dir / "trial-00003", 123456: study_dir / "trial-123456"}
+    assert StudyFolder(tmp_path / "none").trial_dirs() == {}
 
 
 def test_files_beside_the_trials_stop_nothing_and_stay(sqlite_toy: ToyStudy, study_dir: Path, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_files_beside_the_trials_stop_nothing_and_stay(sqlite_toy: ToyStudy, stu
         folder.mkdir(exist_ok=True)
         for name in (CHECKPOINT, MODEL):
             (folder / name).write_text("")
-    drop_files(study_dir, [row(0, 0.9), row(1, 0.5), row(2, 0.6)], sqlite_toy.stored.metric, 1)
+    drop_files(StudyFolder(study_dir), [row(0, 0.9), row(1, 0.5), row(2, 0.6)], sqlite_toy.stored.metric, 1)
     left = [len(list(folder.iterdir())) for folder in names]
     assert left == [0, 2, 2]
     assert (elsewhere / MODEL).exists()
@@ -145,7 +145,7 @@ def test_study_whose_name_is_a_path_deletes_nothing(sqlite_toy: ToyStudy, name: 
 
 
 def test_deletion_cut_short_can_be_done_again(sqlite_toy: ToyStudy, tmp_path: Path) -> None:
-    mark_folder(tmp_path / "runs" / "toy", sqlite_toy.stored.key)
+    StudyFolder(tmp_path / "runs" / "toy").mark(sqlite_toy.stored.key)
     sqlite_toy.tickets.delete()
     delete(study="toy", yes=True, storage=sqlite_toy.store.address.public, runs_dir=tmp_path / "runs")
     assert sqlite_toy.store.optuna.get_all_studies() == []
@@ -189,7 +189,7 @@ def test_runs_folder_and_those_above_it_are_made_for_their_user_alone(tmp_path: 
     open_runs_dir(tmp_path / "new" / "runs", told.append)
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new", tmp_path / "new" / "runs")]
     assert modes == [0o700, 0o700]
-    mark_folder(tmp_path / "new" / "runs" / "toy", KEY)
+    StudyFolder(tmp_path / "new" / "runs" / "toy").mark(KEY)
     assert stat.S_IMODE((tmp_path / "new" / "runs" / "toy").stat().st_mode) == 0o700
     assert told == []
 
@@ -243,12 +243,12 @@ def test_runs_folder_that_cannot_be_written_is_no_fault_of_the_database(tmp_path
 def test_folder_that_cannot_be_marked_is_told_when_the_study_is_opened(
     study_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mark_folder(study_dir, KEY)
+    StudyFolder(study_dir).mark(KEY)
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(folders, "replace", full)
-    mark_folder(study_dir, KEY)  # nothing is to be written
+    StudyFolder(study_dir).mark(KEY)  # nothing is to be written
     with pytest.raises(FolderError, match="No space left on device"):
-        mark_folder(study_dir.with_name("other"), KEY)
+        StudyFolder(study_dir.with_name("other")).mark(KEY)

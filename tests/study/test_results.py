@@ -11,7 +11,7 @@ from rows import row
 from toy import ToyStudy
 
 from hpo.database import Store
-from hpo.study.folder import trial_dir
+from hpo.study import StudyFolder
 from hpo.study.results import (
     REASON_ATTR,
     RESULT_ATTR,
@@ -203,6 +203,6 @@ def test_value_is_told_in_full() -> None:
 
 
 def test_folders_sort_like_numbers() -> None:
-    assert [trial_dir(Path("runs/a"), number).name for number in (7, 12345, 123456)] == [
+    assert [StudyFolder(Path("runs/a")).trial_dir(number).name for number in (7, 12345, 123456)] == [
         "trial-00007", "trial-12345", "trial-123456",
     ]  # fmt: skip

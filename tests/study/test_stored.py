@@ -21,11 +21,11 @@ from hpo.definition import place
 from hpo.errors import StorageError, StudyFileError, StudyMismatchError, TicketlessError
 from hpo.metric import METRICS
 from hpo.parameters import TrainingParameters
+from hpo.study import StudyFolder
 from hpo.study import stored as studies
 from hpo.study.agreement import check_same
 from hpo.study.creation import create, withdraw
 from hpo.study.facts import libraries
-from hpo.study.folder import mark_folder
 from hpo.study.schema import keys
 from hpo.study.stored import KEY_ATTR, STUDY_ATTR, TICKET_ATTR, add_trial
 from hpo.study.ticket import TicketState
@@ -100,12 +100,12 @@ def test_what_happens_to_one_study_leaves_another_as_it_is(new_study: Callable[.
     toy.stored.set_paused(toy.store, is_paused=True)
     assert not other.stored.is_paused(toy.store)
     assert whole() == before
-    assert not withdraw(toy.store, toy.stored, tmp_path / "toy")
+    assert not withdraw(toy.store, toy.stored, StudyFolder(tmp_path / "toy"))
     toy.tickets.delete()
     toy.store.optuna.delete_study(toy.stored.study_id)
     assert whole() == before
     fresh = new_study(name="fresh")
-    assert withdraw(fresh.store, fresh.stored, tmp_path / "fresh")
+    assert withdraw(fresh.store, fresh.stored, StudyFolder(tmp_path / "fresh"))
     assert whole() == before
     assert [stored.name for stored in studies.all_studies(toy.store)] == ["other"]
 
@@ -201,9 +201,9 @@ def test_sweeping_half_a_copy_away_leaves_the_original_its_tickets(sqlite_toy: T
 def test_study_of_which_nothing_was_begun_is_taken_back(new_study: Callable[..., ToyStudy], tmp_path: Path) -> None:
     toy, other = new_study(), new_study(name="other")
     folder = tmp_path / "runs" / "toy"
-    mark_folder(folder, toy.stored.key)
+    StudyFolder(folder).mark(toy.stored.key)
     (folder / "experiment").write_text("of the study")
-    assert withdraw(toy.store, toy.stored, folder)
+    assert withdraw(toy.store, toy.stored, StudyFolder(folder))
     assert studies.all_studies(toy.store) == [other.stored]
     assert keys(toy.store.engine) == {other.stored.key}
     assert len(other.trials) == 1
@@ -225,7 +225,7 @@ def test_study_of_which_all_that_was_begun_failed_is_taken_back(
     toy: ToyStudy, tmp_path: Path, begin: Callable[[ToyStudy], None]
 ) -> None:
     begin(toy)
-    assert withdraw(toy.store, toy.stored, tmp_path / "toy")
+    assert withdraw(toy.store, toy.stored, StudyFolder(tmp_path / "toy"))
     assert studies.all_studies(toy.store) == []
     assert toy.tickets.count() == 0
 
@@ -289,7 +289,7 @@ def test_study_of_which_something_was_trained_is_never_taken_back(
 ) -> None:
     begin(toy)
     before = (toy.trials, toy.tickets.read())
-    assert not withdraw(toy.store, toy.stored, tmp_path / "toy")
+    assert not withdraw(toy.store, toy.stored, StudyFolder(tmp_path / "toy"))
     assert (toy.trials, toy.tickets.read()) == before
     assert studies.all_studies(toy.store) == [toy.stored]
 
@@ -306,7 +306,7 @@ def test_study_that_a_worker_claims_while_it_is_taken_back_stays(
 
     with monkeypatch.context() as patched:
         patched.setattr(toy.store.optuna, "get_all_trials", look_then_claim)
-        assert not withdraw(toy.store, toy.stored, tmp_path / "toy")
+        assert not withdraw(toy.store, toy.stored, StudyFolder(tmp_path / "toy"))
     assert (toy.tickets.count(), len(toy.trials)) == (4, 1)
 
 

@@ -95,7 +95,7 @@ def test_deletion_that_was_cut_short_is_finished_by_the_same_command(
 
     with monkeypatch.context() as patched:
         if cut == "tickets":
-            patched.setattr("hpo.study.folder.delete_folder", die)
+            patched.setattr("hpo.study.folder.StudyFolder.delete", die)
         elif cut == "files":
             unlink = Path.unlink
             patched.setattr(Path, "unlink", lambda path, **named: (unlink(path, **named), die()))
