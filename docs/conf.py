@@ -6,6 +6,7 @@ from typing import Any
 project = "hpo"
 html_title = "hpo"
 html_theme = "furo"
+html_show_copyright = False
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
@@ -13,6 +14,12 @@ myst_heading_anchors = 3  # links to headings, as Markdown hosts make them
 nitpicky = True
 
 GROUP = re.compile(r"^\*\*(.+)\*\*\n\n((?:\* .*\n)+)", re.MULTILINE)
+OUTSIDE = re.compile(r"(?<!!)\[([^]]+)\]\(\.\./[^)]+\)")
+
+
+def unlink_outside(app: Any, page: str, source: list[str]) -> None:
+    """Leave of a link to another file of the repository its text alone: the website does not have that file."""
+    source[0] = OUTSIDE.sub(r"\1", source[0])
 
 
 def add_navigation(app: Any, page: str, source: list[str]) -> None:
@@ -25,4 +32,5 @@ def add_navigation(app: Any, page: str, source: list[str]) -> None:
 
 def setup(app: Any) -> None:
     """Connect to Sphinx."""
+    app.connect("source-read", unlink_outside)
     app.connect("source-read", add_navigation)
