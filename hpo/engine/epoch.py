@@ -6,17 +6,66 @@ They read and assign the model's variables once per call; within it, all state i
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from hpo.engine.optimizers import EpochOptimizer
+from hpo.engine.weights import Average, Samples, as_tensors, constrained, transposed
 
 VAL_BATCH_SIZE = 250  # bounds what a validation batch's activations take
-# Steps from one sample of an epoch's weights to the next, and how many samples there should be at least.
-MAX_SAMPLE_STEPS, N_SAMPLES = 8, 16
+
+
+# NamedTuples, not dataclasses: TensorFlow carries them through its loops and functions as the structures they are.
+class Sums(NamedTuple):
+    """An epoch's so far.
+
+    Attributes:
+        loss: Of the batches' mean losses, float32; of the rows' in a validation.
+        n_right: Of right answers, int32.
+    """
+
+    loss: Any
+    n_right: Any
+
+
+def no_sums() -> Sums:
+    """Return an epoch's at its beginning."""
+    return Sums(tf.constant(0.0), tf.constant(0))
+
+
+class Chunk(NamedTuple):
+    """The part of an epoch that one compiled call trains on.
+
+    Attributes:
+        rows: (n, batch) int32; steps of -1 are padding.
+        n_steps: Without the padding.
+        n_before: The epoch's steps before it.
+        momentum: Of the optimizer.
+    """
+
+    rows: Any
+    n_steps: Any
+    n_before: Any
+    momentum: Any
+
+
+class Progress(NamedTuple):
+    """What each step changes.
+
+    Attributes:
+        n_steps: The chunk's so far.
+        sums: The epoch's.
+        moving: The transposed trainable weights, each with its optimizer's slots.
+        state: The other variables.
+    """
+
+    n_steps: Any
+    sums: Sums
+    moving: list[list[Any]]
+    state: list[Any]
 
 
 def row_order(seed: int, epoch: int, rows: np.ndarray, batch_size: int) -> np.ndarray:
@@ -57,65 +106,16 @@ def _call(
     return outputs, [scope.get_current_value(variable) for variable in inner.non_trainable_variables], penalties
 
 
-def _read(variables: list[Any]) -> list[Any]:
-    return [tf.convert_to_tensor(variable.value) for variable in variables]
-
-
-def _turned(values: list[Any]) -> list[Any]:
-    """Transpose kernels of shape (inputs, units) and their slots, or transpose them back; leave other shapes alone."""
-    # XLA's CPU code for the first layer's weight gradient (images transposed times delta) is slow; with the kernel
-    # kept as (units, inputs) it is delta transposed times images: 32/32 0.78 -> 0.42 s per epoch, 256/128 2.5 -> 2.1.
-    return [tf.transpose(value) if len(value.shape) == 2 else value for value in values]
-
-
 def _step(
     inner: keras.Model, images: Any, labels: Any, weights: list[Any], state: list[Any]
 ) -> tuple[Any, Any, list[Any], list[Any]]:
-    """Return a batch's loss, right answers, gradients of the turned weights, and new state."""
+    """Return a batch's loss, right answers, gradients of the transposed weights, and new state."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(weights)
-        outputs, state, penalties = _call(inner, _turned(weights), state, images, training=True)
+        outputs, state, penalties = _call(inner, transposed(weights), state, images, training=True)
         loss, n_right = _losses(outputs, labels, penalties)
     gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     return loss, n_right, [tf.convert_to_tensor(gradient) for gradient in gradients], state
-
-
-def _constrained(variable: Any, value: Any, *, turned: bool) -> Any:
-    """Return a variable's new value as its constraint leaves it; constraints know Keras's layout only."""
-    if variable.constraint is None:
-        return value
-    (kept,) = _turned([value]) if turned else (value,)
-    kept = tf.cast(variable.constraint(kept), value.dtype)
-    return _turned([kept])[0] if turned else kept
-
-
-class Average:
-    """The mean of a model's trainable weights over the second half of an epoch, sampled every few steps.
-
-    Averaging the iterates of stochastic gradient descent takes out the noise of a rate that is not lowered: Polyak and
-    Juditsky 1992; for networks, Izmailov et al. 2018.
-
-    Args:
-        weights: The model's.
-        n_steps: Of an epoch.
-    """
-
-    def __init__(self, weights: list[Any], n_steps: int) -> None:
-        self.first_step = n_steps // 2
-        self.n_sample_steps = max(1, min(MAX_SAMPLE_STEPS, n_steps // 2 // N_SAMPLES))
-        self.weights = weights
-        self.sums = [tf.Variable(tf.zeros_like(weight.value)) for weight in weights]
-        self.n_samples = tf.Variable(0.0)
-
-    def reset(self) -> None:
-        """Forget the epoch before."""
-        for variable in (*self.sums, self.n_samples):
-            variable.assign(tf.zeros_like(variable))
-
-    def read(self) -> list[Any]:
-        """Return the mean of each weight, which its constraint holds for as well; NaN before the second half."""
-        pairs = zip(self.weights, self.sums, strict=True)
-        return [_constrained(weight, total / self.n_samples, turned=False) for weight, total in pairs]
 
 
 def train_steps(
@@ -123,9 +123,8 @@ def train_steps(
 ) -> Callable[..., Any]:
     """Return the function that trains on a chunk of row numbers and updates all variables; its loop uses XLA if `jit`.
 
-    It takes images, labels, rows (n_steps, batch) int32 where steps of -1 are padding, the epoch's sums of losses
-    (float32) and of right answers (int32) so far, the momentum, and the number of the epoch's steps so far (int32); it
-    returns the two sums with this chunk's added.
+    It takes images, labels, rows (n_steps, batch) int32 where steps of -1 are padding, the epoch's Sums so far, the
+    momentum, and the number of the epoch's steps so far (int32); it returns the Sums with this chunk's added.
     """
     others = inner.non_trainable_variables
     groups = optimizer.moving(inner.trainable_variables)
@@ -134,64 +133,65 @@ def train_steps(
     if jit:
         loop = tf.function(loop, jit_compile=True, autograph=False)
 
-    def train(images: Any, labels: Any, rows: Any, sums: Any, momentum: Any, n_before: Any) -> tuple[Any, Any]:
+    def train(images: Any, labels: Any, rows: Any, sums: Sums, momentum: Any, n_before: Any) -> Sums:
         n_steps = tf.reduce_sum(tf.cast(rows[:, 0] >= 0, tf.int32))
-        moving = [_turned(_read(group)) for group in groups]
-        samples = (
-            [] if average is None else [tf.identity(average.n_samples), *_turned([*map(tf.identity, average.sums)])]
-        )
-        steps = (rows, n_steps, n_before, momentum)
-        loss_sum, n_right, moving, state, samples = loop((images, labels), steps, sums, moving, _read(others), samples)
-        with tf.control_dependencies([loss_sum]):  # nothing is assigned when XLA refuses the loop
+        moving = [transposed(as_tensors(group)) for group in groups]
+        chunk = Chunk(rows, n_steps, n_before, momentum)
+        samples = None if average is None else average.samples()
+        sums, moving, state, samples = loop((images, labels), chunk, sums, moving, as_tensors(others), samples)
+        with tf.control_dependencies([sums.loss]):  # nothing is assigned when XLA refuses the loop
             if average is not None:
-                for variable, value in zip([average.n_samples, *average.sums], _turned(samples), strict=True):
-                    variable.assign(value)
-            for group, values in zip([*groups, others], [*map(_turned, moving), state], strict=True):
+                average.assign(samples)
+            for group, values in zip([*groups, others], [*map(transposed, moving), state], strict=True):
                 for variable, value in zip(group, values, strict=True):
                     variable.assign(value)
             optimizer.iterations.assign_add(tf.cast(n_steps, optimizer.iterations.dtype))
         # An infinite weight before a ReLU can still give a finite loss: divergence must show.
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(values[0])) for values in moving])
-        return tf.where(finite, loss_sum, math.nan), n_right
+        return sums._replace(loss=tf.where(finite, sums.loss, math.nan))
 
     return train
 
 
 def _loop(inner: keras.Model, optimizer: EpochOptimizer, average: Average | None) -> Callable[..., Any]:
-    """Return the function that takes the steps, on tensors alone: sums, turned weights with slots, state, samples."""
+    """Return the function that takes a chunk's steps, on tensors alone: sums, moving, state and samples after them."""
 
-    def loop(data: Any, steps: Any, sums: Any, moving: Any, state: Any, samples: Any) -> tuple[Any, ...]:
-        images, labels = data
-        rows, n_steps, n_before, momentum = steps
-        rates = optimizer.rates(rows.shape[0])  # before the loop: within, XLA may work out the powers for each weight
+    def loop(
+        data: tuple[Any, Any], chunk: Chunk, sums: Sums, moving: Any, state: Any, samples: Samples | None
+    ) -> tuple[Any, ...]:
+        rates = optimizer.rates(chunk.rows.shape[0])  # before it: within, XLA may work out the powers for each weight
 
-        def step(i: Any, loss_sum: Any, n_right: Any, moving: Any, state: Any) -> tuple[Any, ...]:
-            weights = [values[0] for values in moving]
-            loss, n_more, gradients, state = _step(inner, *_batch(images, labels, rows[i]), weights, state)
-            moved = [optimizer.update(*each, rates[i], momentum) for each in zip(moving, gradients, strict=True)]
+        def step(at: Progress) -> tuple[Progress]:
+            weights = [values[0] for values in at.moving]
+            batch = _batch(*data, chunk.rows[at.n_steps])
+            loss, n_right, gradients, state = _step(inner, *batch, weights, at.state)
+            rate = rates[at.n_steps]
+            moved = [optimizer.update(*each, rate, chunk.momentum) for each in zip(at.moving, gradients, strict=True)]
             moved = [
-                [_constrained(variable, values[0], turned=True), *values[1:]]
+                [constrained(variable, values[0], is_transposed=True), *values[1:]]
                 for variable, values in zip(inner.trainable_variables, moved, strict=True)
             ]
-            return i + 1, loss_sum + loss, n_right + n_more, moved, state
+            return (Progress(at.n_steps + 1, Sums(at.sums.loss + loss, at.sums.n_right + n_right), moved, state),)
 
-        def until(last: Any, *values: Any) -> tuple[Any, ...]:
-            return tuple(tf.while_loop(lambda i, *_: i < last, step, values, parallel_iterations=1))
+        def until(last: Any, at: Progress) -> Progress:
+            (at,) = tf.while_loop(lambda at: at.n_steps < last, step, (at,), parallel_iterations=1)
+            return at
 
-        start = (tf.constant(0), *sums, moving, state)
+        at = Progress(tf.constant(0), sums, moving, state)
         if average is None:
-            return *until(n_steps, *start)[1:], samples
+            return *until(chunk.n_steps, at)[1:], samples
 
         # A loop of loops: the sums go through memory once per sample, not per step; an epoch takes 2 to 5 % longer.
-        def sample(i: Any, *values: Any) -> tuple[Any, ...]:
-            *before, (n_samples, *totals) = values
-            last = tf.minimum(i + average.n_sample_steps, n_steps)
-            i, loss_sum, n_right, moving, state = until(last, i, *before)
-            counts = tf.cast(n_before + i > average.first_step, tf.float32)
-            totals = [total + counts * each[0] for total, each in zip(totals, moving, strict=True)]
-            return i, loss_sum, n_right, moving, state, [n_samples + counts, *totals]
+        def sample(at: Progress, samples: Samples) -> tuple[Progress, Samples]:
+            at = until(tf.minimum(at.n_steps + average.n_sample_steps, chunk.n_steps), at)
+            counts = tf.cast(chunk.n_before + at.n_steps > average.first_step, tf.float32)
+            sums = [total + counts * values[0] for total, values in zip(samples.sums, at.moving, strict=True)]
+            return at, Samples(samples.n + counts, sums)
 
-        return tuple(tf.while_loop(lambda i, *_: i < n_steps, sample, (*start, samples), parallel_iterations=1)[1:])
+        at, samples = tf.while_loop(
+            lambda at, _: at.n_steps < chunk.n_steps, sample, (at, samples), parallel_iterations=1
+        )
+        return *at[1:], samples
 
     return loop
 
@@ -204,25 +204,25 @@ def validation(inner: keras.Model, average: Average | None, n_rows: int) -> Call
     n_full = n_rows // VAL_BATCH_SIZE
 
     def validate(images: Any, labels: Any, rows: Any) -> tuple[Any, Any]:
-        weights = _read(inner.trainable_variables) if average is None else average.read()
-        state = _read(inner.non_trainable_variables)
+        weights = as_tensors(inner.trainable_variables) if average is None else average.read()
+        state = as_tensors(inner.non_trainable_variables)
 
-        def add(rows: Any, loss_sum: Any, n_right: Any) -> tuple[Any, Any]:
+        def add(rows: Any, sums: Sums) -> Sums:
             batch, answers = _batch(images, labels, rows)
             outputs, _, penalties = _call(inner, weights, state, batch, training=False)
-            loss, n_more = _losses(outputs, answers, penalties)
-            return loss_sum + loss * rows.shape[0], n_right + n_more
+            loss, n_right = _losses(outputs, answers, penalties)
+            return Sums(sums.loss + loss * rows.shape[0], sums.n_right + n_right)
 
-        def body(i: Any, *sums: Any) -> tuple[Any, ...]:
-            return i + 1, *add(full[i], *sums)
+        def body(i: Any, sums: Sums) -> tuple[Any, Sums]:
+            return i + 1, add(full[i], sums)
 
         full = tf.reshape(rows[: n_full * VAL_BATCH_SIZE], (n_full, VAL_BATCH_SIZE))
-        sums = (tf.constant(0.0), tf.constant(0))
+        sums = no_sums()
         if n_full:
-            _, *sums = tf.while_loop(lambda i, *_: i < n_full, body, (tf.constant(0), *sums), parallel_iterations=1)
+            _, sums = tf.while_loop(lambda i, _: i < n_full, body, (tf.constant(0), sums), parallel_iterations=1)
         if n_rows % VAL_BATCH_SIZE:
-            sums = add(rows[n_full * VAL_BATCH_SIZE :], *sums)
-        return sums[0] / n_rows, tf.cast(sums[1], tf.float32) / n_rows
+            sums = add(rows[n_full * VAL_BATCH_SIZE :], sums)
+        return sums.loss / n_rows, tf.cast(sums.n_right, tf.float32) / n_rows
 
     return validate
 

@@ -24,9 +24,10 @@ import tensorflow as tf
 
 from hpo.data import Dataset
 from hpo.engine.costs import convolves, forward_graph, n_chunk_steps
-from hpo.engine.epoch import Average, compiled, row_order, train_steps, validation
+from hpo.engine.epoch import Sums, compiled, no_sums, row_order, train_steps, validation
 from hpo.engine.optimizers import EpochOptimizer
 from hpo.engine.refusals import check_calls, check_model
+from hpo.engine.weights import Average
 from hpo.parameters import Parameters
 
 N_CACHED_MODELS = 16  # a 512-wide MLP with Adam holds 22 MB of variables
@@ -54,7 +55,7 @@ class EpochModel(keras.Model):
         momentum: For "sgd".
     """
 
-    _sums: tuple[Any, Any]  # of losses, of right answers: the epoch's so far
+    _sums: Sums  # the epoch's so far
     _n_chunks_done: int  # of the epoch
 
     def __init__(
@@ -116,14 +117,15 @@ class EpochModel(keras.Model):
         self._n_chunks_done += 1
         n_steps = min(self._n_chunks_done * self._n_chunk_steps, self.n_steps)
         n_rows = n_steps * self._batch_size
-        logs = {"loss": self._sums[0] / n_steps, "accuracy": tf.cast(self._sums[1], tf.float32) / n_rows}
+        loss, n_right = self._sums
+        logs = {"loss": loss / n_steps, "accuracy": tf.cast(n_right, tf.float32) / n_rows}
         if self._n_chunks_done == self.n_chunks:
             logs["val_loss"], logs["val_accuracy"] = self._validate(*self._data, self._val_rows)
         return logs
 
     def reset_metrics(self) -> None:
         """Start an epoch; fit calls it."""
-        self._sums = (tf.constant(0.0), tf.constant(0))
+        self._sums = no_sums()
         self._n_chunks_done = 0
         if self._average is not None:
             self._average.reset()

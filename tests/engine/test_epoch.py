@@ -169,7 +169,7 @@ def test_mixed_bfloat16_trains_as_keras_s_own_fit_does(
 def test_averaged_weights_are_the_mean_of_keras_s_own_over_the_second_half(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpo.engine.epoch.N_SAMPLES", 3)  # of 12 steps 6 and those after: each second one
+    monkeypatch.setattr("hpo.engine.weights.N_SAMPLES", 3)  # of 12 steps 6 and those after: each second one
     parameters, keras_optimizer = OPTIMIZERS[name]
     parameters = replace(parameters, training=replace(parameters.training, averaged=True))
     dataset = make_dataset()

@@ -58,7 +58,7 @@ def averaged_run(chunk_steps: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Epo
 
 
 def test_chunks_that_divide_the_samples_change_no_average(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpo.engine.epoch.N_SAMPLES", 3)
+    monkeypatch.setattr("hpo.engine.weights.N_SAMPLES", 3)
     (whole, logs), (cut, cut_logs) = averaged_run(12, monkeypatch), averaged_run(4, monkeypatch)
     assert (whole.n_chunks, cut.n_chunks) == (1, 3)
     np.testing.assert_allclose(cut_logs["val_loss"], logs["val_loss"], rtol=1e-5)
