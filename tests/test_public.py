@@ -27,7 +27,7 @@ OLD = """from hpo.definition import StudyDefinition
 from hpo.models import mlp
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 """
-README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_public_names_are_these_and_all_are_there() -> None:
@@ -63,8 +63,9 @@ def test_shipped_studies_use_the_public_face_alone(path: Path) -> None:
     assert {target for target, _, _ in imported(path) if target.partition(".")[0] == "hpo"} == {"hpo"}
 
 
-def test_readme_shows_the_public_face_alone() -> None:
-    blocks = [block.partition("```")[0] for block in README.split("```python\n")[1:]]
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.name))
+def test_documentation_shows_the_public_face_alone(page: Path) -> None:
+    blocks = [block.partition("```")[0] for block in page.read_text().split("```python\n")[1:]]
     for block in blocks:
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hpo"):
