@@ -14,6 +14,7 @@ from markdown import CODE, ROOT, rows, sections
 
 from hpo import StudyDefinition, TrainingParameters
 from hpo.__main__ import app
+from hpo.run.ending import Ending
 
 REFERENCE = sections(ROOT / "docs" / "reference.md")
 STACK = sections(ROOT / "docs" / "stack.md")["Settings"]
@@ -78,6 +79,14 @@ def test_every_exit_code_is_listed() -> None:
     source = (ROOT / "hpo" / "errors.py").read_text()
     codes = USUAL_CODES | {int(code) for code in re.findall(r"exit_code = (\d+)", source)}
     assert [int(row[0]) for row in rows(REFERENCE["Exit codes"])] == sorted(codes)
+
+
+def test_every_ending_of_a_run_and_state_of_a_study_is_listed() -> None:
+    page = sections(ROOT / "docs" / "results.md")
+    listed = set(re.findall(r"`(\w+)`", page["As JSON and as a table"]))
+    assert {ending.name.lower() for ending in Ending} <= listed
+    source = (ROOT / "hpo" / "status.py").read_text()
+    assert all(f'"{state}"' in source for state, _ in rows(page["In the terminal"]))
 
 
 def test_every_field_of_a_study_is_listed() -> None:
