@@ -10,7 +10,7 @@ from typing import Any
 import compose
 import pytest
 import typer
-from markdown import CODE, ROOT, rows, sections
+from markdown import CODE, NAMES, PAGES, ROOT, rows, sections
 
 from hpo import StudyDefinition, TrainingParameters
 from hpo.__main__ import app
@@ -121,3 +121,23 @@ SAID = "\n".join(text for path in PACKAGE for text in texts(path))
 def test_every_message_to_look_for_is_one_that_hpo_says(message: str) -> None:
     for part in re.split(r"\.\.\.|\b\d+\b", message):
         assert part.strip(' "()') in SAID, part
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_what_is_named_in_a_sentence_is_there(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    every_option = {option for command in COMMANDS.values() for option in options_of(command)} | {"--help"}
+    parts = {part for name in COMMANDS for part in name.split()}
+    for code in CODE.findall(" ".join(prose.split())):
+        words = code.split()
+        options = {word.partition("=")[0] for word in words if word.startswith("--")}
+        if words[0] == "hpo" and len(words) > 1:
+            name = next(name for name in sorted(COMMANDS, reverse=True) if f"{code} ".startswith(f"{name} "))
+            assert words[1] in parts or options, code
+            assert options <= set(options_of(COMMANDS[name])), code
+        elif words[0] == "python" and words[1].startswith("benchmarks/"):
+            assert all(option in (ROOT / words[1]).read_text() for option in options), code
+        elif words[0].startswith("--"):
+            assert options <= every_option, code
+        elif re.fullmatch(r"HPO_[A-Z0-9_]+(=.*)?", words[0]):
+            assert words[0].partition("=")[0] in read_variables() | compose.variables(), code
