@@ -2,7 +2,9 @@
 
 A comment before a block says what it is:
 
-    <!-- commands: NEED (reason) -->  is typed in a shell. NEED "nothing" runs here; any other one has a reason why not
+    <!-- commands: NEED (reason) -->  is typed in a shell. NEED "nothing" runs here from top to bottom of its page, "browser"
+                                      until it serves, "postgresql" with a server of the tests' own; all else, whose
+                                      options and names are only looked at, says why
     <!-- file: studies/x.py -->       is written to that file
     <!-- example: studies/x.py -->    stands in place of a part of that file's text
     <!-- python: nothing -->          is run as a script

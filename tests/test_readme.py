@@ -5,16 +5,20 @@ import importlib.util
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import compose
 import pytest
+import sqlalchemy as sa
 import typer
 from markdown import NAMES, PAGES, ROOT, Block, blocks, commands
+from postgres import Postgres
 
 import hpo
 from hpo.__main__ import app
@@ -78,6 +82,42 @@ def test_page_runs_from_top_to_bottom(page: Path, project: Path) -> None:
                 run(command, project)
         elif block.kind == "python":
             run([sys.executable, "-c", block.text], project)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("line", sorted({line for line in commands("postgresql") if "@localhost" in line}))
+def test_command_for_postgresql_runs_at_another_address(line: str, project: Path, postgres: Postgres) -> None:
+    url = sa.make_url(postgres.new_database())
+    (project / "database.password").write_text("secret\n")
+    there = f"postgresql://{postgres.new_role('secret')}@/{url.database}?host={url.query['host']}"
+    command = line.replace("postgresql://hpo@localhost/hpo?", f"{there}&")
+    assert there in command
+    run(command, project)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if any(block.of == "browser" for block in blocks(page))])
+def test_commands_for_a_browser_serve_until_they_are_stopped(page: Path, project: Path) -> None:
+    free_ports = {"HPO_DASHBOARD_PORT": "0", "HPO_TENSORBOARD_PORT": "0"}
+    for line in [line for block in blocks(page) if block.of == "browser" for line in block.lines]:
+        if line.startswith("hpo password "):
+            run(line, project)
+            continue
+        words = shlex.split(line)
+        process = subprocess.Popen(
+            words, cwd=project, env=environment(project) | free_ports, stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert process.stdout is not None
+            found = next(found for text in process.stdout if (found := re.search(r"http://[^:]+:(\d+)", text)))
+            with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/health", timeout=60) as answer:
+                assert answer.status == 200
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=60) in (0, 130)
+        finally:
+            process.kill()
+            process.communicate()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
