@@ -2,9 +2,9 @@
 
 A comment before a block says what it is:
 
-    <!-- commands: NEED (reason) -->  is typed in a shell. NEED "nothing" runs here from top to bottom of its page, "browser"
-                                      until it serves, "postgresql" with a server of the tests' own; all else, whose
-                                      options and names are only looked at, says why
+    <!-- commands: NEED (reason) -->  is typed in a shell. NEED "nothing" runs here, from top to bottom of its page;
+                                      "browser" until it serves; "postgresql" with a server of the tests' own. All
+                                      else says why it is only read: its options and names are there
     <!-- file: studies/x.py -->       is written to that file
     <!-- example: studies/x.py -->    stands in place of a part of that file's text
     <!-- python: nothing -->          is run as a script
