@@ -211,6 +211,12 @@ def parse(words: list[str]) -> None:
     command.make_context(name, words)
 
 
+def test_setting_up_without_make_is_what_make_does() -> None:
+    makefile = (ROOT / "Makefile").read_text().replace("$(VENV)", ".venv")
+    for line in commands("setup"):
+        assert re.sub(r"^.*(-m venv|pip install) ", "", line) in makefile, line
+
+
 def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= MAX_README_LINES
 
