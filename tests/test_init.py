@@ -76,13 +76,18 @@ def test_examples_are_the_studies_of_the_project(tmp_path: Path) -> None:
     assert "digits_mlp" in caught.value.hint
 
 
-def test_who_has_no_such_study_is_told_of_init(tmp_path: Path) -> None:
-    with pytest.raises(StudyFileError) as caught:
-        find_study("digits_mlp", tmp_path)
-    assert caught.value.hint == "It comes with hpo: hpo init --example digits_mlp"
-    with pytest.raises(StudyFileError) as caught:
-        find_study("digits_mlp", tmp_path / "none")
-    assert "hpo init" in caught.value.hint
+def test_who_has_no_such_study_is_told_of_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    for folder, name, hint in (
+        ("studies", "digits_mlp", "It comes with hpo: hpo init --example digits_mlp"),
+        ("empty", "digits_mlp", "It comes with hpo: hpo init --example digits_mlp --studies-dir empty"),
+        ("empty", "mine", "Write a file to begin with: hpo init mine --studies-dir empty"),
+        ("studies", "mine", "hpo init makes it, with a first study file in it; --studies-dir names another folder."),
+    ):
+        with pytest.raises(StudyFileError) as caught:
+            find_study(name, Path(folder))
+        assert caught.value.hint == hint
 
 
 def test_installed_command_is_named_only_where_it_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

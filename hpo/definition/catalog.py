@@ -7,7 +7,9 @@ trust as any Python file.
 import ast
 import difflib
 import importlib.util
+import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,25 +66,30 @@ def find_study(name: str, studies_dir: Path) -> StudyFile:
         )
     if not is_file_name(name):
         raise StudyFileError(f'"{name}" cannot be a study\'s name.', "Name a file of the studies folder, without .py.")
-    found = {study.name: study for study in list_studies(studies_dir)}
+    is_unmade = name in find_examples() and not studies_dir.exists()
+    found = {} if is_unmade else {study.name: study for study in list_studies(studies_dir)}
     if name in found:
         return found[name]
     path = studies_dir / f"{name}.py"
     if path.is_file():
         parse(path)  # a syntax error is the likelier reason than a missing STUDY
         raise StudyFileError(f"{path} declares no STUDY.", "End the file with STUDY = StudyDefinition(...).")
-    close = difflib.get_close_matches(name, found, n=1)
-    if name in find_examples():
-        hint = f"It comes with hpo: hpo init --example {name}"
-    elif close:
-        hint = f'Did you mean "{close[0]}"?'
-    else:
-        hint = "Name one of those, or another folder with --studies-dir."
     names = ", ".join(found) or "none"
     raise StudyFileError(
-        f'There is no study named "{name}" in {studies_dir} (found: {names}).',
-        hint,
+        f'There is no study named "{name}" in {studies_dir} (found: {names}).', _advice(name, [*found], studies_dir)
     )
+
+
+def _advice(name: str, found: Sequence[str], studies_dir: Path) -> str:
+    where = "" if studies_dir == Path("studies") else f" --studies-dir {shlex.quote(str(studies_dir))}"
+    if name in find_examples():
+        return f"It comes with hpo: hpo init --example {name}{where}"
+    close = difflib.get_close_matches(name, found, n=1)
+    if close:
+        return f'Did you mean "{close[0]}"?'
+    if not found:
+        return f"Write a file to begin with: hpo init {shlex.quote(name)}{where}"
+    return "Name one of those, or another folder with --studies-dir."
 
 
 def load_definition(file: StudyFile) -> StudyDefinition:
