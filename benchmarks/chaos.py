@@ -478,7 +478,7 @@ def train_again(folder: Path, stored: StoredStudy, trials: list[FrozenTrial]) ->
         return dict(pool.map(retrain, trials, chunksize=4))
 
 
-trainer: tuple[Path, StoredStudy, Any, Any]  # of a process that trains again: with its definition and its engine
+trainer: tuple[Path, StoredStudy, Any, Any, Any]  # of a process that trains again: and definition, engine, split
 
 
 def say(text: str) -> None:
@@ -491,15 +491,16 @@ def set_up(folder: Path, stored: StoredStudy) -> None:
     global trainer
     import tensorflow as tf
 
-    from hpo.data import load_dataset
+    from hpo.data import load_dataset, split_of
     from hpo.definition import find_study, load_definition
     from hpo.engine import Engine
 
     tf.config.threading.set_intra_op_parallelism_threads(stored.n_threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     definition = load_definition(find_study("chaos", folder / "studies"))
-    data = load_dataset(definition.dataset, seed=stored.seed, data_dir=None, base_dir=folder / "studies", report=say)
-    trainer = folder, stored, definition, Engine(data, definition.model)
+    data = load_dataset(definition.dataset, data_dir=None, base_dir=folder / "studies", report=say)
+    split = split_of(data, seed=stored.seed)
+    trainer = folder, stored, definition, Engine(data, definition.model), split
 
 
 def retrain(trial: FrozenTrial) -> tuple[int, dict[int, float]]:
@@ -507,11 +508,12 @@ def retrain(trial: FrozenTrial) -> tuple[int, dict[int, float]]:
     from hpo.definition import place, seed_of
     from hpo.engine import Task, train
 
-    folder, stored, definition, engine = trainer
+    folder, stored, definition, engine, split = trainer
     n_epochs = max(trial.intermediate_values)
     task = Task(
         parameters=place(definition, trial.params).parameters,
         seed=seed_of(stored.seed, trial.user_attrs[TICKET_ATTR], "training"),
+        split=split,
         is_better=lambda new, old: stored.metric.is_better(new[stored.metric.name], old[stored.metric.name]),
         checkpoint_path=folder / f"retrained-{trial.number}.npz",
         resumed=lambda history: True,

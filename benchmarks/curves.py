@@ -24,7 +24,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from hpo.data import load_dataset
+from hpo.data import Split, load_dataset, split_of
 from hpo.definition import seed_of
 from hpo.engine import Engine, Task, train
 from hpo.models import mlp
@@ -44,14 +44,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("curves.jsonl"))
     arguments = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
-    engine = Engine(load_dataset("cifar10", seed=SEED, data_dir=arguments.data_dir), mlp)
+    dataset = load_dataset("cifar10", data_dir=arguments.data_dir)
+    engine, split = Engine(dataset, mlp), split_of(dataset, seed=SEED)
     held = [json.loads(line) for line in arguments.output.read_text().splitlines()] if arguments.output.exists() else []
     known = {(curve["number"], curve["schedule"], curve["epochs"]) for curve in held}
     share, n_shares = map(int, arguments.share.split("/"))
     for number, schedule, epochs in wanted(arguments.cosine, arguments.constant):
         if (number, schedule, epochs) in known or number % n_shares != share - 1:
             continue
-        curve = record(engine, number, schedule, epochs)
+        curve = record(engine, split, number, schedule, epochs)
         with arguments.output.open("a") as file:
             file.write(json.dumps(curve) + "\n")
         print(number, schedule, epochs, max(curve["val_accuracy"], default=None), file=sys.stderr, flush=True)
@@ -85,7 +86,7 @@ def cosine(rate: float, epochs: int) -> Callable[[int], float]:
     return lambda epoch: rate * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
 
 
-def record(engine: Engine, number: int, schedule: str, epochs: int) -> dict[str, Any]:
+def record(engine: Engine, split: Split, number: int, schedule: str, epochs: int) -> dict[str, Any]:
     """Train one configuration and return its curves; they are shorter where it diverged."""
     chosen = configuration(number)
     training = TrainingParameters(
@@ -115,6 +116,7 @@ def record(engine: Engine, number: int, schedule: str, epochs: int) -> dict[str,
             Task(
                 parameters=Parameters(training=training, model=MLPParameters(width=chosen["width"], n_layers=2)),
                 seed=seed_of(SEED, number, "training"),
+                split=split,
                 is_better=lambda new, old: new["val_accuracy"] > old["val_accuracy"],
                 checkpoint_path=Path(folder) / "checkpoint",
                 resumed=lambda history: True,

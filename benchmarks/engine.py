@@ -29,7 +29,7 @@ import numpy as np
 if TYPE_CHECKING:
     import keras
 
-    from hpo.data import Dataset
+    from hpo.data import Dataset, Split
     from hpo.engine import Engine
 
 SHAPES = ((32, 32), (32, 128), (256, 128), (512, 64), (512, 256))
@@ -62,31 +62,32 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def random_dataset() -> "Dataset":
+def random_dataset() -> tuple["Dataset", "Split"]:
     """Return random uint8 images of CIFAR-10's shape: speed does not depend on the values."""
-    from hpo.data import Dataset
+    from hpo.data import Dataset, Split
 
     rng = np.random.default_rng(0)
     n_rows = N_TRAIN + N_VAL
     rows = rng.permutation(n_rows).astype(np.int32)
-    return Dataset(
+    dataset = Dataset(
         name="random",
         x=rng.integers(0, 256, (n_rows, *INPUT_SHAPE), dtype=np.uint8),
         y=rng.integers(0, N_CLASSES, n_rows).astype(np.int32),
-        train_rows=np.sort(rows[:N_TRAIN]),
-        val_rows=np.sort(rows[N_TRAIN:]),
+        n_given_val=0,
         n_classes=N_CLASSES,
         fingerprint="random",
     )
+    return dataset, Split(train_rows=np.sort(rows[:N_TRAIN]), val_rows=np.sort(rows[N_TRAIN:]))
 
 
-def open_dataset(data_dir: Path | None) -> tuple["Dataset", str]:
-    """Return the data and what they are, in words."""
+def open_dataset(data_dir: Path | None) -> tuple["Dataset", "Split", str]:
+    """Return the data, their split and what they are, in words."""
     if data_dir is None:
-        return random_dataset(), "random images of CIFAR-10's shape"
-    from hpo.data import datasets
+        return *random_dataset(), "random images of CIFAR-10's shape"
+    from hpo.data import load_dataset, split_of
 
-    return datasets.load_dataset("cifar10", seed=0, data_dir=data_dir), "CIFAR-10"
+    dataset = load_dataset("cifar10", data_dir=data_dir)
+    return dataset, split_of(dataset, seed=0), "CIFAR-10"
 
 
 def watched() -> tuple[list[float], "keras.callbacks.Callback"]:
@@ -118,12 +119,13 @@ def fit_timer(width: int, batch_size: int, optimizer: str, x: np.ndarray, y: np.
     return run
 
 
-def engine_timer(engine: "Engine", width: int, batch_size: int, optimizer: str) -> Callable[[], float]:
+def engine_timer(engine: "Engine", split: "Split", width: int, batch_size: int, optimizer: str) -> Callable[[], float]:
     """Return a function that times a whole epoch of hpo's engine, through fit, in seconds."""
     from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 
     training = TrainingParameters(optimizer=optimizer, learning_rate=1e-3, batch_size=batch_size, epochs=1)
-    model = engine.model(Parameters(training=training, model=MLPParameters(width=width, n_layers=2)), seed=0)
+    parameters = Parameters(training=training, model=MLPParameters(width=width, n_layers=2))
+    model = engine.model(parameters, 0, split)
     seconds, watch = watched()
 
     def run() -> float:
@@ -170,7 +172,7 @@ def move(weights: list[np.ndarray], gradients: list[np.ndarray], slots: list[np.
         np.negative(slot, out=slot)
 
 
-def measure(dataset: "Dataset", shapes: Sequence[tuple[int, int]], n_rounds: int) -> Iterator[Row]:
+def measure(dataset: "Dataset", split: "Split", shapes: Sequence[tuple[int, int]], n_rounds: int) -> Iterator[Row]:
     """Time every shape and optimizer; the three contestants take turns."""
     import keras
 
@@ -178,13 +180,13 @@ def measure(dataset: "Dataset", shapes: Sequence[tuple[int, int]], n_rounds: int
     from hpo.models import mlp
 
     # Nobody validates here, so the engine, which always does, gets one row to validate on.
-    engine = Engine(replace(dataset, val_rows=dataset.val_rows[:1]), mlp)
-    rows = dataset.train_rows[:PART_ROWS]
+    engine, one_val = Engine(dataset, mlp), replace(split, val_rows=split.val_rows[:1])
+    rows = split.train_rows[:PART_ROWS]
     x, y = dataset.x[rows] / np.float32(255), dataset.y[rows]
     for (width, batch_size), optimizer in itertools.product(shapes, OPTIMIZERS):
         timers = (
             fit_timer(width, batch_size, optimizer, x, y),
-            engine_timer(engine, width, batch_size, optimizer),
+            engine_timer(engine, one_val, width, batch_size, optimizer),
             floor_timer(width, batch_size, optimizer),
         )
         for timer in timers:
@@ -230,7 +232,7 @@ def main() -> None:
     n_threads = arguments.threads or n_cores()
     if arguments.threads:
         tf.config.threading.set_intra_op_parallelism_threads(n_threads)
-    dataset, data = open_dataset(arguments.data_dir)
+    dataset, split, data = open_dataset(arguments.data_dir)
     shapes = SHAPES[:2] if arguments.quick else SHAPES
     show = sys.stderr if arguments.json else sys.stdout
     threads = f"{n_threads} thread{'s' * (n_threads > 1)} each" + (", all cores" if n_threads == n_cores() else "")
@@ -238,7 +240,7 @@ def main() -> None:
     print("width batch optimizer    fit  engine  floor  fit/engine  floor/engine", file=show)
     rows = []
     with threadpool_limits(n_threads, user_api="blas"):
-        for row in measure(dataset, shapes, 3 if arguments.quick else arguments.rounds):
+        for row in measure(dataset, split, shapes, 3 if arguments.quick else arguments.rounds):
             rows.append(row)
             ratios = f"{row.fit_seconds / row.engine_seconds:11.2f} {row.floor_seconds / row.engine_seconds:13.2f}"
             times = f"{row.fit_seconds:6.2f} {row.engine_seconds:7.3f} {row.floor_seconds:6.3f}"

@@ -78,11 +78,13 @@ def work(pipe: Any, n_threads: int) -> None:
 
     tf.config.threading.set_intra_op_parallelism_threads(n_threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    engine = Engine(random_dataset(), mlp)
+    dataset, split = random_dataset()
+    engine = Engine(dataset, mlp)
     while (asked := pipe.recv()) is not None:
         width, batch_size, seconds = asked
         training = TrainingParameters(optimizer="adam", learning_rate=1e-3, batch_size=batch_size, epochs=1)
-        model = engine.model(Parameters(training=training, model=MLPParameters(width=width, n_layers=2)), seed=0)
+        parameters = Parameters(training=training, model=MLPParameters(width=width, n_layers=2))
+        model = engine.model(parameters, 0, split)
         rows = model.row_chunks(0, 0, 1)
         began, n_epochs = time.perf_counter(), 0
         while n_epochs == 0 or time.perf_counter() - began < seconds:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hpo.data import load_dataset
+from hpo.data import load_dataset, split_of
 
 HERE = Path(__file__).parent
 PACKAGES = ["optuna>=5,<6", "optuna-integration>=4.5", "keras-tuner>=1.4", "ray[tune]>=2.40"]
@@ -100,9 +100,10 @@ def write_data(arguments: argparse.Namespace, seed: int) -> Path:
     """Write the split that hpo makes of a seed as a file for the peers."""
     path: Path = arguments.output / f"cifar10-{seed}.npz"
     if not path.exists():
-        data = load_dataset("cifar10", seed=seed, data_dir=arguments.data_dir)
-        x, y = np.asarray(data.x), np.asarray(data.y)
-        np.savez(path, x=x[data.train_rows], y=y[data.train_rows], x_val=x[data.val_rows], y_val=y[data.val_rows])
+        data = load_dataset("cifar10", data_dir=arguments.data_dir)
+        x, y, split = np.asarray(data.x), np.asarray(data.y), split_of(data, seed=seed)
+        train_rows, val_rows = split.train_rows, split.val_rows
+        np.savez(path, x=x[train_rows], y=y[train_rows], x_val=x[val_rows], y_val=y[val_rows])
     return path.absolute()
 
 

@@ -35,7 +35,7 @@ def save(path: Path, arrays: Arrays) -> Path:
 
 
 def load_saved(tmp_path: Path, arrays: Arrays, **options: Any) -> datasets.Dataset:
-    return datasets.load_dataset(save(tmp_path / "fruit.npz", arrays), seed=7, **options)
+    return datasets.load_dataset(save(tmp_path / "fruit.npz", arrays), **options)
 
 
 def listed(root: Path) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hpo.data import Dataset
+from hpo.data import Dataset, Split
 from hpo.engine.model import EpochModel
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 
@@ -20,17 +20,16 @@ def make_dataset(*, floats: bool = False) -> Dataset:
     n_rows = N_TRAIN + N_VAL
     labels = rng.integers(0, N_CLASSES, n_rows).astype(np.int32)
     images = (rng.integers(0, 120, (n_rows, *SHAPE)) + 40 * labels[:, None, None, None] % 120).astype(np.uint8)
-    rows = rng.permutation(n_rows).astype(np.int32)
     x = images.astype(np.float32) / 100 if floats else images
-    return Dataset(
-        name="toy",
-        x=x,
-        y=labels,
-        train_rows=rows[:N_TRAIN],
-        val_rows=rows[N_TRAIN:],
-        n_classes=N_CLASSES,
-        fingerprint="toy",
-    )
+    return Dataset(name="toy", x=x, y=labels, n_given_val=0, n_classes=N_CLASSES, fingerprint="toy")
+
+
+def make_split(seed: int) -> Split:
+    rows = np.random.default_rng(seed).permutation(N_TRAIN + N_VAL).astype(np.int32)
+    return Split(train_rows=rows[:N_TRAIN], val_rows=rows[N_TRAIN:])
+
+
+SPLIT = make_split(0)
 
 
 def parameters_of(

@@ -26,7 +26,7 @@ import pytest
 from cuts import FAULTS, DeadError, Knife
 from optuna.trial import TrialState
 from toy import BASELINE, ToyStudy
-from toy_training import LIMITS, toy_engine, train_toys
+from toy_training import LIMITS, SPLIT, toy_engine, train_toys
 
 from hpo.database import Store, open_store
 from hpo.database.address import parse_address
@@ -184,6 +184,7 @@ def worker_context(toy: ToyStudy, scenario: Scenario, study_dir: Path) -> Worker
         definition=toy.definition,
         study=study,
         mirror=toy.mirror(),
+        split=SPLIT,
         engine=toy_engine(scenario.curve),
         folder=StudyFolder(study_dir),
         limits=LIMITS,

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pytest
 
+from hpo.data import Split
 from hpo.parameters import Parameters
 from hpo.run.settings import WorkerLimits
 
+SPLIT = Split(train_rows=np.arange(0), val_rows=np.arange(0))  # no toy looks at it
 LIMITS = WorkerLimits(trial_timeout_seconds=None, patience_seconds=5.0, n_kept_models=1, max_growth_bytes=2**60)
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ class _ToyEngine:
     def __init__(self, curve: Curve = noise) -> None:
         self._curve = curve
 
-    def model(self, parameters: Parameters, seed: int) -> ToyModel:
+    def model(self, parameters: Parameters, seed: int, split: Split) -> ToyModel:
         return ToyModel(parameters, seed, self._curve)
 
 

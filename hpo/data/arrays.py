@@ -1,4 +1,4 @@
-"""Rows and labels as a file or function brings them -> checked arrays: dtypes, shapes, labels, split, fingerprint."""
+"""Rows and labels as a file or function brings them -> checked arrays: dtypes, shapes, labels, fingerprint."""
 
 import difflib
 import hashlib
@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hpo.errors import DatasetError
-
-VALIDATION_SHARE = 0.1  # of the rows, when the data bring no validation rows of their own
 
 Report = Callable[[str], None]
 
@@ -29,13 +27,6 @@ class Arrays:
     y: np.ndarray
     n_given_val: int = 0
     test: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-    def split(self, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """(Rows to train on, rows to validate on): int32, ascending; drawn from the seed unless the data bring both."""
-        if not self.n_given_val:
-            return split(self.y, VALIDATION_SHARE, seed=seed)
-        rows = np.arange(len(self.y), dtype=np.int32)
-        return rows[: -self.n_given_val], rows[-self.n_given_val :]
 
     def fingerprint(self) -> str:
         """SHA-256 of the data a search sees."""

@@ -1,4 +1,4 @@
-"""A named data set -> arrays with documented shapes: checked, split, fingerprinted, memory-mapped and shared.
+"""A named data set -> arrays with documented shapes: checked, fingerprinted, memory-mapped and shared.
 
 Never trains, never imports Keras, never loads the test rows.
 """
@@ -33,25 +33,23 @@ Function = Callable[[], Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Dataset:
-    """What a search trains and validates on; the test rows are not in it.
+    """All rows that a search trains and validates on, which of them by a Split; the test rows are not in it.
 
     Attributes:
         name: "cifar10", "digits", the .npz file's name without its ending, or the function's name.
         x: (n_rows, *input_shape). uint8: 0 to 255, training scales it to [0, 1]. float32: used as it is. Memory-mapped
             copy-on-write: frameworks may alias it, and no write reaches the file or another process.
         y: (n_rows,) int32, labels from 0 to n_classes - 1.
-        train_rows: (n_train,) int32, ascending row numbers of x.
-        val_rows: (n_val,) int32, ascending; none of them in train_rows.
+        n_given_val: How many of the last rows are validation rows that the data bring; 0 when they bring none.
         n_classes: The largest label + 1.
         fingerprint: SHA-256 in hex of x, y and the validation rows that the data bring; the same for the same data from
-            whatever source, and independent of the seed.
+            whatever source.
     """
 
     name: str
     x: np.ndarray
     y: np.ndarray
-    train_rows: np.ndarray
-    val_rows: np.ndarray
+    n_given_val: int
     n_classes: int
     fingerprint: str
 
@@ -59,19 +57,6 @@ class Dataset:
     def input_shape(self) -> tuple[int, ...]:
         """One row's shape."""
         return tuple(self.x.shape[1:])
-
-    def majority(self) -> tuple[int, float]:
-        """The class most frequent in training, and the accuracy on the validation rows of always answering it."""
-        commonest = int(np.bincount(self.y[self.train_rows]).argmax())
-        return commonest, float(np.mean(self.y[self.val_rows] == commonest))
-
-
-def describe_majority(dataset: Dataset) -> str:
-    """Say what accuracy needs no model; empty where the classes are about equally frequent."""
-    commonest, rate = dataset.majority()
-    if rate < 0.5 or rate * dataset.n_classes < 1.2:
-        return ""
-    return f"Always answering class {commonest} gives val_accuracy {rate:.2f} without any model."
 
 
 def describe_numbering(dataset: Dataset) -> str:
@@ -84,7 +69,6 @@ def describe_numbering(dataset: Dataset) -> str:
 def load_dataset(
     source: str | Path | Function,
     *,
-    seed: int,
     data_dir: Path | None = None,
     base_dir: Path | None = None,
     fingerprint: str | None = None,
@@ -94,9 +78,8 @@ def load_dataset(
 
     Args:
         source: "cifar10"; "digits"; a path that ends in .npz; or a function that returns what such a file holds. Keys:
-            x, y (or x_train, y_train); x_val, y_val where the data bring their validation rows, else 10 % are drawn
-            from the seed, stratified; x_test, y_test are left alone.
-        seed: The study's; decides the split and nothing else.
+            x, y (or x_train, y_train); x_val, y_val where the data bring their validation rows; x_test, y_test are
+            left alone.
         data_dir: Searched for CIFAR-10, and the place for what is downloaded and prepared. Without it, or where it
             cannot be written: $HPO_CACHE_DIR, $XDG_CACHE_HOME/hpo or ~/.cache/hpo; failing that, a temporary folder.
         base_dir: The study file's folder. A relative .npz path is looked up there, then in the current folder.
@@ -115,20 +98,18 @@ def load_dataset(
     for _attempt in range(2):
         folder = kept(found.name, fingerprint, dirs) or remembered(found, dirs) or prepare(find, dirs, report)
         with contextlib.suppress(OSError, ValueError):
-            return dataset_in(folder, found.name, seed)
+            return dataset_in(folder, found.name)
     raise DatasetError(f"The prepared data in {folder} cannot be read.", "Delete that folder and try again.")
 
 
-def dataset_in(folder: Path, name: str, seed: int) -> Dataset:
-    """Map what was prepared there and draw the split."""
+def dataset_in(folder: Path, name: str) -> Dataset:
+    """Map what was prepared there."""
     arrays, fingerprint = map_prepared(folder)
-    train_rows, val_rows = arrays.split(seed=seed)
     return Dataset(
         name=name,
         x=arrays.x,
         y=arrays.y,
-        train_rows=train_rows,
-        val_rows=val_rows,
+        n_given_val=arrays.n_given_val,
         n_classes=int(arrays.y.max()) + 1,
         fingerprint=fingerprint,
     )

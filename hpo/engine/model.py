@@ -2,7 +2,7 @@
 
 `Engine.model` returns an `EpochModel`, which `fit` drives like any Keras model, callbacks included:
 
-    model = engine.model(parameters, seed)
+    model = engine.model(parameters, seed, split)
     model.fit(
         model.row_chunks(seed, 0, 5), epochs=5, steps_per_epoch=model.n_chunks, shuffle=False, verbose=0
     )
@@ -16,13 +16,14 @@ import math
 import operator
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from hpo.data import Dataset
+from hpo.data import Dataset, Split
 from hpo.engine.costs import convolves, forward_graph, n_chunk_steps
 from hpo.engine.epoch import Sums, compiled, no_sums, row_order, train_steps, validation
 from hpo.engine.optimizers import EpochOptimizer
@@ -42,6 +43,15 @@ def resident(x: np.ndarray) -> Any:
         return tf.constant(x)
 
 
+@dataclass(frozen=True, eq=False)
+class Resident:
+    """A Dataset, and its arrays where TensorFlow reads them."""
+
+    dataset: Dataset
+    images: Any
+    labels: Any
+
+
 class EpochModel(keras.Model):
     """A classifier whose train step is a whole chunk of an epoch.
 
@@ -59,15 +69,16 @@ class EpochModel(keras.Model):
     _n_chunks_done: int  # of the epoch
 
     def __init__(
-        self, inner: keras.Model, rule: str, batch_size: int, dataset: Dataset, data: tuple[Any, Any], *, averaged: bool
+        self, inner: keras.Model, rule: str, batch_size: int, resident: Resident, split: Split, *, averaged: bool
     ) -> None:
         super().__init__(name=inner.name)
         self.inner = inner
         self.built = True
         self.momentum = 0.0
-        self._train_rows, self._val_rows, self._data = dataset.train_rows, tf.constant(dataset.val_rows), data
-        self._batch_size = min(batch_size, len(dataset.train_rows))
-        self.n_steps = len(dataset.train_rows) // self._batch_size
+        dataset, self._data = resident.dataset, (resident.images, resident.labels)
+        self.take(split)
+        self._batch_size = min(batch_size, len(split.train_rows))
+        self.n_steps = len(split.train_rows) // self._batch_size
         graph = forward_graph(inner, dataset.input_shape)
         check_calls(graph, inner, is_bytes=dataset.x.dtype == np.uint8)
         operations = graph.get_operations()
@@ -80,13 +91,17 @@ class EpochModel(keras.Model):
         train = functools.partial(train_steps, inner, optimizer, self._average)
         self._train = tf.function(train(jit=False), autograph=False) if convolves(operations) else compiled(train)
         # Without XLA: it would take 0.5 s to compile for each shape, to save 5 ms per epoch of CIFAR-10.
-        self._validate = tf.function(validation(inner, self._average, len(dataset.val_rows)), autograph=False)
+        self._validate = tf.function(validation(inner, self._average, len(split.val_rows)), autograph=False)
         # Run eagerly, fit calls train_step as plain Python; what it calls is compiled. The metric is never updated: it
         # tells callbacks that accuracy is better when larger. compute_metrics builds it; unbuilt, it is not listed.
         accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
         self.compile(optimizer=optimizer, metrics=[accuracy], run_eagerly=True, jit_compile=False)
         self.compute_metrics(None, tf.zeros(1, tf.int32), tf.zeros((1, dataset.n_classes)))
         self.reset_metrics()
+
+    def take(self, split: Split) -> None:
+        """Train and validate on these rows from now on; there are as many of each as it was built with."""
+        self._train_rows, self._val_rows = split.train_rows, tf.constant(split.val_rows)
 
     def row_chunks(self, seed: int, first_epoch: int, last_epoch: int) -> Any:
         """Return fit's input for the epochs from first_epoch up to but not including last_epoch: a tf.data.Dataset.
@@ -209,15 +224,15 @@ class Engine:
     """
 
     def __init__(self, dataset: Dataset, build_model: Callable[[Any, tuple[int, ...], int], keras.Model]) -> None:
-        self._dataset = dataset
         self._build_model = build_model
-        self._data = (resident(dataset.x), tf.constant(dataset.y))
+        self._resident = Resident(dataset, resident(dataset.x), tf.constant(dataset.y))
         self._models: OrderedDict[Any, EpochModel] = OrderedDict()
 
-    def model(self, parameters: Parameters, seed: int) -> EpochModel:
+    def model(self, parameters: Parameters, seed: int, split: Split) -> EpochModel:
         """Return a model at its initial weights; it is valid until the next call, which may reuse it.
 
-        Weights and all random layers depend on the seed only, not on what was trained before.
+        Weights and all random layers depend on the seed only, not on what was trained before. Another split of equal
+        sizes needs no new compilation.
 
         Raises:
             TrialError: hpo cannot train this model; the message says why.
@@ -225,22 +240,25 @@ class Engine:
         training = parameters.training
         rule = "momentum" if training.momentum else training.optimizer
         keras.utils.set_random_seed(seed)
-        inner = self._build_model(parameters.model, self._dataset.input_shape, self._dataset.n_classes)
-        check_model(inner, self._dataset.input_shape, self._dataset.n_classes)
-        batch_size = min(training.batch_size, len(self._dataset.train_rows))
-        model = self._cached(parameters.model, rule, batch_size, inner, averaged=training.averaged)
+        dataset = self._resident.dataset
+        inner = self._build_model(parameters.model, dataset.input_shape, dataset.n_classes)
+        check_model(inner, dataset.input_shape, dataset.n_classes)
+        batch_size = min(training.batch_size, len(split.train_rows))
+        new = functools.partial(EpochModel, inner, rule, batch_size, self._resident, split, averaged=training.averaged)
+        sizes = len(split.train_rows), len(split.val_rows)
+        model = self._cached((parameters.model, rule, batch_size, training.averaged, sizes), inner, new)
+        model.take(split)
         model.momentum = training.momentum or 0.0
         model.optimizer.learning_rate.assign(training.learning_rate)
         return model
 
-    def _cached(self, shape: Any, rule: str, batch_size: int, inner: keras.Model, *, averaged: bool) -> EpochModel:
-        key = (shape, rule, batch_size, averaged)
+    def _cached(self, key: Any, inner: keras.Model, new: Callable[[], EpochModel]) -> EpochModel:
         try:
             model = self._models.pop(key, None)
         except TypeError:  # not hashable: nothing to recognise it by
-            return EpochModel(inner, rule, batch_size, self._dataset, self._data, averaged=averaged)
+            return new()
         if model is None or [v.shape for v in model.inner.variables] != [v.shape for v in inner.variables]:
-            model = EpochModel(inner, rule, batch_size, self._dataset, self._data, averaged=averaged)
+            model = new()
         else:
             for variable, fresh in zip(model.inner.variables, inner.variables, strict=True):
                 variable.assign(fresh.value)

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from hpo.data import Split
 from hpo.engine import checkpoint as checkpoints
 from hpo.engine.callback_state import fits
 from hpo.engine.callbacks import AfterEpoch, StopOnRequest, StudyCallbacks
@@ -30,6 +31,7 @@ class Task:
     Attributes:
         parameters: The trial's.
         seed: Initial weights, random layers and the order of rows come from it.
+        split: The rows to train and to validate on.
         is_better: Whether the first logs are better than the second, by the study's metric.
         checkpoint_path: Where to go on from and save to; missing or damaged files are a start from epoch 1.
         resumed: Called once before training with the history that the checkpoint brought, which may be empty; returns
@@ -42,6 +44,7 @@ class Task:
 
     parameters: Parameters
     seed: int
+    split: Split
     is_better: Callable[[dict[str, float], dict[str, float]], bool]
     checkpoint_path: Path
     resumed: Callable[[list[dict[str, float]]], bool]
@@ -155,7 +158,7 @@ def train(engine: Engine, task: Task) -> TrainingResult:
     """
     begun_seconds = time.monotonic()
     try:
-        model = engine.model(task.parameters, task.seed)
+        model = engine.model(task.parameters, task.seed, task.split)
         progress = _Progress(task, model, _restored(model, task))
         n_done, epochs = len(progress.history), task.parameters.training.epochs
         progress.is_over = not task.resumed(progress.history) or progress.is_over or n_done >= epochs

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import optuna
 
+from hpo.data import Split
 from hpo.database import Store
 from hpo.definition import StudyDefinition
 from hpo.engine import Engine
@@ -24,6 +25,7 @@ class WorkerContext:
         study: Optuna's handle, with the definition's pruner; its sampler is never asked.
         mirror: Draws parameters.
         engine: Trains.
+        split: On which rows.
         folder: The study's.
         limits: The same for all workers of its command.
         say: Takes a line for the log.
@@ -37,6 +39,7 @@ class WorkerContext:
     study: optuna.Study
     mirror: Mirror
     engine: Engine
+    split: Split
     folder: StudyFolder
     limits: WorkerLimits
     say: Callable[[str], None]

@@ -135,6 +135,7 @@ class _Run:
         return Task(
             parameters=self._parameters,
             seed=seed_of(self._context.stored.seed, self._ticket.number, "training"),
+            split=self._context.split,
             is_better=lambda new, old: metric.is_better(new[metric.name], old[metric.name]),
             checkpoint_path=self._context.folder.checkpoint(self._trial.number),
             resumed=self._resumed,

@@ -21,7 +21,7 @@ from pathlib import Path
 import optuna
 import tensorflow as tf
 
-from hpo.data import load_dataset
+from hpo.data import load_dataset, split_of
 from hpo.database import insist, open_store
 from hpo.definition import fingerprint, load_definition
 from hpo.engine import Engine
@@ -143,7 +143,6 @@ def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> Worke
     definition = load_definition(options.file)
     data = load_dataset(
         definition.dataset,
-        seed=stored.seed,
         data_dir=options.data_dir,
         base_dir=options.file.path.parent,
         fingerprint=stored.data,
@@ -164,6 +163,7 @@ def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> Worke
         study=study,
         mirror=Mirror(stored, definition),
         engine=Engine(data, definition.model),
+        split=split_of(data, seed=stored.seed),
         folder=folder_of(options.runs_dir, stored.name),
         limits=settings.limits,
         say=log.info,

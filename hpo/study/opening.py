@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from hpo.data import Dataset, describe_majority, describe_numbering, load_dataset
+from hpo.data import Dataset, describe_majority, describe_numbering, load_dataset, split_of
 from hpo.database import Store, explained, insist, open_store, setup_lock
 from hpo.definition import StudyDefinition, fingerprint, load_definition, rehearse
 from hpo.engine import rehearse_training
@@ -88,21 +88,21 @@ def open_study(options: StudyOptions, report: Callable[[str], None], *, patience
 
 
 def prepare(definition: StudyDefinition, options: StudyOptions, report: Callable[[str], None]) -> Dataset:
-    """Prepare the study's data; their fingerprint is the same for any seed.
+    """Prepare the study's data.
 
     Raises:
         DatasetError: They cannot be used.
     """
     dataset = load_dataset(
         definition.dataset,
-        seed=definition.seed,
         data_dir=options.data_dir,
         base_dir=options.file.path.parent,
         report=report,
     )
     if line := describe_numbering(dataset):
         report(line)
-    if definition.metric == "val_accuracy" and (line := describe_majority(dataset)):
+    split = split_of(dataset, seed=definition.seed)
+    if definition.metric == "val_accuracy" and (line := describe_majority(dataset, split)):
         report(line)
     return dataset
 

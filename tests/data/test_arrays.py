@@ -131,7 +131,7 @@ def test_unusable_data_are_refused_in_plain_words(tmp_path: Path, kind: str, fau
     arrays, message, hint = REFUSED[fault]
     source: Any = save(tmp_path / "fruit.npz", arrays) if kind == "npz" else lambda: arrays
     with pytest.raises(DatasetError) as caught:
-        datasets.load_dataset(source, seed=7)
+        datasets.load_dataset(source)
     assert message in caught.value.message
     assert hint in caught.value.hint
     assert ("fruit.npz" if kind == "npz" else "test_arrays.py") in caught.value.message
@@ -184,17 +184,17 @@ TABLES: dict[str, tuple[Any, str, str]] = {
 def test_columns_that_no_model_can_take_are_named(tmp_path: Path, fault: str) -> None:
     table, message, hint = TABLES[fault]
     with pytest.raises(DatasetError) as caught:
-        datasets.load_dataset(lambda: {"x": table, "y": Y}, seed=7)
+        datasets.load_dataset(lambda: {"x": table, "y": Y})
     assert message in caught.value.message
     assert "test_arrays.py" in caught.value.message
     assert hint in caught.value.hint
     with pytest.raises(DatasetError, match="x_val"):
-        datasets.load_dataset(lambda: {"x": X, "y": Y, "x_val": table, "y_val": Y}, seed=7)
+        datasets.load_dataset(lambda: {"x": X, "y": Y, "x_val": table, "y_val": Y})
 
 
 def test_table_of_several_kinds_of_numbers_is_taken() -> None:
     table = Table(age=NUMBERS, rooms=list(range(100)), is_new=[True, False] * 50)
-    dataset = datasets.load_dataset(lambda: {"x": table, "y": Y}, seed=7)
+    dataset = datasets.load_dataset(lambda: {"x": table, "y": Y})
     assert dataset.x[3].tolist() == [3.0, 3.0, 0.0]
     assert dataset.x.dtype == np.float32
 
@@ -202,4 +202,4 @@ def test_table_of_several_kinds_of_numbers_is_taken() -> None:
 def test_ragged_lists_are_refused() -> None:
     ragged: Any = {"x": [[1], [1, 2]], "y": [0, 1]}
     with pytest.raises(DatasetError, match="x cannot be read as an array"):
-        datasets.load_dataset(lambda: ragged, seed=7)
+        datasets.load_dataset(lambda: ragged)

@@ -36,7 +36,7 @@ def test_nothing_writable_but_the_temporary_folder_is_said(tmp_path: Path, monke
     load_saved(tmp_path, fruit(), report=lines.append)
     assert any("no permanent folder" in line for line in lines)
     lines.clear()
-    datasets.load_dataset("fruit.npz", seed=7, report=lines.append)
+    datasets.load_dataset("fruit.npz", report=lines.append)
     assert lines == []
 
 
@@ -67,4 +67,4 @@ def test_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_data_dir_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cifar-10-python.tar.gz").write_text("")
     with pytest.raises(DatasetError, match="is a file, not a folder"):
-        datasets.load_dataset("cifar10", seed=7, data_dir=tmp_path / "cifar-10-python.tar.gz")
+        datasets.load_dataset("cifar10", data_dir=tmp_path / "cifar-10-python.tar.gz")

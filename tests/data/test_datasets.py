@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from fruit import Arrays, folder_of, fruit, listed, load_saved, save, stay_in
 
-from hpo.data import cifar10, datasets, npz
+from hpo.data import cifar10, datasets, describe_majority, npz, split_of
 from hpo.errors import DatasetError
 
 
@@ -27,29 +27,30 @@ def test_npz_becomes_a_dataset(tmp_path: Path) -> None:
     dataset = load_saved(tmp_path, fruit())
     assert (dataset.name, dataset.n_classes, dataset.input_shape) == ("fruit", 4, (3,))
     assert (dataset.x.dtype, dataset.y.dtype) == (np.dtype(np.float32), np.dtype(np.int32))
-    assert (dataset.train_rows.dtype, dataset.val_rows.dtype) == (np.dtype(np.int32), np.dtype(np.int32))
-    assert sorted([*dataset.train_rows, *dataset.val_rows]) == list(range(100))
+    split = split_of(dataset, seed=7)
+    assert (split.train_rows.dtype, split.val_rows.dtype) == (np.dtype(np.int32), np.dtype(np.int32))
+    assert sorted([*split.train_rows, *split.val_rows]) == list(range(100))
     assert np.array_equal(dataset.x, fruit()["x"])
     assert np.array_equal(dataset.y, fruit()["y"])
 
 
 def test_digits_need_no_network_and_no_files() -> None:
-    dataset = datasets.load_dataset("digits", seed=7)
+    dataset = datasets.load_dataset("digits")
     assert (dataset.name, dataset.n_classes, dataset.input_shape) == ("digits", 10, (8, 8, 1))
     assert dataset.x.dtype == np.uint8
     assert (dataset.x.min(), dataset.x.max()) == (0, 255)
     assert len(dataset.x) == 1438, "a fifth of the 1797 is set aside"
-    assert len(dataset.val_rows) == 143
+    assert len(split_of(dataset, seed=7).val_rows) == 143
 
 
 def test_digits_test_rows_lie_beside_and_are_not_in_x(tmp_path: Path) -> None:
-    dataset = datasets.load_dataset("digits", seed=7)
+    dataset = datasets.load_dataset("digits")
     test_x = np.load(folder_of(tmp_path / "cache") / "test_x.npy")
     test_y = np.load(folder_of(tmp_path / "cache") / "test_y.npy")
     assert len(test_x) + len(dataset.x) == 1797
     assert np.bincount(test_y).min() >= 34
-    other = datasets.load_dataset("digits", seed=8, data_dir=tmp_path / "other")
-    assert other.fingerprint == dataset.fingerprint, "the test rows do not depend on the seed"
+    other = datasets.load_dataset("digits", data_dir=tmp_path / "other")
+    assert other.fingerprint == dataset.fingerprint, "each time the same test rows"
 
 
 def test_no_framework_is_imported() -> None:
@@ -61,15 +62,18 @@ def test_no_framework_is_imported() -> None:
 def test_given_validation_rows_are_kept(tmp_path: Path) -> None:
     given = {**fruit(), "x_val": np.full((20, 3), -1, np.float32), "y_val": np.zeros(20, int)}
     one, other = (load_saved(tmp_path, given, data_dir=tmp_path / str(seed)) for seed in (1, 2))
-    assert one.val_rows.tolist() == list(range(100, 120))
-    assert one.train_rows.tolist() == list(range(100))
-    assert (one.x[one.val_rows] == -1).all()
+    split = split_of(one, seed=1)
+    assert split.val_rows.tolist() == split_of(one, seed=2).val_rows.tolist() == list(range(100, 120))
+    assert split.train_rows.tolist() == list(range(100))
+    assert (one.x[split.val_rows] == -1).all()
     assert one.fingerprint == other.fingerprint
 
 
 def test_negative_and_huge_seeds_are_seeds(tmp_path: Path) -> None:
+    dataset = load_saved(tmp_path, fruit())
     for seed in (-1, 2**100):
-        datasets.load_dataset(save(tmp_path / "fruit.npz", fruit()), seed=seed)
+        split = split_of(dataset, seed=seed)
+        assert sorted([*split.train_rows, *split.val_rows]) == list(range(100))
 
 
 def test_fingerprint_is_the_same_for_the_same_data(tmp_path: Path) -> None:
@@ -77,10 +81,10 @@ def test_fingerprint_is_the_same_for_the_same_data(tmp_path: Path) -> None:
     kerass = {"x_train": arrays["x"], "y_train": arrays["y"], "x_test": arrays["x"], "y_test": arrays["y"]}
     variants = [
         load_saved(tmp_path, arrays),
-        datasets.load_dataset(save(tmp_path / "other.npz", kerass), seed=8),
-        datasets.load_dataset(lambda: {"x": arrays["x"].astype(np.float64), "y": arrays["y"][:, np.newaxis]}, seed=9),
-        datasets.load_dataset(lambda: {"x": np.asfortranarray(arrays["x"]), "y": arrays["y"].astype(np.uint8)}, seed=9),
-        datasets.load_dataset(lambda: {"x": arrays["x"].astype(">f4"), "y": arrays["y"].astype(">i8")}, seed=9),
+        datasets.load_dataset(save(tmp_path / "other.npz", kerass)),
+        datasets.load_dataset(lambda: {"x": arrays["x"].astype(np.float64), "y": arrays["y"][:, np.newaxis]}),
+        datasets.load_dataset(lambda: {"x": np.asfortranarray(arrays["x"]), "y": arrays["y"].astype(np.uint8)}),
+        datasets.load_dataset(lambda: {"x": arrays["x"].astype(">f4"), "y": arrays["y"].astype(">i8")}),
     ]
     assert len({dataset.fingerprint for dataset in variants}) == 1
 
@@ -99,41 +103,41 @@ def test_fingerprint_changes_with_the_data(tmp_path: Path, change: str) -> None:
         arrays["x"] = arrays["x"].astype(np.float32)
     else:
         arrays = {"x": arrays["x"][:90], "y": arrays["y"][:90], "x_val": arrays["x"][90:], "y_val": arrays["y"][90:]}
-    assert datasets.load_dataset(lambda: arrays, seed=7).fingerprint != before.fingerprint
+    assert datasets.load_dataset(lambda: arrays).fingerprint != before.fingerprint
 
 
 def test_relative_path_is_looked_up_beside_the_study_file_first(tmp_path: Path) -> None:
     save(tmp_path / "studies/fruit.npz", fruit(100))
     save(tmp_path / "fruit.npz", fruit(60))
-    assert len(datasets.load_dataset("fruit.npz", seed=7, base_dir=tmp_path / "studies").x) == 100
-    assert len(datasets.load_dataset("fruit.npz", seed=7).x) == 60
-    assert len(datasets.load_dataset("fruit.npz", seed=7, base_dir=tmp_path).x) == 60
+    assert len(datasets.load_dataset("fruit.npz", base_dir=tmp_path / "studies").x) == 100
+    assert len(datasets.load_dataset("fruit.npz").x) == 60
+    assert len(datasets.load_dataset("fruit.npz", base_dir=tmp_path).x) == 60
 
 
 def test_missing_file_names_every_place(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"fruit\.npz") as caught:
-        datasets.load_dataset("fruit.npz", seed=7, base_dir=tmp_path / "studies")
+        datasets.load_dataset("fruit.npz", base_dir=tmp_path / "studies")
     assert str(tmp_path / "studies/fruit.npz") in caught.value.message
     assert f"{tmp_path / 'fruit.npz'}" in caught.value.message
 
 
 def test_unknown_name_suggests_a_known_one() -> None:
     with pytest.raises(DatasetError) as caught:
-        datasets.load_dataset("cifar-10", seed=7)
+        datasets.load_dataset("cifar-10")
     assert "Did you mean 'cifar10'?" in caught.value.hint
     assert ".npz" in caught.value.hint
 
 
 def test_function_is_a_source(tmp_path: Path) -> None:
-    dataset = datasets.load_dataset(fruit, seed=7)
+    dataset = datasets.load_dataset(fruit)
     assert dataset.name == "fruit"
-    assert np.array_equal(datasets.load_dataset(fruit, seed=7).x, dataset.x)
+    assert np.array_equal(datasets.load_dataset(fruit).x, dataset.x)
     assert len(listed(tmp_path / "cache")) == 1
 
 
 def test_function_may_return_lists() -> None:
     listed: Any = {"x": [[1, 2], [3, 4], [5, 6], [7, 8]], "y": [0, 0, 1, 1]}
-    dataset = datasets.load_dataset(lambda: listed, seed=7)
+    dataset = datasets.load_dataset(lambda: listed)
     assert dataset.x.tolist() == [[1, 2], [3, 4], [5, 6], [7, 8]]
 
 
@@ -142,12 +146,12 @@ def test_function_that_raises_is_named() -> None:
         raise KeyError("column")
 
     with pytest.raises(DatasetError, match=r"test_datasets\.py: broken\(\) raised KeyError: 'column'"):
-        datasets.load_dataset(broken, seed=7)
+        datasets.load_dataset(broken)
 
 
 def test_function_that_returns_something_else_is_named() -> None:
     with pytest.raises(DatasetError, match="returned a tuple") as caught:
-        datasets.load_dataset(lambda: (1, 2), seed=7)  # type: ignore[arg-type, return-value]
+        datasets.load_dataset(lambda: (1, 2))  # type: ignore[arg-type, return-value]
     assert '"x"' in caught.value.hint
 
 
@@ -165,7 +169,7 @@ def test_function_that_returns_something_else_is_named() -> None:
 def test_accuracy_that_needs_no_model_is_told(tmp_path: Path, counts: tuple[int, ...], told: str) -> None:
     y = np.repeat(np.arange(len(counts)), np.array(counts) * 10)
     dataset = load_saved(tmp_path, {"x": np.zeros((len(y), 2)), "y": y})
-    line = datasets.describe_majority(dataset)
+    line = describe_majority(dataset, split_of(dataset, seed=7))
     assert line.startswith(told)
     assert bool(line) == bool(told)
 
@@ -187,7 +191,7 @@ def test_changed_file_is_read_again(tmp_path: Path) -> None:
 def test_file_named_as_another_does_not_get_its_data(tmp_path: Path) -> None:
     one, other = save(tmp_path / "a/fruit.npz", fruit(100)), save(tmp_path / "b/fruit.npz", fruit(60))
     for _ in range(2):
-        assert [len(datasets.load_dataset(path, seed=7).x) for path in (one, other)] == [100, 60]
+        assert [len(datasets.load_dataset(path).x) for path in (one, other)] == [100, 60]
 
 
 def test_objects_in_a_file_are_refused_and_never_unpickled(tmp_path: Path) -> None:
@@ -209,7 +213,7 @@ def test_npz_that_unpacks_to_more_than_the_memory_is_refused_unread(
     assert (tmp_path / "bomb.npz").stat().st_size < 20_000
     monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", None)
     with pytest.raises(DatasetError, match=r"bomb\.npz unpacks to 0\.0 GB, more than the 0\.0 GB of memory here"):
-        datasets.load_dataset("bomb.npz", seed=7)
+        datasets.load_dataset("bomb.npz")
 
 
 @pytest.mark.parametrize("n_rows", [10**12, 99])
@@ -223,7 +227,7 @@ def test_npz_whose_header_declares_another_size_is_refused(tmp_path: Path, n_row
         for name, content in members.items():
             archive.writestr(name, content)
     with pytest.raises(DatasetError, match=r"x\.npy declares [0-9,]+ bytes and has 1,328"):
-        datasets.load_dataset(path, seed=7)
+        datasets.load_dataset(path)
 
 
 @pytest.mark.parametrize("n_bytes", [0, 10, 1000, -30])
@@ -231,7 +235,7 @@ def test_truncated_npz_names_the_file(tmp_path: Path, n_bytes: int) -> None:
     path = save(tmp_path / "fruit.npz", fruit())
     path.write_bytes(path.read_bytes()[:n_bytes])
     with pytest.raises(DatasetError, match=r"fruit\.npz"):
-        datasets.load_dataset(path, seed=7)
+        datasets.load_dataset(path)
 
 
 def test_flipped_bytes_in_an_npz_name_the_file(tmp_path: Path) -> None:
@@ -240,20 +244,20 @@ def test_flipped_bytes_in_an_npz_name_the_file(tmp_path: Path) -> None:
     content[500] ^= 255
     path.write_bytes(content)
     with pytest.raises(DatasetError, match=r"fruit\.npz"):
-        datasets.load_dataset(path, seed=7)
+        datasets.load_dataset(path)
 
 
 def test_single_array_named_npz_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "fruit.npz").open("wb") as file:
         np.save(file, fruit()["x"])
     with pytest.raises(DatasetError, match="single array"):
-        datasets.load_dataset("fruit.npz", seed=7)
+        datasets.load_dataset("fruit.npz")
 
 
 def test_pickle_named_npz_is_refused(tmp_path: Path) -> None:
     (tmp_path / "fruit.npz").write_bytes(b"\x80\x04K\x01.")
     with pytest.raises(DatasetError, match=r"fruit\.npz cannot be read as \.npz"):
-        datasets.load_dataset("fruit.npz", seed=7)
+        datasets.load_dataset("fruit.npz")
 
 
 @pytest.fixture(scope="module")
@@ -275,21 +279,22 @@ def cifar_dirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path,
 
 def test_cifar10_in_full(cifar_dirs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     python_dir, binary_dir = cifar_dirs
-    dataset = datasets.load_dataset("cifar10", seed=7, data_dir=python_dir)
+    dataset = datasets.load_dataset("cifar10", data_dir=python_dir)
     assert (dataset.x.shape, dataset.x.dtype, dataset.n_classes) == ((50_000, 32, 32, 3), np.dtype(np.uint8), 10)
-    assert (len(dataset.train_rows), len(dataset.val_rows)) == (45_000, 5_000)
-    assert np.bincount(dataset.y[dataset.val_rows]).tolist() == [500] * 10
+    split = split_of(dataset, seed=7)
+    assert (len(split.train_rows), len(split.val_rows)) == (45_000, 5_000)
+    assert np.bincount(dataset.y[split.val_rows]).tolist() == [500] * 10
     assert np.load(folder_of(python_dir) / "test_x.npy", mmap_mode="r").shape == (10_000, 32, 32, 3)
-    other = datasets.load_dataset("cifar10", seed=8, data_dir=binary_dir)
+    other = datasets.load_dataset("cifar10", data_dir=binary_dir)
     assert other.fingerprint == dataset.fingerprint, "both layouts are the same data"
     monkeypatch.setattr(datasets, "prepare", None)  # the second time, all is only mapped
-    datasets.load_dataset("cifar10", seed=7, data_dir=python_dir)
+    datasets.load_dataset("cifar10", data_dir=python_dir)
 
 
 def test_cifar10_nowhere_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HPO_CIFAR10_URL", "http://127.0.0.1:9/nobody")
     with pytest.raises(DatasetError) as caught:
-        datasets.load_dataset("cifar10", seed=7)
+        datasets.load_dataset("cifar10")
     assert cifar10.ARCHIVE in caught.value.hint
     assert "--study digits_mlp" in caught.value.hint
 
@@ -301,18 +306,17 @@ def test_function_is_not_called_again_for_data_that_were_prepared_from_it(tmp_pa
         calls.append(1)
         return fruit()
 
-    opened = datasets.load_dataset(slow, seed=7)
-    worker = datasets.load_dataset(slow, seed=7, fingerprint=opened.fingerprint)
+    opened = datasets.load_dataset(slow)
+    worker = datasets.load_dataset(slow, fingerprint=opened.fingerprint)
     assert len(calls) == 1
     assert worker.fingerprint == opened.fingerprint
     assert np.array_equal(worker.x, opened.x)
-    assert np.array_equal(worker.val_rows, opened.val_rows)
 
     shutil.rmtree(folder_of(tmp_path / "cache"))  # or another machine
-    assert datasets.load_dataset(slow, seed=7, fingerprint=opened.fingerprint).fingerprint == opened.fingerprint
+    assert datasets.load_dataset(slow, fingerprint=opened.fingerprint).fingerprint == opened.fingerprint
     assert len(calls) == 2
 
 
 @pytest.mark.parametrize("fingerprint", ["../../../elsewhere", "", "f" * 64, "0123"])
 def test_fingerprint_that_names_nothing_prepared_is_no_path(fingerprint: str) -> None:
-    assert datasets.load_dataset(fruit, seed=7, fingerprint=fingerprint).n_classes == 4
+    assert datasets.load_dataset(fruit, fingerprint=fingerprint).n_classes == 4

@@ -148,7 +148,7 @@ def test_disk_full_while_downloading_leaves_nothing(tmp_path: Path, official: by
 def test_two_processes_download_once(tmp_path: Path, official: bytes, serve: Serve) -> None:
     served = serve(official, pause=0.5)
     code = CHILD.format(n=N, sha=cifar10.PYTHON_ARCHIVE_SHA256, size=len(official))
-    code += f"print(datasets.load_dataset('cifar10', seed=7, data_dir=Path({str(tmp_path / 'data')!r})).fingerprint)"
+    code += f"print(datasets.load_dataset('cifar10', data_dir=Path({str(tmp_path / 'data')!r})).fingerprint)"
     children = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     printed = [child.communicate(timeout=30)[0] for child in children]
     assert [child.returncode for child in children] == [0, 0, 0]
@@ -161,7 +161,7 @@ def test_killed_download_is_gone_on_with(tmp_path: Path, official: bytes, serve:
     half = len(official) // 2
     stalling = serve(official, cut_bytes=half, is_stalling=True)
     code = CHILD.format(n=N, sha=cifar10.PYTHON_ARCHIVE_SHA256, size=len(official))
-    code += f"datasets.load_dataset('cifar10', seed=7, data_dir=Path({str(tmp_path)!r}))"
+    code += f"datasets.load_dataset('cifar10', data_dir=Path({str(tmp_path)!r}))"
     child = subprocess.Popen([sys.executable, "-c", code])
     part = tmp_path / f"{cifar10.ARCHIVE}.part"
     deadline = time.monotonic() + 20

@@ -35,19 +35,19 @@ def test_arrays_are_mapped_and_a_write_stays_private(tmp_path: Path) -> None:
 
 
 def test_second_start_reads_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = datasets.load_dataset("digits", seed=7)
+    first = datasets.load_dataset("digits")
     saved = load_saved(tmp_path, fruit())
     for module, name in ((datasets, "read_digits"), (datasets, "read_npz"), (datasets, "prepare")):
         monkeypatch.setattr(module, name, None)
-    assert datasets.load_dataset("digits", seed=7).fingerprint == first.fingerprint
-    assert datasets.load_dataset(tmp_path / "fruit.npz", seed=7).fingerprint == saved.fingerprint
+    assert datasets.load_dataset("digits").fingerprint == first.fingerprint
+    assert datasets.load_dataset(tmp_path / "fruit.npz").fingerprint == saved.fingerprint
 
 
 def test_prepared_arrays_in_a_read_only_folder_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load_saved(tmp_path, fruit(), data_dir=tmp_path / "data")
     monkeypatch.setattr(os, "access", lambda *_: False)
     monkeypatch.setattr(os, "utime", raise_read_only)
-    assert np.array_equal(datasets.load_dataset("fruit.npz", seed=7, data_dir=tmp_path / "data").x, X)
+    assert np.array_equal(datasets.load_dataset("fruit.npz", data_dir=tmp_path / "data").x, X)
 
 
 def raise_read_only(*_: Any) -> None:
@@ -64,7 +64,7 @@ def test_damaged_prepared_file_is_made_again(tmp_path: Path, name: str, damage: 
         path.unlink()
     else:
         path.write_bytes(content[:-1] if damage == "truncated" else b"")
-    assert np.array_equal(datasets.load_dataset("fruit.npz", seed=7).x, X)
+    assert np.array_equal(datasets.load_dataset("fruit.npz").x, X)
     assert path.read_bytes() == content
     assert len(listed(tmp_path / "cache")) == 2
 
@@ -74,22 +74,22 @@ def test_damaged_prepared_file_is_made_again(tmp_path: Path, name: str, damage: 
 def test_prepared_array_edited_in_place_is_made_again(tmp_path: Path, name: str, kind: str) -> None:
     save(tmp_path / "fruit.npz", fruit())
     source = tmp_path / "fruit.npz" if kind == "file" else fruit
-    first = datasets.load_dataset(source, seed=7).fingerprint
+    first = datasets.load_dataset(source).fingerprint
     edited = np.load(folder_of(tmp_path / "cache") / f"{name}.npy", mmap_mode="r+")
     edited[:] = edited[::-1]
     edited.flush()
-    again = datasets.load_dataset(source, seed=7)
+    again = datasets.load_dataset(source)
     assert np.array_equal(again.x, X)
     assert np.array_equal(again.y, fruit()["y"])
     assert again.fingerprint == first
-    assert datasets.load_dataset(source, seed=7, fingerprint=first).y[0] == fruit()["y"][0], "the file is mended, too"
+    assert datasets.load_dataset(source, fingerprint=first).y[0] == fruit()["y"][0], "the file is mended, too"
 
 
 def test_a_note_of_another_fingerprint_is_not_believed(tmp_path: Path) -> None:
     first = load_saved(tmp_path, fruit())
     note = folder_of(tmp_path / "cache") / "dataset.json"
     note.write_text(note.read_text().replace(first.fingerprint[16:], "0" * 48))
-    assert datasets.load_dataset("fruit.npz", seed=7).fingerprint == first.fingerprint
+    assert datasets.load_dataset("fruit.npz").fingerprint == first.fingerprint
 
 
 @pytest.mark.parametrize("note", ["", "{}", "[]", '{"folder": "../../x", "stamp": []}'])
@@ -97,7 +97,7 @@ def test_damaged_note_is_made_again(tmp_path: Path, note: str) -> None:
     load_saved(tmp_path, fruit())
     path = next((tmp_path / "cache/prepared").glob("*.json"))
     path.write_text(note)
-    assert np.array_equal(datasets.load_dataset("fruit.npz", seed=7).x, X)
+    assert np.array_equal(datasets.load_dataset("fruit.npz").x, X)
     assert json.loads(path.read_text())["stamp"]
 
 
@@ -124,7 +124,7 @@ def test_file_size_limit_while_preparing_leaves_nothing(tmp_path: Path) -> None:
     """The operating system itself refuses, in a real process."""
     save(tmp_path / "fruit.npz", fruit())
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))"
-    child = run(f"{limit}\ndatasets.load_dataset('fruit.npz', seed=7)")
+    child = run(f"{limit}\ndatasets.load_dataset('fruit.npz')")
     _, printed = child.communicate(timeout=30)
     assert "DatasetError" in printed
     assert "cannot be written" in printed
@@ -141,7 +141,7 @@ def slow(*arguments):
     write(*arguments)
     print("prepared")
 prepared.write_prepared = slow
-data = datasets.load_dataset("fruit.npz", seed=7)
+data = datasets.load_dataset("fruit.npz")
 print(data.fingerprint, float(data.x[:, 0].sum()))
 """
     children = [run(code) for _ in range(4)]
@@ -157,7 +157,7 @@ def test_killed_preparation_is_cleaned_up_by_the_next(tmp_path: Path) -> None:
     save(tmp_path / "fruit.npz", fruit())
     child = run(
         "prepared.os.fsync = lambda _: (print('writing', flush=True), time.sleep(60))\n"
-        "datasets.load_dataset('fruit.npz', seed=7)"
+        "datasets.load_dataset('fruit.npz')"
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "writing\n"
@@ -165,7 +165,7 @@ def test_killed_preparation_is_cleaned_up_by_the_next(tmp_path: Path) -> None:
     child.communicate()
     assert [name[-5:] for name in listed(tmp_path / "cache")] == [".part"]
     save(tmp_path / "fruit.npz", fruit(60))  # other data now, so another folder
-    datasets.load_dataset("fruit.npz", seed=7)
+    datasets.load_dataset("fruit.npz")
     assert not [name for name in listed(tmp_path / "cache") if name.startswith(".")]
     assert len(listed(tmp_path / "cache")) == 2
 
@@ -200,9 +200,9 @@ def test_unused_prepared_arrays_are_deleted_when_others_are_made(tmp_path: Path)
     old = folder_of(tmp_path / "cache")
     long_ago = time.time() - prepared.UNUSED_SECONDS - 60
     os.utime(old / "dataset.json", (long_ago, long_ago))
-    datasets.load_dataset("digits", seed=7)
+    datasets.load_dataset("digits")
     assert not old.exists()
-    assert np.array_equal(datasets.load_dataset("fruit.npz", seed=7).x, X)
+    assert np.array_equal(datasets.load_dataset("fruit.npz").x, X)
 
 
 def test_a_folder_that_hpo_did_not_prepare_is_kept(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_folder_that_hpo_did_not_prepare_is_kept(tmp_path: Path) -> None:
         (folder / "precious").touch()
         (folder / "dataset.json").write_text(note or (ours / "dataset.json").read_text())
         os.utime(folder / "dataset.json", (long_ago, long_ago))
-    datasets.load_dataset("digits", seed=7)
+    datasets.load_dataset("digits")
     assert all((ours.parent / name / "precious").exists() for name in others)
 
 
@@ -225,6 +225,6 @@ def test_loading_marks_prepared_arrays_as_used(tmp_path: Path) -> None:
     old = folder_of(tmp_path / "cache")
     long_ago = time.time() - prepared.UNUSED_SECONDS - 60
     os.utime(old / "dataset.json", (long_ago, long_ago))
-    datasets.load_dataset("fruit.npz", seed=7)
-    datasets.load_dataset("digits", seed=7)
+    datasets.load_dataset("fruit.npz")
+    datasets.load_dataset("digits")
     assert old.exists()

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from small_training import make_dataset, parameters_of
+from small_training import SPLIT, make_dataset, parameters_of
 
 from hpo.engine import checkpoint as checkpoints
 from hpo.engine.callback_state import carried, fits, give_back
@@ -45,6 +45,7 @@ def run(
     task = Task(
         parameters=replace(parameters, training=replace(parameters.training, epochs=EPOCHS)),
         seed=11,
+        split=SPLIT,
         is_better=lambda new, old: new["val_accuracy"] > old["val_accuracy"],
         checkpoint_path=folder / "checkpoint.npz",
         resumed=lambda history: done.append(len(history)) or True,
@@ -322,7 +323,7 @@ def engine_of_several_calls() -> Engine:
     chunked = Engine(make_dataset(), mlp)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hpo.engine.model.n_chunk_steps", lambda *_: 5)
-        assert chunked.model(parameters_of("adam"), seed=1).n_chunks == 3
+        assert chunked.model(parameters_of("adam"), seed=1, split=SPLIT).n_chunks == 3
     return chunked
 
 

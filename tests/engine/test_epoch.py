@@ -14,6 +14,7 @@ from small_training import (
     OPTIMIZERS,
     SHAPE,
     SMALL,
+    SPLIT,
     fit,
     make_dataset,
     parameters_of,
@@ -91,7 +92,7 @@ def frozen(parameters: MLPParameters, input_shape: tuple[int, ...], n_classes: i
 def test_an_epoch_equals_keras_train_on_batch(name: str, build: Callable[..., keras.Model], *, floats: bool) -> None:
     dataset = make_dataset(floats=floats)
     parameters, keras_optimizer = OPTIMIZERS[name]
-    model = Engine(dataset, build).model(parameters, seed=5)
+    model = Engine(dataset, build).model(parameters, seed=5, split=SPLIT)
     plain = build(SMALL, SHAPE, N_CLASSES)
     plain.set_weights(model.get_weights())
     plain.compile(
@@ -103,7 +104,7 @@ def test_an_epoch_equals_keras_train_on_batch(name: str, build: Callable[..., ke
     images = dataset.x if floats else dataset.x / np.float32(255)
     logs = [
         plain.train_on_batch(images[rows], dataset.y[rows], return_dict=True)
-        for rows in row_order(3, 0, dataset.train_rows, 16)
+        for rows in row_order(3, 0, SPLIT.train_rows, 16)
     ]
     history = fit(model, seed=3, epochs=1)
 
@@ -111,7 +112,7 @@ def test_an_epoch_equals_keras_train_on_batch(name: str, build: Callable[..., ke
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=2e-5)
     for metric in ("loss", "accuracy"):
         assert history[metric][0] == pytest.approx(np.mean([each[metric] for each in logs]), rel=1e-4)
-    wanted = plain.evaluate(images[dataset.val_rows], dataset.y[dataset.val_rows], verbose=0, return_dict=True)
+    wanted = plain.evaluate(images[SPLIT.val_rows], dataset.y[SPLIT.val_rows], verbose=0, return_dict=True)
     assert history["val_loss"][0] == pytest.approx(wanted["loss"], rel=1e-4)
     assert history["val_accuracy"][0] == pytest.approx(wanted["accuracy"])
 
@@ -142,15 +143,15 @@ def test_mixed_bfloat16_trains_as_keras_s_own_fit_does(
 ) -> None:
     dataset, n_epochs = make_dataset(), 3
     parameters, keras_optimizer = OPTIMIZERS[name]
-    model = Engine(dataset, build).model(parameters, seed=5)
+    model = Engine(dataset, build).model(parameters, seed=5, split=SPLIT)
     plain = build()
     plain.set_weights(model.get_weights())
     plain.compile(keras_optimizer(), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=is_xla)
     images = dataset.x / np.float32(255)
     theirs: dict[str, list[float]] = {}
     for epoch in range(n_epochs):
-        rows = row_order(3, epoch, dataset.train_rows, 16).reshape(-1)
-        validation = images[dataset.val_rows], dataset.y[dataset.val_rows]
+        rows = row_order(3, epoch, SPLIT.train_rows, 16).reshape(-1)
+        validation = images[SPLIT.val_rows], dataset.y[SPLIT.val_rows]
         logs = plain.fit(
             images[rows], dataset.y[rows], batch_size=16, shuffle=False, validation_data=validation, verbose=0
         )
@@ -173,7 +174,7 @@ def test_averaged_weights_are_the_mean_of_keras_s_own_over_the_second_half(
     parameters, keras_optimizer = OPTIMIZERS[name]
     parameters = replace(parameters, training=replace(parameters.training, averaged=True))
     dataset = make_dataset()
-    model = Engine(dataset, mlp).model(parameters, seed=5)
+    model = Engine(dataset, mlp).model(parameters, seed=5, split=SPLIT)
     plain = mlp(SMALL, SHAPE, N_CLASSES)
     plain.set_weights(model.get_weights())
     plain.compile(keras_optimizer(), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
@@ -181,7 +182,7 @@ def test_averaged_weights_are_the_mean_of_keras_s_own_over_the_second_half(
     after: list[list[list[np.ndarray]]] = []
     for epoch in range(2):
         after.append([])
-        for rows in row_order(3, epoch, dataset.train_rows, 16):
+        for rows in row_order(3, epoch, SPLIT.train_rows, 16):
             plain.train_on_batch(images[rows], dataset.y[rows])
             after[epoch].append(plain.get_weights())
     history = fit(model, seed=3, epochs=2)
@@ -191,7 +192,7 @@ def test_averaged_weights_are_the_mean_of_keras_s_own_over_the_second_half(
     for epoch, samples in enumerate(after):
         means = [np.mean(each, axis=0) for each in zip(*(samples[i - 1] for i in (8, 10, 12)), strict=True)]
         plain.set_weights(means)
-        wanted = plain.evaluate(images[dataset.val_rows], dataset.y[dataset.val_rows], verbose=0, return_dict=True)
+        wanted = plain.evaluate(images[SPLIT.val_rows], dataset.y[SPLIT.val_rows], verbose=0, return_dict=True)
         assert history["val_loss"][epoch] == pytest.approx(wanted["loss"], rel=1e-4)
         assert history["val_accuracy"][epoch] == pytest.approx(wanted["accuracy"])
     for ours, theirs in zip(model.validated_weights(), means, strict=True):
@@ -200,7 +201,7 @@ def test_averaged_weights_are_the_mean_of_keras_s_own_over_the_second_half(
 
 def test_averaged_weights_keep_their_constraints() -> None:
     parameters = parameters_of(averaged=True, rate=0.1)
-    model = Engine(make_dataset(), constrained).model(parameters, seed=5)
+    model = Engine(make_dataset(), constrained).model(parameters, seed=5, split=SPLIT)
     fit(model, epochs=1)
     convolution, _, dense, bias, out, _ = model.validated_weights()
     np.testing.assert_allclose(np.sqrt((convolution**2).sum(axis=(0, 1, 2))), 1.0, rtol=1e-4)
@@ -212,11 +213,11 @@ def test_averaged_weights_keep_their_constraints() -> None:
 def test_validation_in_several_batches_counts_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpo.engine.epoch.VAL_BATCH_SIZE", 20)
     dataset = make_dataset()
-    model = Engine(dataset, mlp).model(parameters_of(), seed=5)
+    model = Engine(dataset, mlp).model(parameters_of(), seed=5, split=SPLIT)
     history = fit(model, epochs=1)
     model.inner.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    images = dataset.x[dataset.val_rows] / np.float32(255)
-    wanted = model.inner.evaluate(images, dataset.y[dataset.val_rows], verbose=0, return_dict=True)
+    images = dataset.x[SPLIT.val_rows] / np.float32(255)
+    wanted = model.inner.evaluate(images, dataset.y[SPLIT.val_rows], verbose=0, return_dict=True)
     assert history["val_loss"][0] == pytest.approx(wanted["loss"], rel=1e-4)
     assert history["val_accuracy"][0] == pytest.approx(wanted["accuracy"])
 
@@ -235,14 +236,14 @@ def test_what_xla_cannot_compile_trains_without_it_and_says_so() -> None:
 
     engine = Engine(make_dataset(), turning)
     with pytest.warns(UserWarning, match="without XLA"):
-        first = fit(engine.model(parameters_of(), seed=1))
+        first = fit(engine.model(parameters_of(), seed=1, split=SPLIT))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert fit(engine.model(parameters_of(), seed=1)) == first
+        assert fit(engine.model(parameters_of(), seed=1, split=SPLIT)) == first
 
 
 def test_row_order_depends_on_seed_and_epoch_only() -> None:
-    rows = make_dataset().train_rows
+    rows = SPLIT.train_rows
     order = row_order(1, 2, rows, 16)
     assert order.shape == (12, 16)
     assert order.dtype == np.int32
@@ -254,7 +255,7 @@ def test_row_order_depends_on_seed_and_epoch_only() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_weight_that_is_not_finite_gives_a_loss_that_is_not_finite(toy: Engine, value: float) -> None:
-    model = toy.model(parameters_of(), seed=1)
+    model = toy.model(parameters_of(), seed=1, split=SPLIT)
     weights = model.get_weights()
     weights[0][3, 2] = value
     model.set_weights(weights)
@@ -262,5 +263,5 @@ def test_a_weight_that_is_not_finite_gives_a_loss_that_is_not_finite(toy: Engine
 
 
 def test_a_huge_learning_rate_diverges_visibly(toy: Engine) -> None:
-    model = toy.model(parameters_of("sgd", rate=1e38), seed=1)
+    model = toy.model(parameters_of("sgd", rate=1e38), seed=1, split=SPLIT)
     assert not math.isfinite(fit(model, epochs=1)["loss"][0])

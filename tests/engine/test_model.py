@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,17 @@ from small_training import (
     OPTIMIZERS,
     SHAPE,
     SMALL,
+    SPLIT,
     assert_same,
     fit,
     make_dataset,
+    make_split,
     noisy,
     parameters_of,
 )
 
+from hpo.data import Split
+from hpo.engine import epoch
 from hpo.engine.epoch import row_order
 from hpo.engine.model import Engine, EpochModel, resident, restore_state, state
 from hpo.errors import TrialError
@@ -41,11 +46,11 @@ def noisy_engine() -> Engine:
 
 
 def test_chunks_change_nothing(noisy_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = noisy_engine.model(parameters_of(), seed=1)
+    whole = noisy_engine.model(parameters_of(), seed=1, split=SPLIT)
     assert whole.n_chunks == 1
     logs, weights = fit(whole), state(whole)
     monkeypatch.setattr("hpo.engine.costs.CALL_COST", 2e6)
-    chunked = Engine(make_dataset(), noisy).model(parameters_of(), seed=1)
+    chunked = Engine(make_dataset(), noisy).model(parameters_of(), seed=1, split=SPLIT)
     assert chunked.n_chunks > 1
     assert fit(chunked) == logs
     assert_same(state(chunked), weights)
@@ -53,7 +58,7 @@ def test_chunks_change_nothing(noisy_engine: Engine, monkeypatch: pytest.MonkeyP
 
 def averaged_run(chunk_steps: int, monkeypatch: pytest.MonkeyPatch) -> tuple[EpochModel, dict[str, list[float]]]:
     monkeypatch.setattr("hpo.engine.model.n_chunk_steps", lambda *_: chunk_steps)
-    model = Engine(make_dataset(), noisy).model(parameters_of(averaged=True), seed=5)
+    model = Engine(make_dataset(), noisy).model(parameters_of(averaged=True), seed=5, split=SPLIT)
     return model, fit(model)
 
 
@@ -67,7 +72,7 @@ def test_chunks_that_divide_the_samples_change_no_average(monkeypatch: pytest.Mo
 
 
 def test_average_of_one_step_is_that_step() -> None:
-    model = Engine(make_dataset(), mlp).model(parameters_of(averaged=True, batch_size=10_000), seed=5)
+    model = Engine(make_dataset(), mlp).model(parameters_of(averaged=True, batch_size=10_000), seed=5, split=SPLIT)
     fit(model)
     for one, other in zip(model.validated_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)
@@ -76,28 +81,28 @@ def test_average_of_one_step_is_that_step() -> None:
 def test_an_average_is_the_epochs_own_also_where_a_model_is_reused() -> None:
     engine = Engine(make_dataset(), mlp)
     diverging, parameters = parameters_of("sgd", rate=1e30, averaged=True), parameters_of("sgd", averaged=True)
-    fit(engine.model(diverging, seed=1))
-    again = engine.model(parameters, seed=5)
-    fresh = Engine(make_dataset(), mlp).model(parameters, seed=5)
+    fit(engine.model(diverging, seed=1, split=SPLIT))
+    again = engine.model(parameters, seed=5, split=SPLIT)
+    fresh = Engine(make_dataset(), mlp).model(parameters, seed=5, split=SPLIT)
     assert fit(again) == fit(fresh)
     assert_same(again.validated_weights(), fresh.validated_weights())
 
 
 def test_equal_weights_are_the_validated_ones_where_nothing_is_averaged(toy: Engine) -> None:
-    model = toy.model(parameters_of(), seed=5)
+    model = toy.model(parameters_of(), seed=5, split=SPLIT)
     fit(model)
     assert_same(model.validated_weights(), model.get_weights())
 
 
 def test_a_short_last_chunk_is_filled_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpo.engine.costs.CALL_COST", 3.5e6)
-    model = Engine(make_dataset(), mlp).model(parameters_of(batch_size=18), seed=1)  # 11 steps
+    model = Engine(make_dataset(), mlp).model(parameters_of(batch_size=18), seed=1, split=SPLIT)  # 11 steps
     assert model.n_chunks > 1
     chunks = [model.rows(3, 0, chunk) for chunk in range(model.n_chunks)]
     assert len({rows.shape for rows in chunks}) == 1
     rows = np.concatenate(chunks)
     assert len(rows) > 11
-    np.testing.assert_array_equal(rows[:11], row_order(3, 0, make_dataset().train_rows, 18))
+    np.testing.assert_array_equal(rows[:11], row_order(3, 0, SPLIT.train_rows, 18))
     assert (rows[11:] == -1).all()
     fit(model, epochs=1)
     assert int(model.optimizer.iterations) == 11
@@ -107,40 +112,40 @@ def test_a_short_last_chunk_is_filled_up(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_reused_model_trains_like_a_fresh_one_bit_for_bit(name: str) -> None:
     parameters, _ = OPTIMIZERS[name]
     fresh = Engine(make_dataset(), noisy)
-    model = fresh.model(parameters, seed=1)
+    model = fresh.model(parameters, seed=1, split=SPLIT)
     logs, arrays = fit(model), state(model)
 
     used = Engine(make_dataset(), noisy)
-    fit(used.model(parameters, seed=2), seed=9)
-    again = used.model(parameters, seed=1)
+    fit(used.model(parameters, seed=2, split=SPLIT), seed=9)
+    again = used.model(parameters, seed=1, split=SPLIT)
     assert fit(again) == logs
     assert_same(state(again), arrays)
 
 
 def test_equal_shapes_share_a_model_and_others_do_not(toy: Engine) -> None:
-    first = toy.model(parameters_of(rate=0.01), seed=1)
-    assert toy.model(parameters_of(rate=0.5), seed=2) is first
+    first = toy.model(parameters_of(rate=0.01), seed=1, split=SPLIT)
+    assert toy.model(parameters_of(rate=0.5), seed=2, split=SPLIT) is first
     assert float(first.optimizer.learning_rate) == 0.5
     for other in (
         parameters_of("rmsprop"),
         parameters_of(batch_size=8),
         parameters_of(model=MLPParameters(width=9, n_layers=2)),
     ):
-        assert toy.model(other, seed=1) is not first
+        assert toy.model(other, seed=1, split=SPLIT) is not first
 
 
 def test_momentum_is_no_new_shape(toy: Engine) -> None:
-    first = toy.model(parameters_of("sgd", momentum=0.5), seed=1)
-    assert toy.model(parameters_of("sgd", momentum=0.9), seed=1) is first
+    first = toy.model(parameters_of("sgd", momentum=0.5), seed=1, split=SPLIT)
+    assert toy.model(parameters_of("sgd", momentum=0.9), seed=1, split=SPLIT) is first
     assert first.momentum == 0.9
 
 
 def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpo.engine.model.N_CACHED_MODELS", 2)
     engine = Engine(make_dataset(), mlp)
-    first = weakref.ref(engine.model(parameters_of(batch_size=1), seed=1))
+    first = weakref.ref(engine.model(parameters_of(batch_size=1), seed=1, split=SPLIT))
     for batch_size in (2, 3):
-        engine.model(parameters_of(batch_size=batch_size), seed=1)
+        engine.model(parameters_of(batch_size=batch_size), seed=1, split=SPLIT)
     gc.collect()
     assert first() is None
 
@@ -148,24 +153,24 @@ def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_parameters_that_cannot_be_hashed_train_unshared() -> None:
     engine = Engine(make_dataset(), lambda shape, *rest: mlp(MLPParameters(**shape), *rest))
     parameters = parameters_of(model={"width": 8, "n_layers": 1})
-    assert engine.model(parameters, seed=1) is not engine.model(parameters, seed=1)
+    assert engine.model(parameters, seed=1, split=SPLIT) is not engine.model(parameters, seed=1, split=SPLIT)
 
 
 def test_a_restored_state_goes_on_bit_for_bit(noisy_engine: Engine) -> None:
-    model = noisy_engine.model(parameters_of(), seed=1)
+    model = noisy_engine.model(parameters_of(), seed=1, split=SPLIT)
     fit(model, epochs=2)
     saved = state(model)
     logs = fit(model, first_epoch=2, epochs=4)
     ended = state(model)
 
-    elsewhere = Engine(make_dataset(), noisy).model(parameters_of(), seed=1)
+    elsewhere = Engine(make_dataset(), noisy).model(parameters_of(), seed=1, split=SPLIT)
     restore_state(elsewhere, saved)
     assert fit(elsewhere, first_epoch=2, epochs=4) == logs
     assert_same(state(elsewhere), ended)
 
 
 def test_another_models_state_is_refused_and_sets_nothing(toy: Engine) -> None:
-    small = toy.model(parameters_of(), seed=1)
+    small = toy.model(parameters_of(), seed=1, split=SPLIT)
     before = state(small)
     arrays = [array + 1 for array in before]
     arrays[-1] = np.zeros((2, 2), np.float32)
@@ -175,7 +180,7 @@ def test_another_models_state_is_refused_and_sets_nothing(toy: Engine) -> None:
 
 
 def test_weights_are_the_inner_models_and_saving_saves_it(toy: Engine, tmp_path: Path) -> None:
-    model = toy.model(parameters_of(), seed=1)
+    model = toy.model(parameters_of(), seed=1, split=SPLIT)
     fit(model, epochs=1, callbacks=[keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", save_best_only=True)])
     loaded = keras.models.load_model(tmp_path / "best.keras")
     assert_same(loaded.get_weights(), model.inner.get_weights())
@@ -218,7 +223,10 @@ def test_callbacks_see_the_studys_own_model(tmp_path: Path) -> None:
         out = keras.layers.Dense(N_CLASSES, activation="softmax", name="out")
         return keras.Sequential([keras.Input(SHAPE), *layers, out], name="mine")
 
-    model, look = Engine(make_dataset(), build).model(parameters_of(), seed=1), Look(tmp_path / "model.keras")
+    model, look = (
+        Engine(make_dataset(), build).model(parameters_of(), seed=1, split=SPLIT),
+        Look(tmp_path / "model.keras"),
+    )
     history = fit(model, epochs=2, callbacks=[look])
     assert len(history["loss"]) == 1
     assert float(model.optimizer.learning_rate) == 0.125
@@ -239,7 +247,7 @@ def test_callbacks_see_the_studys_own_model(tmp_path: Path) -> None:
 
 
 def test_early_stopping_restores_the_best_epochs_weights(toy: Engine) -> None:
-    model = toy.model(parameters_of(rate=0.3), seed=1)
+    model = toy.model(parameters_of(rate=0.3), seed=1, split=SPLIT)
     kept: list[list[np.ndarray]] = []
     keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: kept.append(model.get_weights()))
     stop = keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True)
@@ -250,7 +258,7 @@ def test_early_stopping_restores_the_best_epochs_weights(toy: Engine) -> None:
 
 @pytest.mark.parametrize("metric", ["loss", "accuracy", "val_loss", "val_accuracy"])
 def test_keras_callbacks_know_the_direction_of_each_metric(toy: Engine, tmp_path: Path, metric: str) -> None:
-    model = toy.model(parameters_of(), seed=1)
+    model = toy.model(parameters_of(), seed=1, split=SPLIT)
     plain = mlp(SMALL, SHAPE, N_CLASSES)
     plain.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     plain.fit(np.zeros((1, *SHAPE)), np.zeros(1), verbose=0)
@@ -270,7 +278,7 @@ def test_keras_callbacks_know_the_direction_of_each_metric(toy: Engine, tmp_path
 
 
 def test_early_stopping_on_accuracy_keeps_the_highest(toy: Engine) -> None:
-    model = toy.model(parameters_of(rate=0.3), seed=1)
+    model = toy.model(parameters_of(rate=0.3), seed=1, split=SPLIT)
     kept: list[list[np.ndarray]] = []
     keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: kept.append(model.get_weights()))
     stop = keras.callbacks.EarlyStopping("val_accuracy", patience=2, restore_best_weights=True)
@@ -281,7 +289,7 @@ def test_early_stopping_on_accuracy_keeps_the_highest(toy: Engine) -> None:
 
 def test_logs_are_the_train_steps_even_where_an_epoch_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpo.engine.costs.CALL_COST", 2e6)
-    model = Engine(make_dataset(), mlp).model(parameters_of(), seed=1)
+    model = Engine(make_dataset(), mlp).model(parameters_of(), seed=1, split=SPLIT)
     assert model.n_chunks > 1
     history = model.fit(model.row_chunks(1, 0, 1), steps_per_epoch=1, shuffle=False, verbose=0).history
     assert set(history) == {"loss", "accuracy"}
@@ -289,7 +297,7 @@ def test_logs_are_the_train_steps_even_where_an_epoch_ends_early(monkeypatch: py
 
 
 def test_a_learning_rate_schedule_reaches_the_compiled_call(toy: Engine) -> None:
-    model = toy.model(parameters_of("sgd"), seed=1)
+    model = toy.model(parameters_of("sgd"), seed=1, split=SPLIT)
     start = model.get_weights()
     fit(model, epochs=2, callbacks=[keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.0)])
     assert_same(model.get_weights(), start)
@@ -298,11 +306,11 @@ def test_a_learning_rate_schedule_reaches_the_compiled_call(toy: Engine) -> None
 
 
 def test_fit_does_not_wait_for_tensorflows_tuning_thread(toy: Engine) -> None:
-    assert toy.model(parameters_of(), seed=1).row_chunks(1, 0, 2).options().autotune.enabled is False
+    assert toy.model(parameters_of(), seed=1, split=SPLIT).row_chunks(1, 0, 2).options().autotune.enabled is False
 
 
 def test_the_stock_tensorboard_callback_writes_both_curves(toy: Engine, tmp_path: Path) -> None:
-    history = fit(toy.model(parameters_of(), seed=1), callbacks=[keras.callbacks.TensorBoard(tmp_path)])
+    history = fit(toy.model(parameters_of(), seed=1, split=SPLIT), callbacks=[keras.callbacks.TensorBoard(tmp_path)])
     for folder, metric in (("train", "loss"), ("validation", "val_loss")):
         found: list[float] = []
         for file in (tmp_path / folder).glob("*.v2"):
@@ -312,9 +320,9 @@ def test_the_stock_tensorboard_callback_writes_both_curves(toy: Engine, tmp_path
 
 
 def test_a_batch_larger_than_the_data_is_one_step_with_all_rows(toy: Engine) -> None:
-    order = row_order(1, 0, make_dataset().train_rows, 1000)
+    order = row_order(1, 0, SPLIT.train_rows, 1000)
     assert order.shape == (1, N_TRAIN)
-    model = toy.model(parameters_of(batch_size=1000), seed=1)
+    model = toy.model(parameters_of(batch_size=1000), seed=1, split=SPLIT)
     fit(model, epochs=2)
     assert int(model.optimizer.iterations) == 2
 
@@ -369,7 +377,7 @@ def unseeded(parameters: MLPParameters, input_shape: tuple[int, ...], n_classes:
 )
 def test_a_model_hpo_does_not_train_is_refused_in_plain_words(build: Callable[..., keras.Model], words: str) -> None:
     with pytest.raises(TrialError, match=words):
-        Engine(make_dataset(), build).model(parameters_of(), seed=1)
+        Engine(make_dataset(), build).model(parameters_of(), seed=1, split=SPLIT)
 
 
 def test_an_unbuilt_model_of_ones_own_class_trains() -> None:
@@ -381,8 +389,40 @@ def test_an_unbuilt_model_of_ones_own_class_trains() -> None:
         def call(self, inputs: Any) -> Any:
             return self.out(self.flat(inputs))
 
-    history = fit(Engine(make_dataset(), lambda *_: Own()).model(parameters_of(), seed=1), epochs=5)
+    history = fit(Engine(make_dataset(), lambda *_: Own()).model(parameters_of(), seed=1, split=SPLIT), epochs=5)
     assert history["loss"][-1] < history["loss"][0]
+
+
+def test_two_splits_of_equal_sizes_share_one_engine_and_its_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
+    original, n_traced = epoch._call, []
+
+    def traced(*arguments: Any, **named: Any) -> Any:
+        n_traced.append(1)
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(epoch, "_call", traced)
+    dataset, splits = make_dataset(), [make_split(seed) for seed in (1, 2)]
+
+    def trained(engine: Engine, split: Split) -> Any:
+        model = engine.model(parameters_of(averaged=True), 5, split)
+        return fit(model), [array.tolist() for array in model.validated_weights()]
+
+    engine = Engine(dataset, noisy)
+    first = trained(engine, splits[0])
+    n_first = len(n_traced)
+    second = trained(engine, splits[1])
+    assert trained(engine, splits[0]) == first != second
+    assert len(n_traced) == n_first > 0
+    assert trained(Engine(dataset, noisy), splits[1]) == second
+
+
+def test_split_of_other_sizes_is_another_model() -> None:
+    engine = Engine(make_dataset(), mlp)
+    model = engine.model(parameters_of(), 1, SPLIT)
+    for name in ("train_rows", "val_rows"):
+        smaller = replace(SPLIT, **{name: getattr(SPLIT, name)[:40]})
+        assert engine.model(parameters_of(), 1, smaller) is not model
+    assert engine.model(parameters_of(), 1, make_split(1)) is model
 
 
 def test_mapped_images_are_not_copied(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from small_training import N_CLASSES, SHAPE, make_dataset, parameters_of
+from small_training import N_CLASSES, SHAPE, SPLIT, make_dataset, parameters_of
 
 from hpo.engine.model import Engine
 from hpo.engine.refusals import check_callbacks
@@ -172,13 +172,13 @@ def stateful() -> keras.Model:
 )
 def test_a_model_that_would_train_otherwise_is_refused(build: Callable[[], keras.Model], words: str) -> None:
     with pytest.raises(TrialError, match=words):
-        Engine(make_dataset(), lambda *_: build()).model(parameters_of(), seed=1)
+        Engine(make_dataset(), lambda *_: build()).model(parameters_of(), seed=1, split=SPLIT)
 
 
 def test_token_ids_that_are_used_as_they_are_pass() -> None:
     dataset = make_dataset()
     stored = replace(dataset, x=dataset.x.astype(np.float32))
-    Engine(stored, lambda *_: tokens()).model(parameters_of(), seed=1)
+    Engine(stored, lambda *_: tokens()).model(parameters_of(), seed=1, split=SPLIT)
 
 
 def test_an_embedding_of_positions_in_images_passes() -> None:
@@ -186,4 +186,4 @@ def test_an_embedding_of_positions_in_images_passes() -> None:
         rest = [layers.Flatten(), layers.Dense(N_CLASSES, activation="softmax")]
         return keras.Sequential([keras.Input(SHAPE), layers.Reshape((5, 12)), Positions(), *rest])
 
-    Engine(make_dataset(), build).model(parameters_of(), seed=1)
+    Engine(make_dataset(), build).model(parameters_of(), seed=1, split=SPLIT)

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from hpo.data import Dataset, load_dataset
+from hpo.data import Dataset, load_dataset, split_of
 from hpo.engine.checkpoint import Checkpoint
 from hpo.engine.model import Engine
 from hpo.engine.training import Task, TrainingResult, train
@@ -27,7 +27,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         y = np.arange(200) % 4
         return {"x": (rng.normal(size=(4, 5))[y] * 2 + rng.normal(size=(200, 5))).astype("float32"), "y": y}
 
-    return load_dataset(blobs, seed=1, data_dir=tmp_path_factory.mktemp("data"))
+    return load_dataset(blobs, data_dir=tmp_path_factory.mktemp("data"))
 
 
 def parameters(
@@ -71,6 +71,7 @@ def run(
     task = Task(
         parameters=chosen,
         seed=11,
+        split=split_of(data, seed=1),
         is_better=options.pop("is_better", lambda new, old: new["val_accuracy"] > old["val_accuracy"]),
         checkpoint_path=folder / "checkpoint.npz",
         resumed=options.pop("resumed", lambda history: True),
@@ -187,7 +188,8 @@ def test_best_weights_are_those_of_the_best_epoch(data: Dataset, tmp_path: Path,
     assert result.best_epoch == best
     result.model.set_weights(result.best_weights)
     result.model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    loss, accuracy = result.model.evaluate(data.x[data.val_rows], data.y[data.val_rows], verbose=0)
+    val_rows = split_of(data, seed=1).val_rows
+    loss, accuracy = result.model.evaluate(data.x[val_rows], data.y[val_rows], verbose=0)
     assert accuracy == pytest.approx(result.history[best - 1]["val_accuracy"], abs=1e-6)
     assert loss == pytest.approx(result.history[best - 1]["val_loss"], rel=1e-4)
     losses = sorted(logs["val_loss"] for logs in result.history)

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from optuna.distributions import IntDistribution, distribution_to_json
 from optuna.trial import FrozenTrial, TrialState
-from small_training import make_dataset
+from small_training import SPLIT, make_dataset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy import BASELINE, ToyStudy, search_space
 from toy_training import LIMITS, toy_engine, train_toys
@@ -58,6 +58,7 @@ def worker_context(toy: ToyStudy, study_dir: Path, n_kept_models: int = 1) -> Wo
         study=optuna.load_study(study_name=toy.stored.name, storage=toy.store.optuna, pruner=toy.definition.pruner),
         mirror=toy.mirror(),
         engine=Engine(make_dataset(), toy.definition.model),
+        split=SPLIT,
         folder=StudyFolder(study_dir),
         limits=replace(LIMITS, n_kept_models=n_kept_models),
         say=print,
