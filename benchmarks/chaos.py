@@ -37,10 +37,9 @@ from hpo.command import stderr_to
 from hpo.database import TRANSIENT, Store, open_store
 from hpo.database.address import parse_address
 from hpo.run.forkserver import ENVIRONMENT
-from hpo.study import RESULT_ATTR, StoredStudy, TicketState, folder_of, rank, read_rows
-from hpo.study import stored as studies
+from hpo.study import RESULT_ATTR, OpenStudy, StudyFacts, TicketState, find_latest, folder_of, rank
 from hpo.study.folder import CHECKPOINT, MODEL
-from hpo.study.stored import TICKET_ATTR
+from hpo.study.results import TICKET_ATTR
 
 N_COMMANDS = 2
 LIMIT_SECONDS = 3600
@@ -345,8 +344,8 @@ class Chaos:
 
         def is_taken() -> bool:
             with contextlib.suppress(*TRANSIENT):
-                stored = the_study(self._store)
-                return token not in {ticket.token for ticket in stored.tickets(self._store).read()}
+                study = the_study(self._store)
+                return token not in {ticket.token for ticket in study.tickets.read()}
             return False
 
         with contextlib.suppress(ProcessLookupError):
@@ -403,20 +402,19 @@ def witnesses(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 
-def the_study(store: Store) -> StoredStudy:
+def the_study(store: Store) -> OpenStudy:
     """Return the study that everything happens to."""
-    stored = studies.find_latest(store, "chaos")
-    assert stored is not None
-    return stored
+    study = find_latest(store, Path("/nowhere"), "chaos")
+    assert study is not None
+    return study
 
 
 def check(folder: Path, url: str, n_asked: int) -> tuple[dict[str, Any], dict[str, int]]:
     """Return what happened to the study, and what must be 0."""
     store = open_store(parse_address(url), create=False)
-    stored = the_study(store)
-    tickets = stored.tickets(store).read()
-    trials = store.optuna.get_all_trials(stored.study_id)
-    ranked = rank(read_rows(store, stored), stored.metric)
+    study = the_study(store)
+    tickets, trials = study.tickets.read(), study.all_trials()
+    ranked = rank(study.rows(), study.metric)
     store.close()
     of_ticket: dict[int, list[FrozenTrial]] = {}
     for trial in trials:
@@ -424,7 +422,7 @@ def check(folder: Path, url: str, n_asked: int) -> tuple[dict[str, Any], dict[st
     # A trial whose workers died three times has failed, by hpo's own rule.
     worn = {ticket.trial_id for ticket in tickets if ticket.deaths >= 3}
     whole = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-    again = train_again(folder, stored, [t for t in trials if t.intermediate_values])
+    again = train_again(folder, study.facts, [t for t in trials if t.intermediate_values])
     begun = Counter((line["rate"], line["epoch"]) for line in witnesses(folder) if line["epoch"])
     figures = {
         "trials asked": n_asked,
@@ -471,14 +469,14 @@ def n_missing(trial: FrozenTrial) -> int:
     return len({*range(1, n_epochs + 1)} ^ {*trial.intermediate_values})
 
 
-def train_again(folder: Path, stored: StoredStudy, trials: list[FrozenTrial]) -> dict[int, dict[int, float]]:
+def train_again(folder: Path, stored: StudyFacts, trials: list[FrozenTrial]) -> dict[int, dict[int, float]]:
     """Train each trial as far as it came, in one go, in other processes; returns its values by number and epoch."""
     context = multiprocessing.get_context("spawn")
     with stderr_to(folder / "retraining.log"), context.Pool(os.cpu_count(), set_up, (folder, stored)) as pool:
         return dict(pool.map(retrain, trials, chunksize=4))
 
 
-trainer: tuple[Path, StoredStudy, Any, Any, Any]  # of a process that trains again: and definition, engine, split
+trainer: tuple[Path, StudyFacts, Any, Any, Any]  # of a process that trains again: and definition, engine, split
 
 
 def say(text: str) -> None:
@@ -486,7 +484,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def set_up(folder: Path, stored: StoredStudy) -> None:
+def set_up(folder: Path, stored: StudyFacts) -> None:
     """Make a process ready to train the study's trials."""
     global trainer
     import tensorflow as tf

@@ -50,11 +50,11 @@ from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.run.display import LinesView
 from hpo.run.forkserver import LOOK_SECONDS
 from hpo.run.launcher import Launcher
-from hpo.study import RESULT_ATTR, LeaseKeeper, Mirror, StoredStudy, TicketTable, TrialRecord, kept, read_rows
-from hpo.study import stored as studies
+from hpo.study import RESULT_ATTR, LeaseKeeper, Mirror, OpenStudy, TrialRecord, all_studies, kept
 from hpo.study.creation import create
+from hpo.study.results import TICKET_ATTR
 from hpo.study.schema import tickets as ticket_table
-from hpo.study.stored import TICKET_ATTR
+from hpo.study.tickets import TicketTable
 
 N_EPOCHS, TRIAL_SECONDS, MAX_WORKERS, N_FREE = 10, 10.0, 64, 2000
 LEASE_SECONDS, N_KEPT = 60.0, 5
@@ -155,6 +155,7 @@ class MeteredMirror(Mirror):
 
 
 METER = Meter()
+NOWHERE = Path("/nowhere")  # no trial's file is made
 SHOP: Any = None  # what forked workers inherit
 
 
@@ -229,7 +230,7 @@ def fill(url: str, n_trials: int) -> None:
     """Create a study that has ended n_trials as the default pruner would have them, and has free tickets left."""
     store = open_store(parse_address(url), create=True)
     facts = {"seed": 7, "n_threads": 1, "meaning": {}, "data": "c" * 16}
-    stored = create(store, "bench", DEFINITION, facts=facts, n_trials=0)
+    study = create(store, "bench", DEFINITION, runs_dir=NOWHERE, facts=facts, n_trials=0)
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     now, rng = datetime.now(), random.Random(0)
     source = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -239,7 +240,7 @@ def fill(url: str, n_trials: int) -> None:
         curve = [0.3 + 0.2 * rng.random() + 0.01 * epoch for epoch in range(n_epochs)]
         state = TrialState.COMPLETE if n_epochs == N_EPOCHS else TrialState.PRUNED
         rows["trials"].append(
-            {"trial_id": id_, "number": number, "study_id": stored.study_id, "state": state}
+            {"trial_id": id_, "number": number, "study_id": study.facts.study_id, "state": state}
             | {"datetime_start": now, "datetime_complete": now}
         )
         for name, distribution in drawn.distributions.items():
@@ -260,42 +261,48 @@ def fill(url: str, n_trials: int) -> None:
         for table, attrs in (("trial_user_attributes", user), ("trial_system_attributes", system)):
             rows[table] += [{"trial_id": id_, "key": key, "value_json": json.dumps(attrs[key])} for key in attrs]
         progress = {"epoch": n_epochs, "epochs": n_epochs, "value": max(curve), "seconds": float(n_epochs)}
-        ended = {"study": stored.key, "number": number, "trial_id": id_, "state": "ended", "worker": "w", "beat": 1}
+        ended = {
+            "study": study.facts.key,
+            "number": number,
+            "trial_id": id_,
+            "state": "ended",
+            "worker": "w",
+            "beat": 1,
+        }
         rows["tickets"].append({**ended, **progress, "outcome": state.name, "seen": time.time()})
     with store.engine.begin() as connection:
         for name, content in rows.items():
             chosen = ticket_table if name == "tickets" else models.BaseModel.metadata.tables[name]
             connection.execute(sa.insert(chosen), content)
         connection.exec_driver_sql(f"SELECT setval('trials_trial_id_seq', {n_trials})")
-    stored.tickets(store).grow(n_trials + N_FREE)
+    study.tickets.grow(n_trials + N_FREE)
     store.close()
     execute(url, "VACUUM ANALYZE")
 
 
-def open_all(url: str) -> tuple[Store, StoredStudy]:
+def open_all(url: str) -> OpenStudy:
     """Open the study as a worker does."""
-    store = open_store(parse_address(url), create=False)
-    return store, studies.all_studies(store)[0]
+    return all_studies(open_store(parse_address(url), create=False), NOWHERE)[0]
 
 
 def measure_alone(url: str) -> dict[str, Any]:
     """Measure what one process does alone: start, the sampler, the launcher's look, status; in seconds."""
     begun = time.perf_counter()
-    store, stored = open_all(url)
-    mirror = Mirror(stored, AT_RANDOM)
-    trials = store.optuna.get_all_trials(stored.study_id, deepcopy=False)
+    study = open_all(url)
+    mirror = Mirror(study.facts, AT_RANDOM)
+    trials = study.all_trials()
     mirror.draw(len(trials), trials)
     start_seconds = time.perf_counter() - begun
     catch_up_seconds = median_seconds(lambda: mirror.draw(1, trials), n=5)
     mirror._definition = DEFINITION
     sampler_seconds = median_seconds(lambda: mirror.draw(1, trials), n=9) - catch_up_seconds
-    tickets = stored.tickets(store)
+    tickets = study.tickets
     tokens = [uuid.uuid4().hex for _ in range(MAX_WORKERS)]
     for token in tokens:
         tickets.claim("w", token)
     plan: Any = SimpleNamespace(options=SimpleNamespace(runs_dir=Path("/nowhere"), target=1.1), deadline_seconds=None)
     quiet: Any = LinesView(Console(file=open(os.devnull, "w")))  # noqa: SIM115
-    launcher = Launcher(plan, quiet, SimpleNamespace(ending=None), context=None, stored=stored, store=store)  # type: ignore[arg-type]
+    launcher = Launcher(plan, quiet, SimpleNamespace(ending=None), context=None, study=study)  # type: ignore[arg-type]
     launcher._n_ended_before = launcher._n_failed_before = 0
 
     def look() -> None:
@@ -308,7 +315,7 @@ def measure_alone(url: str) -> dict[str, Any]:
     look_seconds, cpu_seconds = median_seconds(look, n=20), median_seconds(look, n=20, clock=time.process_time)
     status = [sys.executable, "-m", "hpo.status", "--storage", url, "--json"]
     status_seconds = median_seconds(lambda: subprocess.run(status, check=True, stdout=subprocess.DEVNULL), n=3)
-    store.close()
+    study.database.close()
     return {
         "first_draw_of_a_fresh_worker_seconds": round(start_seconds, 3),
         "default_sampler_per_draw_seconds": round(sampler_seconds, 4),
@@ -333,15 +340,15 @@ def measure_workers(url: str, server: Any, n_workers: int, arguments: argparse.N
     global SHOP
     seconds, trial_seconds = arguments.seconds, max(1.0, n_workers / arguments.rate)
     with tempfile.TemporaryDirectory() as folder:
-        store, stored = open_all(url)
-        METER.listen(store.engine)
-        SHOP = store, stored, MeteredMirror(stored, AT_RANDOM), load_study(store), Path(folder)
-        keeper = LeaseKeeper(stored.tickets(store), Path(folder), LEASE_SECONDS)
+        study = open_all(url)
+        METER.listen(study.database.engine)
+        SHOP = study, MeteredMirror(study.facts, AT_RANDOM), load_study(study.database), Path(folder)
+        keeper = LeaseKeeper(study.tickets, Path(folder), LEASE_SECONDS)
         for _ in range(2):  # workers are forked in the middle of their lives, with all read and SQL compiled
             run_trial(0, keeper, 0.0)
         keeper.close()
         METER.__init__()  # type: ignore[misc]
-        store.close()
+        study.database.close()
         gc.collect()
         gc.freeze()
         server_began = server.cpu_times()
@@ -404,10 +411,10 @@ def run_worker(
     index: int, n_workers: int, seconds: float, trial_seconds: float
 ) -> tuple[dict[str, list[float]], Counter[str], list[float], float]:
     """Run trials in a forked process; returns times by operation, statements, each trial's total and the CPU's time."""
-    store, stored, _, _, leases_dir = SHOP
+    study, _, _, leases_dir = SHOP
     time.sleep(index / n_workers * trial_seconds)
     until = time.monotonic() + seconds
-    keeper = LeaseKeeper(MeteredTickets(engine=store.engine, study=stored.key), leases_dir, LEASE_SECONDS)
+    keeper = LeaseKeeper(MeteredTickets(engine=study.database.engine, study=study.facts.key), leases_dir, LEASE_SECONDS)
     cpu_seconds, totals = time.process_time(), []
     while time.monotonic() < until:
         totals.append(run_trial(index, keeper, trial_seconds))
@@ -417,14 +424,14 @@ def run_worker(
 
 def run_trial(index: int, keeper: LeaseKeeper, trial_seconds: float) -> float:
     """Do with the database what a worker does for a trial; returns how long that took in all."""
-    store, stored, mirror, study, _ = SHOP
-    tickets = stored.tickets(store)
+    study, mirror, optuna_study, _ = SHOP
+    tickets = study.tickets
     begun = time.perf_counter()
     token = uuid.uuid4().hex
     keeper.hold(token)
     with METER("claim"):
         ticket = insist(lambda: tickets.claim(f"w{index}", token), **PATIENTLY)
-    record = TrialRecord(store, study, stored=stored, ticket=ticket, **PATIENTLY)
+    record = TrialRecord(study, optuna_study, ticket=ticket, **PATIENTLY)
     with METER("birth"):
         record.align(mirror)
     with METER("note"):
@@ -434,7 +441,7 @@ def run_trial(index: int, keeper: LeaseKeeper, trial_seconds: float) -> float:
     with METER("end"):
         record.end(TrialState.COMPLETE, 0.4, attrs, seconds=10.0)
     with METER("best few"):
-        kept(read_rows(store, stored), stored.metric, N_KEPT)
+        kept(study.rows(), study.metric, N_KEPT)
     keeper.release()
     return time.perf_counter() - begun - slept
 

@@ -15,6 +15,7 @@ from hpo.command import Storage, plain_app, run_command
 
 if TYPE_CHECKING:
     from hpo.database import DatabaseAddress
+    from hpo.study import OpenStudy
 
 app = plain_app()
 
@@ -66,22 +67,20 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> None:
     """Show studies, their trials and their workers."""
-    from hpo.database import address_of, open_store, wait_shortly
-    from hpo.errors import StudyFileError
+    from hpo.database import address_of, wait_shortly
     from hpo.names import file_of
-    from hpo.study import all_studies, check_schema, find_latest
+    from hpo.study import all_studies, find_latest, not_there, open_to_look
 
     address = address_of(storage, runs_dir)
 
     def look() -> list[StudyStatus]:
-        store = open_store(address, create=False)
-        check_schema(store.engine)
-        found = [one for one in all_studies(store) if study is None or study in (one.name, file_of(one.name))]
+        database = open_to_look(address)
+        studies = all_studies(database, runs_dir)
+        found = [one for one in studies if study is None or study in (one.name, file_of(one.name))]
         if study is not None and not found:
-            find_latest(store, study)  # says so if what has this name cannot be used
-            names = ", ".join(one.name for one in all_studies(store)) or "none"
-            raise StudyFileError(f'There is no study "{study}" in {address} (found: {names}).', "Run it first.")
-        return list(read_statuses(store, found))
+            find_latest(database, runs_dir, study)  # says so if what has this name cannot be used
+            raise not_there(database, runs_dir, study)
+        return list(read_statuses(found))
 
     statuses = wait_shortly(look, address)
     if as_json:
@@ -90,7 +89,7 @@ def status(
         show(statuses, address)
 
 
-def read_statuses(store: Any, found: list[Any]) -> Iterator[StudyStatus]:
+def read_statuses(found: "list[OpenStudy]") -> Iterator[StudyStatus]:
     """Read the studies' statuses; one that cannot be read is named and left out."""
     from hpo.database import ODD, describe_odd
     from hpo.errors import HpoError
@@ -98,26 +97,26 @@ def read_statuses(store: Any, found: list[Any]) -> Iterator[StudyStatus]:
 
     for one in found:
         try:
-            yield read_status(store, one)
+            yield read_status(one)
         except (HpoError, *ODD) as error:
             reason = error.message if isinstance(error, HpoError) else describe_odd(error)
             warn_once(f'The study "{one.name}" cannot be read and is left out: {reason}')
 
 
-def read_status(store: Any, stored: Any) -> StudyStatus:
+def read_status(study: "OpenStudy") -> StudyStatus:
     """Read one study's status from its tickets, and no more than three of its trials."""
     from hpo.study import UNUSED, TicketState, count_ended
 
-    tickets, now = stored.tickets(store).read(), time.time()
+    tickets, now = study.tickets.read(), time.time()
     leased = [ticket for ticket in tickets if ticket.state == TicketState.LEASED]
     outcomes = [ticket.outcome for ticket in tickets]
     valued = [ticket for ticket in tickets if ticket.value is not None and ticket.outcome != "FAIL"]
-    best = stored.metric.best(valued, key=lambda ticket: ticket.value or 0.0)
-    baseline = next((ticket for ticket in tickets if stored.is_baseline(ticket.number)), None)
+    best = study.metric.best(valued, key=lambda ticket: ticket.value or 0.0)
+    baseline = next((ticket for ticket in tickets if study.facts.is_baseline(ticket.number)), None)
     workers = [
         {
             "worker": ticket.worker,
-            "trial": None if (trial := read_trial(store, ticket)) is None else trial.number,
+            "trial": None if (trial := read_trial(study, ticket)) is None else trial.number,
             "epoch": ticket.epoch,
             "epochs": ticket.epochs,
             "value": ticket.value,
@@ -125,13 +124,13 @@ def read_status(store: Any, stored: Any) -> StudyStatus:
         }
         for ticket in leased
     ]
-    state = "paused" if stored.is_paused(store) else state_of(tickets, now)
+    state = "paused" if study.is_paused() else state_of(tickets, now)
     if count_ended(tickets) == len(tickets):
         state = "finished"
     return StudyStatus(
-        study=stored.name,
+        study=study.name,
         state=state,
-        metric=stored.metric.name,
+        metric=study.metric.name,
         n_trials=len(tickets),
         trials={
             "complete": outcomes.count("COMPLETE"),
@@ -142,8 +141,8 @@ def read_status(store: Any, stored: Any) -> StudyStatus:
             "waiting": sum(ticket.state == TicketState.HANDED_BACK and ticket.is_begun for ticket in tickets),
             "free": sum(not ticket.is_begun for ticket in tickets),
         },
-        best=describe_ticket(store, best),
-        baseline=describe_ticket(store, baseline),
+        best=describe_ticket(study, best),
+        baseline=describe_ticket(study, baseline),
         workers=workers,
     )
 
@@ -177,16 +176,16 @@ def may_live(worker: str | None) -> bool:
     return True
 
 
-def describe_ticket(store: Any, ticket: Any) -> dict[str, Any] | None:
+def describe_ticket(study: "OpenStudy", ticket: Any) -> dict[str, Any] | None:
     """Return the number, value and parameters of a ticket's trial; None where it is not born."""
     if ticket is None or ticket.trial_id is None:
         return None
-    trial = read_trial(store, ticket)
+    trial = read_trial(study, ticket)
     number, parameters = (None, {}) if trial is None else (trial.number, trial.params)
     return {"number": number, "value": ticket.value, "parameters": parameters}
 
 
-def read_trial(store: Any, ticket: Any) -> Any:
+def read_trial(study: "OpenStudy", ticket: Any) -> Any:
     """Return a ticket's trial; None where it is not born, or cannot be read."""
     from hpo.database import ODD, describe_odd
     from hpo.terminal import warn_once
@@ -194,7 +193,7 @@ def read_trial(store: Any, ticket: Any) -> Any:
     if ticket.trial_id is None:
         return None
     try:
-        return store.optuna.get_trial(ticket.trial_id)
+        return study.database.optuna.get_trial(ticket.trial_id)
     except ODD as error:
         warn_once(f"the trial of ticket {ticket.number} cannot be read: {describe_odd(error)}")
         return None

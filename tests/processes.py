@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 
 import sqlalchemy
 from optuna.storages._rdb.models import BaseModel
-from toy import DEFINITION, FACTS, ToyStudy
+from toy import DEFINITION, FACTS, RUNS_DIR, ToyStudy, latest_facts, opened, tickets_of
 
 from hpo.database import connections, insist, open_store, setup_lock, storage
 from hpo.database.address import parse_address
-from hpo.study import LeaseKeeper, TicketTable
-from hpo.study import stored as studies
+from hpo.study import LeaseKeeper
 from hpo.study.creation import create
 from hpo.study.leases import kernel
+from hpo.study.tickets import TicketTable
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["optuna", "sqlalchemy.dialects.postgresql.psycopg2", "scipy.stats"])
@@ -88,11 +88,11 @@ def open_study(index: int, url: str, n_trials: int) -> str:
 
     def find_or_create() -> str:
         with setup_lock(parse_address(url)):
-            stored = studies.find_latest(store, "toy")
+            stored = latest_facts(store, "toy")
             if stored is None:
                 time.sleep(0.3)
-                stored = create(store, "toy", DEFINITION, facts=FACTS, n_trials=n_trials)
-            stored.tickets(store).grow(n_trials)
+                stored = create(store, "toy", DEFINITION, runs_dir=RUNS_DIR, facts=FACTS, n_trials=n_trials).facts
+            tickets_of(store, stored).grow(n_trials)
         return stored.key
 
     key = _patiently(find_or_create)
@@ -150,15 +150,15 @@ def begin_creation(pipe: Any, url: str, last_step: str) -> None:
 
     setattr(place, last_step, stop)
     with setup_lock(parse_address(url)):
-        create(store, "toy", DEFINITION, facts=FACTS, n_trials=4)
+        create(store, "toy", DEFINITION, runs_dir=RUNS_DIR, facts=FACTS, n_trials=4)
 
 
 def leave_half_done(pipe: Any, url: str, step: str) -> None:
     """Run a trial as a worker does, but stop for ever at a step; to be killed there."""
     store = open_store(parse_address(url), create=False)
-    stored = studies.find_latest(store, "toy")
+    stored = latest_facts(store, "toy")
     assert stored is not None
-    toy = ToyStudy(store=store, stored=stored, definition=DEFINITION)
+    toy = ToyStudy(study=opened(store, stored), definition=DEFINITION)
     ticket = toy.claim()
     record = toy.record(ticket, patience_seconds=5.0)
     trial = record.align(toy.mirror())
@@ -217,7 +217,7 @@ def freeze_in_a_creation(pipe: Any, url: str, idle_seconds: float) -> None:
     def make() -> None:
         with setup_lock(parse_address(url)):
             stop_at_commit(store.engine)
-            create(store, "toy", DEFINITION, facts=FACTS, n_trials=4)
+            create(store, "toy", DEFINITION, runs_dir=RUNS_DIR, facts=FACTS, n_trials=4)
 
     pipe.send(_outcome(make))
 

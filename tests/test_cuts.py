@@ -33,10 +33,11 @@ from hpo.database.address import parse_address
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.run import worker
 from hpo.run.context import WorkerContext
-from hpo.study import RESULT_ATTR, StudyFolder, TicketState, TicketTable, expire_dead
+from hpo.study import RESULT_ATTR, StudyFolder, TicketState, expire_dead
 from hpo.study.folder import CHECKPOINT, MODEL
+from hpo.study.results import SPARED_ATTR
 from hpo.study.schema import create_tables
-from hpo.study.stored import SPARED_ATTR
+from hpo.study.tickets import TicketTable
 
 NAN, RAISES = float("nan"), -1.0
 N_LOOPS, N_SAMPLED = 1000, 13
@@ -126,7 +127,7 @@ class Site:
         knife.under = self.runs_dir / name
         knife.under.mkdir()
         knife.frozen = lambda: finish(toy, scenario, knife.under, is_frozen=True)
-        context = worker_context(replace(toy, store=self.ours), scenario, knife.under)
+        context = worker_context(toy.on(self.ours), scenario, knife.under)
         with patch.context() as within:
             knife.cut_database(self.ours, within)
             knife.cut_files(within)
@@ -179,14 +180,12 @@ def worker_context(toy: ToyStudy, scenario: Scenario, study_dir: Path) -> Worker
     study = optuna.load_study(study_name=toy.stored.name, storage=toy.store.optuna, pruner=toy.definition.pruner)
     return WorkerContext(
         name="worker",
-        store=toy.store,
-        stored=toy.stored,
+        study=toy.at(study_dir).study,
         definition=toy.definition,
-        study=study,
+        optuna_study=study,
         mirror=toy.mirror(),
         split=SPLIT,
         engine=toy_engine(scenario.curve),
-        folder=StudyFolder(study_dir),
         limits=LIMITS,
         say=lambda text: None,
         warn=lambda text: None,

@@ -146,7 +146,7 @@ def test_a_database_that_goes_away_is_one_plain_answer_until_it_is_back(postgres
 
 
 def test_reading_never_blocks_a_worker_that_writes(sqlite_toy: ToyStudy, sqlite_url: str, tmp_path: Path) -> None:
-    tickets, study_id = sqlite_toy.stored.tickets(sqlite_toy.store), sqlite_toy.stored.study_id
+    tickets, study_id = sqlite_toy.study.tickets, sqlite_toy.stored.study_id
     ticket = tickets.claim("worker", "token")
     assert ticket is not None
     stop = threading.Event()

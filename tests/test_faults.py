@@ -28,14 +28,14 @@ import pytest
 import sqlalchemy as sa
 from postgres import Postgres
 from project import Project
-from toy import ToyStudy, wait_for
+from toy import ToyStudy, all_facts, tickets_of, wait_for
 
 from hpo.database import TRANSIENT, Store, open_store
 from hpo.database.address import parse_address
 from hpo.errors import DatabaseAwayError, StorageError
 from hpo.run.launcher import Launcher
-from hpo.study import Ticket, TicketState, TicketTable
-from hpo.study import stored as studies
+from hpo.study import Ticket, TicketState
+from hpo.study.tickets import TicketTable
 
 Numbers = dict[int, tuple[Any, ...]]  # by ticket: all of a trial that must not depend on what happened to it
 
@@ -152,8 +152,8 @@ class Site(Project):
         """Return the tickets; none while the study or its database is not there."""
         try:
             self._store = self._store or open_store(parse_address(self.url), create=False)
-            stored = [study for study in studies.all_studies(self._store) if study.name == "blobs"]
-            return (stored[0].tickets(self._store).read() if stored else []), self._store
+            stored = [study for study in all_facts(self._store) if study.name == "blobs"]
+            return (tickets_of(self._store, stored[0]).read() if stored else []), self._store
         except (StorageError, *TRANSIENT):
             return [], None
 
@@ -591,7 +591,7 @@ def test_database_away_at_the_launcher_s_first_look_is_no_finished_study(
     settings: Any = SimpleNamespace(options=SimpleNamespace(runs_dir=tmp_path), limits=limits)
     signals: Any = SimpleNamespace(ending=None)
     view: Any = None
-    launcher = Launcher(settings, view, signals, context=None, stored=sqlite_toy.stored, store=sqlite_toy.store)
+    launcher = Launcher(settings, view, signals, context=None, study=sqlite_toy.study)
     with pytest.raises(DatabaseAwayError):
         launcher.run()
 

@@ -4,7 +4,6 @@ import importlib.util
 import os
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -73,7 +72,7 @@ def test_each_role_does_its_part_and_no_more(postgres: Postgres, apply: Apply, *
     owner, worker, dashboard = (as_role(url, role) for role in ROLES)
     study = ToyStudy.create(open_store(parse_address(owner), create=True), name="owned")
     working = open_store(parse_address(worker), create=True)
-    replace(study, store=working).run(0.5)
+    study.on(working).run(0.5)
     reading = open_store(parse_address(dashboard), create=False).optuna
     assert reading.get_all_trials(study.stored.study_id)[0].value == 0.5
 
@@ -113,7 +112,7 @@ def test_a_writable_dashboard_writes_notes_until_it_is_none_again(postgres: Post
 
 def test_a_pause_is_written_by_a_worker_s_role(postgres: Postgres, apply: Apply) -> None:
     url = apply(postgres.new_database())
-    stored = ToyStudy.create(open_store(parse_address(as_role(url, "owner")), create=True)).stored
-    store = open_store(parse_address(as_role(url, "worker")), create=False)
-    stored.set_paused(store, is_paused=True)
-    assert stored.is_paused(store)
+    toy = ToyStudy.create(open_store(parse_address(as_role(url, "owner")), create=True))
+    study = toy.on(open_store(parse_address(as_role(url, "worker")), create=False)).study
+    study.set_paused(is_paused=True)
+    assert study.is_paused()

@@ -18,7 +18,7 @@ from hpo.study.__main__ import app
 
 
 def state(toy: ToyStudy) -> str:
-    return read_status(toy.store, toy.stored).state
+    return read_status(toy.study).state
 
 
 def test_study_whose_workers_left_in_good_order_is_stopped_not_stalled(sqlite_toy: ToyStudy) -> None:
@@ -28,16 +28,16 @@ def test_study_whose_workers_left_in_good_order_is_stopped_not_stalled(sqlite_to
     assert state(sqlite_toy) == "running"
     record.hand_back(seconds=1.0)
     assert state(sqlite_toy) == "stopped"
-    sqlite_toy.stored.set_paused(sqlite_toy.store, is_paused=True)
+    sqlite_toy.study.set_paused(is_paused=True)
     assert state(sqlite_toy) == "paused"
 
 
 def test_what_was_added_by_hand_is_not_begun_and_what_was_left_is_interrupted(sqlite_toy: ToyStudy) -> None:
-    trials = read_status(sqlite_toy.store, sqlite_toy.stored).trials  # the baseline is stored ahead of its worker
+    trials = read_status(sqlite_toy.study).trials  # the baseline is stored ahead of its worker
     assert (trials["waiting"], trials["free"]) == (0, 4)
     record, _ = sqlite_toy.begin()
     record.hand_back(seconds=1.0)
-    trials = read_status(sqlite_toy.store, sqlite_toy.stored).trials
+    trials = read_status(sqlite_toy.study).trials
     assert (trials["waiting"], trials["free"]) == (1, 3)
 
 
@@ -75,7 +75,7 @@ def test_worker_of_an_odd_name_may_live(worker: str | None) -> None:
 def test_status_says_in_words_what_its_states_mean(sqlite_toy: ToyStudy, capsys: pytest.CaptureFixture[str]) -> None:
     record, _ = sqlite_toy.begin()
     record.hand_back(seconds=1.0)
-    show([read_status(sqlite_toy.store, sqlite_toy.stored)], sqlite_toy.store.address)
+    show([read_status(sqlite_toy.study)], sqlite_toy.store.address)
     first = capsys.readouterr().out.splitlines()[0]
     assert first == ("toy: stopped (nobody works on it; hpo run goes on); 4 trials: 1 interrupted, 3 not begun")
 

@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -12,8 +13,19 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.database import Store
 from hpo.definition import StudyDefinition
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
-from hpo.study import Mirror, StoredStudy, Ticket, TicketTable, TrialRecord
+from hpo.study import (
+    Mirror,
+    OpenStudy,
+    StudyFacts,
+    StudyFolder,
+    Ticket,
+    TrialRecord,
+    all_studies,
+    find_latest,
+    folder_of,
+)
 from hpo.study.creation import create
+from hpo.study.tickets import TicketTable
 
 BASELINE = Parameters(
     training=TrainingParameters(optimizer="adam", learning_rate=1e-2, batch_size=8, epochs=2),
@@ -40,28 +52,44 @@ def model(*_: Any) -> Any:
 
 
 DEFINITION = StudyDefinition(dataset="digits", search_space=search_space, model=model, baseline=BASELINE)
-FACTS = {"seed": 7, "n_threads": 1, "meaning": {"model": "a", "dataset": "b"}, "data": "c" * 16}
+RUNS_DIR = Path("runs-that-no-test-makes")
+FACTS: dict[str, Any] = {"seed": 7, "n_threads": 1, "meaning": {"model": "a", "dataset": "b"}, "data": "c" * 16}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToyStudy:
     """A stored study with all that a worker has for it."""
 
-    store: Store
-    stored: StoredStudy
+    study: OpenStudy
     definition: StudyDefinition
 
     @classmethod
     def create(
         cls, store: Store, *, name: str = "toy", n_trials: int = 4, facts: dict[str, Any] | None = None, **fields: Any
     ) -> "ToyStudy":
-        definition = replace(DEFINITION, **fields)
-        stored = create(store, name, definition, facts={**FACTS, **(facts or {})}, n_trials=n_trials)
-        return cls(store=store, stored=stored, definition=definition)
+        definition, facts = replace(DEFINITION, **fields), {**FACTS, **(facts or {})}
+        study = create(store, name, definition, runs_dir=RUNS_DIR, facts=facts, n_trials=n_trials)
+        return cls(study=study, definition=definition)
+
+    def at(self, study_dir: Path) -> "ToyStudy":
+        """Return the same with its files in a folder."""
+        return replace(self, study=replace(self.study, folder=StudyFolder(study_dir)))
+
+    def on(self, store: Store) -> "ToyStudy":
+        """Return the same over other connections."""
+        return replace(self, study=replace(self.study, database=store))
+
+    @property
+    def store(self) -> Store:
+        return self.study.database
+
+    @property
+    def stored(self) -> StudyFacts:
+        return self.study.facts
 
     @property
     def tickets(self) -> TicketTable:
-        return self.stored.tickets(self.store)
+        return self.study.tickets
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -85,9 +113,8 @@ class ToyStudy:
             pruner=self.definition.pruner,
         )
         return TrialRecord(
-            self.store,
+            self.study,
             handle,
-            stored=self.stored,
             ticket=ticket,
             should_stop=should_stop,
             patience_seconds=patience_seconds,
@@ -109,6 +136,27 @@ class ToyStudy:
         best = max(values, default=None)
         record.end(state, None if state == TrialState.FAIL else best, attrs or {}, seconds=1.0)
         return trial.number
+
+
+def all_facts(store: Store) -> list[StudyFacts]:
+    """Return the facts of all studies in a database."""
+    return [study.facts for study in all_studies(store, RUNS_DIR)]
+
+
+def latest_facts(store: Store, name: str) -> StudyFacts | None:
+    """Return the facts of a study's latest generation."""
+    study = find_latest(store, RUNS_DIR, name)
+    return None if study is None else study.facts
+
+
+def tickets_of(store: Store, facts: StudyFacts) -> TicketTable:
+    """Return a study's tickets."""
+    return TicketTable(engine=store.engine, study=facts.key)
+
+
+def opened(store: Store, facts: StudyFacts) -> OpenStudy:
+    """Return a study with files that no test looks at."""
+    return OpenStudy(facts=facts, database=store, folder=folder_of(RUNS_DIR, facts.name))
 
 
 def wait_for(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:

@@ -107,7 +107,7 @@ def main() -> None:
         outcome = run_study(settings, view, Signals())
         if view.kept is not None:
             draw(arguments.output / "running.svg", arguments.trials, page(view.kept))
-        result = summary(outcome.rows, outcome.stored)
+        result = summary(outcome.rows, outcome.study.facts)
         draw(arguments.output / "ended.svg", arguments.trials, *headlines(outcome, options), result)
 
 

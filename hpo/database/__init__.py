@@ -1,6 +1,6 @@
 """An SQL database that Optuna and hpo share: its address, its connections, its outages.
 
-Ask for open_store, parse_url, explained and insist. Knows nothing of studies, and has the only engines of SQLAlchemy.
+Ask for address_of, open_store, explained and insist. Knows nothing of studies, and has the only engines of SQLAlchemy.
 """
 
 import lazy_loader

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import optuna
 
 from hpo.data import Split
-from hpo.database import Store
 from hpo.definition import StudyDefinition
 from hpo.engine import Engine
 from hpo.run.settings import WorkerLimits
-from hpo.study import Mirror, StoredStudy, StudyFolder
+from hpo.study import Mirror, OpenStudy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,28 +18,24 @@ class WorkerContext:
 
     Attributes:
         name: For people: who holds a ticket.
-        store: The database.
-        stored: The study as the database holds it.
+        study: The study as it is stored.
         definition: The study as its file declares it.
-        study: Optuna's handle, with the definition's pruner; its sampler is never asked.
+        optuna_study: Optuna's handle, with the definition's pruner; its sampler is never asked.
         mirror: Draws parameters.
         engine: Trains.
         split: On which rows.
-        folder: The study's.
         limits: The same for all workers of its command.
         say: Takes a line for the log.
         warn: Takes a line that people should see.
     """
 
     name: str
-    store: Store
-    stored: StoredStudy
+    study: OpenStudy
     definition: StudyDefinition
-    study: optuna.Study
+    optuna_study: optuna.Study
     mirror: Mirror
     engine: Engine
     split: Split
-    folder: StudyFolder
     limits: WorkerLimits
     say: Callable[[str], None]
     warn: Callable[[str], None]

@@ -24,7 +24,7 @@ from hpo.run.display import View
 from hpo.run.ending import Signals
 from hpo.run.forkserver import start_process, work_in_child
 from hpo.run.settings import HUNG, REPLACE_ME, RunSettings, WorkerSettings
-from hpo.study import StoredStudy, TicketTable, expire_dead, folder_of
+from hpo.study import OpenStudy, expire_dead
 
 STOP_SECONDS = 8.0  # docker kills after 10; a worker that is killed here loses what came after its last checkpoint
 N_DEATHS = 9  # three trials that kill each worker they get: they end as failed after three
@@ -57,12 +57,11 @@ class Crew:
         signals: Signals,
         *,
         context: Any,
-        stored: StoredStudy,
-        tickets: TicketTable,
+        study: OpenStudy,
     ) -> None:
         self._settings, self._view, self._signals = settings, view, signals
-        self._context, self._stored, self._tickets = context, stored, tickets
-        self._folder = folder_of(settings.options.runs_dir, stored.name)
+        self._context, self._study, self._folder = context, study, study.folder
+        self._tickets = study.tickets
         self.name = f"{socket.gethostname()}-{os.getpid()}-"
         self.error: HpoError | None = None
         self._members: dict[Any, Member] = {}
@@ -81,7 +80,7 @@ class Crew:
         settings = WorkerSettings(
             name=f"{self.name}{self._n_started}",
             slot=slot,
-            study_name=self._stored.name,
+            study_name=self._study.name,
             options=self._settings.options,
             limits=self._settings.limits,
         )

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from hpo.study import (
     Audit,
-    StoredStudy,
+    StudyFacts,
     Ticket,
     TicketState,
     TrialRow,
@@ -34,7 +34,7 @@ class Snapshot:
     """A study at one moment.
 
     Attributes:
-        stored: The study.
+        facts: The study.
         tickets: All, by number.
         rows: All trials, by number; may be a moment older.
         n_ended_before: Tickets that had ended when this command began.
@@ -43,7 +43,7 @@ class Snapshot:
         crew: What the names of this command's workers begin with.
     """
 
-    stored: StoredStudy
+    facts: StudyFacts
     tickets: Sequence[Ticket]
     rows: Sequence[TrialRow]
     n_ended_before: int
@@ -111,7 +111,7 @@ class LinesView:
                 self._shown.add(row.number)
                 if row.trial_id not in ours:
                     continue
-                self.say(f"{describe_row(row, snapshot.stored)}   [{len(self._shown)}/{len(snapshot.tickets)}]")
+                self.say(f"{describe_row(row, snapshot.facts)}   [{len(self._shown)}/{len(snapshot.tickets)}]")
         if snapshot.note and snapshot.note != self._note:
             self.say(snapshot.note)
         self._note = snapshot.note
@@ -144,13 +144,13 @@ class LiveView:
 
 def page(snapshot: Snapshot) -> Group:
     """Lay out the live page."""
-    stored, n_trials = snapshot.stored, len(snapshot.tickets)
+    facts, n_trials = snapshot.facts, len(snapshot.tickets)
     running = [ticket for ticket in snapshot.tickets if ticket.state == TicketState.LEASED]
     states = {state: sum(row.state == state for row in snapshot.rows) for state in TrialState}
     left = snapshot.seconds_left
     head = Table.grid(padding=(0, 2))
     head.add_row(
-        Text(plain(stored.name), style="bold"),
+        Text(plain(facts.name), style="bold"),
         ProgressBar(total=max(n_trials, 1), completed=snapshot.n_ended, width=30),
         f"{snapshot.n_ended}/{n_trials} trials",
         f"{states[TrialState.COMPLETE]} complete, {len(running)} running, "
@@ -158,7 +158,7 @@ def page(snapshot: Snapshot) -> Group:
         "" if left is None else f"about {duration(left)} left",
     )
     table = Table(box=None, padding=(0, 2), show_header=bool(running))
-    for column in ("worker", "trial", "epoch", f"best {plain(stored.metric.name)}", "parameters"):
+    for column in ("worker", "trial", "epoch", f"best {plain(facts.metric.name)}", "parameters"):
         table.add_column(column, style="dim" if column == "worker" else "")
     by_id = {row.trial_id: row for row in snapshot.rows}
     for ticket in running:
@@ -170,16 +170,16 @@ def page(snapshot: Snapshot) -> Group:
             number(ticket.value),
             Text(describe_params(row.params) if row else ""),
         )
-    best = Text(describe_best(snapshot.rows, stored))
+    best = Text(describe_best(snapshot.rows, facts))
     return Group(head, best, table, Text(plain(snapshot.note), style="yellow"))
 
 
-def describe_best(rows: Sequence[TrialRow], stored: StoredStudy) -> str:
+def describe_best(rows: Sequence[TrialRow], facts: StudyFacts) -> str:
     """Say the best value so far and how far it is from the baseline's."""
-    ranked, baseline = rank(rows, stored.metric), find_baseline(rows, stored)
+    ranked, baseline = rank(rows, facts.metric), find_baseline(rows, facts)
     if not ranked:
         return "no value yet"
-    text = f"best {plain(stored.metric.name)} {number(ranked[0].value)} (trial {ranked[0].number})"
+    text = f"best {plain(facts.metric.name)} {number(ranked[0].value)} (trial {ranked[0].number})"
     if baseline is None or baseline.value is None or not math.isfinite(baseline.value):
         return text
     if baseline.number == ranked[0].number:
@@ -190,11 +190,11 @@ def describe_best(rows: Sequence[TrialRow], stored: StoredStudy) -> str:
     return f"{text}, {gain:+.4f} against the baseline's {number(baseline.value)}"
 
 
-def describe_row(row: TrialRow, stored: StoredStudy) -> str:
+def describe_row(row: TrialRow, facts: StudyFacts) -> str:
     """Say how one trial ended."""
     state = row.state.name.lower() + (", diverged" if row.is_diverged else "")
     result = (
-        row.reason.partition("\n")[0] if row.state == TrialState.FAIL else f"{stored.metric.name} {number(row.value)}"
+        row.reason.partition("\n")[0] if row.state == TrialState.FAIL else f"{facts.metric.name} {number(row.value)}"
     )
     result = plain(result)
     return f"trial {row.number}: {state}, {result}, {duration(row.seconds)}; {describe_params(row.params)}"
@@ -209,13 +209,13 @@ def describe_params(params: dict[str, object]) -> str:
     )
 
 
-def summary(rows: Sequence[TrialRow], stored: StoredStudy) -> Group:
+def summary(rows: Sequence[TrialRow], facts: StudyFacts) -> Group:
     """Lay out the result: best against baseline, the best per optimizer."""
-    ranked, baseline = rank(rows, stored.metric), find_baseline(rows, stored)
+    ranked, baseline = rank(rows, facts.metric), find_baseline(rows, facts)
     if not ranked:
         return Group(Text("No trial has a value yet."))
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("", plain(stored.metric.name), "trial", "epoch", "parameters"):
+    for name in ("", plain(facts.metric.name), "trial", "epoch", "parameters"):
         table.add_column(name, justify="right" if name in ("trial", "epoch") else "left", overflow="fold")
     shown = [("best", ranked[0])]
     grouping = group_parameter(rows)
@@ -230,7 +230,7 @@ def summary(rows: Sequence[TrialRow], stored: StoredStudy) -> Group:
         parameters = Text(describe_params(row.params))  # not a str: rich would read "[relu]" as markup
         label += "" if row.state.is_finished() else " (goes on)"
         table.add_row(Text(plain(label)), number(row.value), str(row.number), epoch, parameters)
-    return Group(Text(describe_best(rows, stored), style="bold"), table)
+    return Group(Text(describe_best(rows, facts), style="bold"), table)
 
 
 def describe_audit(audit: Audit) -> str:

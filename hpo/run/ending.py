@@ -12,11 +12,11 @@ from types import FrameType
 
 from optuna.trial import TrialState
 
-from hpo.database import Store, explained, open_store
+from hpo.database import explained, open_store
 from hpo.definition import fingerprint
 from hpo.errors import TicketlessError, TrialsFailingError
 from hpo.study import (
-    StoredStudy,
+    OpenStudy,
     StudyOptions,
     Ticket,
     TrialRow,
@@ -24,7 +24,6 @@ from hpo.study import (
     check_schema,
     count_ended,
     find_latest,
-    read_rows,
 )
 
 MEND = (
@@ -51,8 +50,7 @@ class Outcome:
     """How a run ended and what the study holds then."""
 
     ending: Ending
-    stored: StoredStudy
-    store: Store
+    study: OpenStudy
     tickets: Sequence[Ticket]
     rows: Sequence[TrialRow]
 
@@ -110,27 +108,27 @@ def find_finished(options: StudyOptions) -> Outcome | None:
     Raises:
         HpoError: The database cannot be used, or the stored study is another one.
     """
-    store = open_store(options.address, create=True)
+    database = open_store(options.address, create=True)
     with explained(options.address):
-        check_schema(store.engine)
+        check_schema(database.engine)
         try:
-            stored = find_latest(store, options.file.name)
+            study = find_latest(database, options.runs_dir, options.file.name)
         except TicketlessError:
             return None  # opening it tells, or mends it
-        if stored is None or options.is_new_generation:
+        if study is None or options.is_new_generation:
             return None
-        stored.metric.check_target(options.target)
-        tickets = stored.tickets(store).read()
-        if not any(ticket.is_trained for ticket in tickets) and not stored.is_paused(store):
+        study.metric.check_target(options.target)
+        tickets = study.tickets.read()
+        if not any(ticket.is_trained for ticket in tickets) and not study.is_paused():
             return None  # the file or the data may mean something else by now, and take its place
-        check_same(stored, fingerprint(options.file.path, like=stored.meaning), None, options.seed)
+        check_same(study.facts, fingerprint(options.file.path, like=study.facts.meaning), None, options.seed)
         is_finished = count_ended(tickets) == len(tickets) >= (options.n_trials or 0)
-        if not is_finished and not stored.is_paused(store):
+        if not is_finished and not study.is_paused():
             return None
-        ending, rows = Ending.FINISHED if is_finished else Ending.PAUSED, read_rows(store, stored)
+        ending, rows = Ending.FINISHED if is_finished else Ending.PAUSED, study.rows()
         if is_finished:
             check_some_trained(rows)
-        return Outcome(ending=ending, stored=stored, store=store, tickets=tickets, rows=rows)
+        return Outcome(ending=ending, study=study, tickets=tickets, rows=rows)
 
 
 def find_cut(options: StudyOptions, ending: Ending) -> Outcome | None:
@@ -139,13 +137,13 @@ def find_cut(options: StudyOptions, ending: Ending) -> Outcome | None:
     Raises:
         HpoError: The database cannot be used.
     """
-    store = open_store(options.address, create=True)
+    database = open_store(options.address, create=True)
     with explained(options.address):
-        stored = find_latest(store, options.file.name)
-        if stored is None or options.is_new_generation:
+        study = find_latest(database, options.runs_dir, options.file.name)
+        if study is None or options.is_new_generation:
             return None
-        tickets, rows = stored.tickets(store).read(), read_rows(store, stored)
-    return Outcome(ending=ending, stored=stored, store=store, tickets=tickets, rows=rows)
+        tickets, rows = study.tickets.read(), study.rows()
+    return Outcome(ending=ending, study=study, tickets=tickets, rows=rows)
 
 
 def check_some_trained(rows: Sequence[TrialRow]) -> None:

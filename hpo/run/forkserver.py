@@ -19,7 +19,7 @@ from hpo.errors import HpoError, WorkersFailingError
 from hpo.run.display import View
 from hpo.run.ending import Signals
 from hpo.run.settings import RunSettings, WorkerSettings
-from hpo.study import StoredStudy, StudyFolder, folder_of
+from hpo.study import StudyFacts, StudyFolder, folder_of
 
 LOOK_SECONDS = 0.5
 N_FORKSERVERS, FORKSERVER_SECONDS = 5, 0.5
@@ -80,7 +80,7 @@ def held_back(number: signal.Signals) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
 
 
-def open_in_child(context: Any, settings: RunSettings, view: View, signals: Signals) -> StoredStudy | None:
+def open_in_child(context: Any, settings: RunSettings, view: View, signals: Signals) -> StudyFacts | None:
     """Open the study in a process that may import its code; None if something asked for a stop first.
 
     That process is killed then: what it had not finished is begun anew by the next command.

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from optuna.trial import TrialState
 
-from hpo.database import TRANSIENT, Store, insist, open_store
+from hpo.database import TRANSIENT, insist, open_store
 from hpo.errors import DatabaseAwayError, HpoError, NotOpenedError, StorageError, TrialsFailingError
 from hpo.run.crew import Crew, default_workers
 from hpo.run.display import Snapshot, View
@@ -18,7 +18,7 @@ from hpo.run.ending import MEND, Ending, Outcome, Signals, check_some_trained, f
 from hpo.run.forkserver import LOOK_SECONDS, open_in_child, start_forkserver
 from hpo.run.settings import RunSettings
 from hpo.study import (
-    StoredStudy,
+    OpenStudy,
     StudyOptions,
     Ticket,
     TicketState,
@@ -29,7 +29,6 @@ from hpo.study import (
     folder_of,
     open_runs_dir,
     rank,
-    read_rows,
 )
 
 N_FAILING_TRIALS = 3
@@ -50,11 +49,12 @@ def run_study(settings: RunSettings, view: View, signals: Signals) -> Outcome:
         return finished
     view.say("starting: TensorFlow and the data are being loaded")
     context = start_forkserver(folder_of(settings.options.runs_dir, settings.options.file.name))
-    stored = open_in_child(context, settings, view, signals)
-    if stored is None:
+    facts = open_in_child(context, settings, view, signals)
+    if facts is None:
         return _cut(settings.options, signals.ending or Ending.TERMINATED)
-    store = _wait(lambda: open_store(settings.options.address, create=False), settings, view, signals)
-    return Launcher(settings, view, signals, context=context, stored=stored, store=store).run()
+    database = _wait(lambda: open_store(settings.options.address, create=False), settings, view, signals)
+    study = OpenStudy(facts=facts, database=database, folder=folder_of(settings.options.runs_dir, facts.name))
+    return Launcher(settings, view, signals, context=context, study=study).run()
 
 
 def _wait(call: Callable[[], T], settings: RunSettings, view: View, signals: Signals) -> T:
@@ -86,14 +86,10 @@ def _cut(options: StudyOptions, ending: Ending) -> Outcome:
 class Launcher:
     """One command's workers, and what it knows of the study."""
 
-    def __init__(
-        self, settings: RunSettings, view: View, signals: Signals, *, context: Any, stored: StoredStudy, store: Store
-    ) -> None:
+    def __init__(self, settings: RunSettings, view: View, signals: Signals, *, context: Any, study: OpenStudy) -> None:
         self._settings, self._view, self._signals = settings, view, signals
-        self._stored, self._store = stored, store
-        self._tickets = stored.tickets(store)
-        self._folder = folder_of(settings.options.runs_dir, stored.name)
-        self._crew = Crew(settings, view, signals, context=context, stored=stored, tickets=self._tickets)
+        self._study, self._tickets = study, study.tickets
+        self._crew = Crew(settings, view, signals, context=context, study=study)
         self._error: HpoError | None = None
         self._last: tuple[list[Ticket], list[TrialRow]] = ([], [])
         self._began_seconds: float | None = None
@@ -109,8 +105,8 @@ class Launcher:
         self._n_ended_before, self._n_failed_before = count_ended(tickets), self._count(rows, TrialState.FAIL)
         n_workers = self._settings.n_workers
         if n_workers == 0:
-            return Outcome(ending=Ending.OPENED, stored=self._stored, store=self._store, tickets=tickets, rows=rows)
-        n_workers = n_workers or default_workers(self._stored.n_threads)
+            return Outcome(ending=Ending.OPENED, study=self._study, tickets=tickets, rows=rows)
+        n_workers = n_workers or default_workers(self._study.facts.n_threads)
         for _ in range(min(n_workers, max(1, len(tickets) - self._n_ended_before))):
             self._crew.start()
         ending = None
@@ -134,9 +130,9 @@ class Launcher:
         if ending == Ending.FINISHED:
             # What a worker left that died or was frozen while it ended a trial.
             with contextlib.suppress(OSError):
-                drop_files(self._folder, rows, self._stored.metric, self._settings.limits.n_kept_models)
+                drop_files(self._study.folder, rows, self._study.metric, self._settings.limits.n_kept_models)
             check_some_trained(rows)
-        return Outcome(ending=ending, stored=self._stored, store=self._store, tickets=tickets, rows=rows)
+        return Outcome(ending=ending, study=self._study, tickets=tickets, rows=rows)
 
     def _ending(self, tickets: Sequence[Ticket], rows: Sequence[TrialRow]) -> Ending | None:
         if count_ended(tickets) == len(tickets):
@@ -151,10 +147,10 @@ class Launcher:
         return Ending.LEFT if self._error is not None or self._crew.error is not None or not self._crew else None
 
     def _is_target_reached(self, rows: Sequence[TrialRow]) -> bool:
-        ranked, target = rank(rows, self._stored.metric), self._settings.options.target
+        ranked, target = rank(rows, self._study.metric), self._settings.options.target
         if target is None or not ranked or ranked[0].value is None:
             return False
-        return self._stored.metric.is_reached(target, ranked[0].value)
+        return self._study.metric.is_reached(target, ranked[0].value)
 
     def _check_failures(self, rows: Sequence[TrialRow]) -> None:
         """Stop a run whose first trials all fail: the budget is for when the cause is mended."""
@@ -175,16 +171,16 @@ class Launcher:
         return self._count(rows, TrialState.COMPLETE) + self._count(rows, TrialState.PRUNED)
 
     def _begin(self) -> tuple[list[Ticket], list[TrialRow]]:
-        expire_dead(self._tickets, self._folder.leases_dir)
-        return self._tickets.read(), read_rows(self._store, self._stored)
+        expire_dead(self._tickets, self._study.folder.leases_dir)
+        return self._tickets.read(), self._study.rows()
 
     def _look(self) -> tuple[list[Ticket], list[TrialRow]]:
         try:
-            self._is_paused = self._stored.is_paused(self._store)
+            self._is_paused = self._study.is_paused()
             tickets = self._tickets.read_on(self._last[0])
             # Trials are read again only when something happened to a ticket.
             if tickets != self._last[0]:
-                self._last = tickets, read_rows(self._store, self._stored, self._last[1])
+                self._last = tickets, self._study.rows(self._last[1])
             self._note = ""
         except StorageError as error:  # somebody has deleted the study
             self._error = self._error or error
@@ -198,7 +194,7 @@ class Launcher:
         trained_seconds = 0.0 if self._began_seconds is None else time.monotonic() - self._began_seconds
         self._view.update(
             Snapshot(
-                stored=self._stored,
+                facts=self._study.facts,
                 tickets=tickets,
                 rows=rows,
                 n_ended_before=self._n_ended_before,

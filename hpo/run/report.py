@@ -14,7 +14,6 @@ from hpo.errors import NotOpenedError
 from hpo.run.display import describe_audit, describe_best, say, summary
 from hpo.run.ending import Ending, Outcome
 from hpo.study import (
-    StudyFolder,
     StudyOptions,
     TicketState,
     as_json,
@@ -22,7 +21,6 @@ from hpo.study import (
     count_states,
     count_unused,
     find_baseline,
-    folder_of,
     rank,
 )
 
@@ -33,12 +31,12 @@ def show(outcome: Outcome, options: StudyOptions, console: Console) -> None:
         say(console, line)
     if outcome.ending == Ending.PAUSED:
         say(console, f"resume it:    {resume_command(outcome, options)}")
-    console.print(summary(outcome.rows, outcome.stored))
-    pruning = describe_audit(audit(outcome.tickets, outcome.rows, outcome.stored.metric))
+    console.print(summary(outcome.rows, outcome.study.facts))
+    pruning = describe_audit(audit(outcome.tickets, outcome.rows, outcome.study.metric))
     if pruning:
         say(console, pruning)
     model = best_model(outcome, options)
-    say(console, f"files:        {folder(outcome, options)}")
+    say(console, f"files:        {outcome.study.folder}")
     if model is not None:
         say(console, f"best model:   {model}")
     for command in commands(outcome, options):
@@ -49,7 +47,7 @@ def show(outcome: Outcome, options: StudyOptions, console: Console) -> None:
 
 def headlines(outcome: Outcome, options: StudyOptions) -> list[str]:
     """Say how the command ended, and how to go on."""
-    name, n_trials = outcome.stored.name, len(outcome.tickets)
+    name, n_trials = outcome.study.name, len(outcome.tickets)
     n_unused = count_unused(outcome.tickets)
     if n_unused:
         lines = [
@@ -92,7 +90,7 @@ def starting_over(outcome: Outcome, options: StudyOptions) -> str:
     handed_back = [ticket for ticket in outcome.tickets if ticket.state == TicketState.HANDED_BACK and ticket.epoch]
     trial_ids = {ticket.trial_id for ticket in handed_back}
     numbers = [row.number for row in outcome.rows if row.trial_id in trial_ids]
-    lost = [n for n in numbers if not folder(outcome, options).checkpoint(n).is_file()]
+    lost = [n for n in numbers if not outcome.study.folder.checkpoint(n).is_file()]
     which = f"Trial {lost[0]} begins" if len(lost) == 1 else f"Trials {', '.join(map(str, lost))} begin"
     return f" {which} again at epoch 1: there is no checkpoint here." if lost else ""
 
@@ -105,15 +103,10 @@ def not_opened(cut: NotOpenedError, options: StudyOptions) -> str:
     )
 
 
-def folder(outcome: Outcome, options: StudyOptions) -> StudyFolder:
-    """Return the study's folder."""
-    return folder_of(options.runs_dir, outcome.stored.name)
-
-
 def best_model(outcome: Outcome, options: StudyOptions) -> Path | None:
     """Return the best trial's model, if it was kept."""
-    ranked = rank(outcome.rows, outcome.stored.metric)
-    model = folder(outcome, options).model(ranked[0].number) if ranked else None
+    ranked = rank(outcome.rows, outcome.study.metric)
+    model = outcome.study.folder.model(ranked[0].number) if ranked else None
     return model if model is not None and model.is_file() else None
 
 
@@ -121,13 +114,13 @@ def commands(outcome: Outcome, options: StudyOptions) -> Sequence[str]:
     """Return the commands that show more, to be pasted."""
     return [
         f"{typed_python()} -m hpo.dashboard{storage_option(outcome, options)}",
-        f"{typed_python()} -m hpo.tensorboard --study {outcome.stored.name}{runs_option(options)}",
+        f"{typed_python()} -m hpo.tensorboard --study {outcome.study.name}{runs_option(options)}",
     ]
 
 
 def resume_command(outcome: Outcome, options: StudyOptions) -> str:
     """Return the command that lets a paused study go on."""
-    return f"{typed_python()} -m hpo.study resume --study {outcome.stored.name}{storage_option(outcome, options)}"
+    return f"{typed_python()} -m hpo.study resume --study {outcome.study.name}{storage_option(outcome, options)}"
 
 
 def runs_option(options: StudyOptions) -> str:
@@ -147,20 +140,20 @@ def storage_option(outcome: Outcome, options: StudyOptions) -> str:
 
 def describe(outcome: Outcome, options: StudyOptions, *, seconds: float) -> dict[str, object]:
     """Return what --json prints: all that people are told, and more of it."""
-    ranked, model = rank(outcome.rows, outcome.stored.metric), best_model(outcome, options)
+    ranked, model = rank(outcome.rows, outcome.study.metric), best_model(outcome, options)
     return {
-        "study": outcome.stored.name,
+        "study": outcome.study.name,
         "storage": options.address.public,
         "ending": outcome.ending.name.lower(),
-        "message": " ".join([*headlines(outcome, options), describe_best(outcome.rows, outcome.stored)]),
+        "message": " ".join([*headlines(outcome, options), describe_best(outcome.rows, outcome.study.facts)]),
         "n_trials": len(outcome.tickets),
         "n_unused": count_unused(outcome.tickets),
         "states": count_states(outcome.rows),
-        "metric": outcome.stored.metric.name,
-        "pruning": asdict(audit(outcome.tickets, outcome.rows, outcome.stored.metric)),
+        "metric": outcome.study.metric.name,
+        "pruning": asdict(audit(outcome.tickets, outcome.rows, outcome.study.metric)),
         "best": as_json(ranked[0] if ranked else None),
-        "baseline": as_json(find_baseline(outcome.rows, outcome.stored)),
-        "files": str(folder(outcome, options).path.absolute()),
+        "baseline": as_json(find_baseline(outcome.rows, outcome.study.facts)),
+        "files": str(outcome.study.folder.path.absolute()),
         "best_model": None if model is None else str(model.absolute()),
         "look_further": commands(outcome, options),
         "seconds": round(seconds, 3),

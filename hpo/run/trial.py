@@ -27,7 +27,6 @@ from hpo.study import (
     Verdict,
     drop_files,
     kept,
-    read_rows,
 )
 from hpo.tracebacks import told
 
@@ -66,9 +65,8 @@ def _run_leased(
     context: WorkerContext, ticket: Ticket, should_stop: Callable[[], bool], on_epoch: Callable[[], None]
 ) -> None:
     record = TrialRecord(
-        context.store,
         context.study,
-        stored=context.stored,
+        context.optuna_study,
         ticket=ticket,
         should_stop=should_stop,
         patience_seconds=context.limits.patience_seconds,
@@ -80,7 +78,7 @@ def _run_leased(
         clean_up()  # its worker died before it could, or before it said so
         record.end_ticket(trial.state, seconds=0.0)
         return
-    baseline = context.definition.baseline if context.stored.is_baseline(ticket.number) else None
+    baseline = context.definition.baseline if context.study.facts.is_baseline(ticket.number) else None
     try:
         parameters = baseline or place(context.definition, trial.params).parameters
     except ParameterError as error:
@@ -118,7 +116,7 @@ class _Run:
             trial,
             parameters,
         )
-        self._dir = context.folder.trial_dir(trial.number)
+        self._dir = context.study.folder.trial_dir(trial.number)
         self._end = partial(record.end, clean_up=partial(_clean_up, context, trial.number))
         self._log = open_log(self._dir, first_epoch=1, on_loss=context.warn)
         self._began = time.time()
@@ -126,7 +124,7 @@ class _Run:
         self._is_pruned = False
 
     def task(self, should_stop: Callable[[], bool], on_epoch: Callable[[], None]) -> Task:
-        metric = self._context.stored.metric
+        metric = self._context.study.metric
 
         def after_epoch(epoch: int, logs: dict[str, float]) -> bool:
             on_epoch()
@@ -134,10 +132,10 @@ class _Run:
 
         return Task(
             parameters=self._parameters,
-            seed=seed_of(self._context.stored.seed, self._ticket.number, "training"),
+            seed=seed_of(self._context.study.facts.seed, self._ticket.number, "training"),
             split=self._context.split,
             is_better=lambda new, old: metric.is_better(new[metric.name], old[metric.name]),
-            checkpoint_path=self._context.folder.checkpoint(self._trial.number),
+            checkpoint_path=self._context.study.folder.checkpoint(self._trial.number),
             resumed=self._resumed,
             after_epoch=after_epoch,
             should_stop=should_stop,
@@ -173,9 +171,9 @@ class _Run:
     def _judge(self) -> Verdict | None:
         """Say what follows where the pruner gives this trial up."""
         # The pruner is asked about the baseline too, to know its rungs; but what all is measured against ends whole.
-        if self._context.stored.is_baseline(self._ticket.number):
+        if self._context.study.facts.is_baseline(self._ticket.number):
             return None
-        n_trials, seed = self._record.count_trials(), self._context.stored.seed
+        n_trials, seed = self._record.count_trials(), self._context.study.facts.seed
         is_spared = is_audited(self._context.definition, seed, self._ticket.number, n_trials)
         return Verdict.SPARE if is_spared else Verdict.PRUNE
 
@@ -183,7 +181,7 @@ class _Run:
         self._log.epoch(epoch, logs, logs["learning_rate"])
         if not is_finite(logs):
             return  # the accuracy of a model that diverged is no result
-        value = logs[self._context.stored.metric.name]
+        value = logs[self._context.study.metric.name]
         self._values[epoch] = value
         self._record.report(epoch, value)
 
@@ -191,8 +189,8 @@ class _Run:
         """Record a trial that trained: its value is its best epoch's, of pruned and diverged ones too."""
         seconds = self._ticket.seconds + result.seconds
         state = TrialState.PRUNED if self._is_pruned else TrialState.COMPLETE
-        best = result.history[result.best_epoch - 1][self._context.stored.metric.name] if result.best_epoch else None
-        value = self._context.stored.metric.worst if best is None else best
+        best = result.history[result.best_epoch - 1][self._context.study.metric.name] if result.best_epoch else None
+        value = self._context.study.metric.worst if best is None else best
         attrs = {
             "best_epoch": result.best_epoch,
             "epochs": len(result.history),
@@ -207,7 +205,7 @@ class _Run:
     def fail(self, reason: str, *, seconds: float) -> None:
         """Record a trial that could not be trained."""
         self._context.say(f"failed: {reason}")
-        best = self._context.stored.metric.best(self._values.values(), key=float)
+        best = self._context.study.metric.best(self._values.values(), key=float)
         epochs = max(self._values, default=0)
         self._write_session(TrialState.FAIL, best, epochs=epochs, seconds=self._ticket.seconds + seconds)
         self._end(TrialState.FAIL, None, {REASON_ATTR: reason[:2000]}, seconds=seconds)
@@ -217,7 +215,7 @@ class _Run:
         session = Session(
             parameters=dict(self._trial.params),
             state=STATES[state],
-            metric=self._context.stored.metric.name,
+            metric=self._context.study.metric.name,
             best=best,
             epochs=epochs,
             trained_seconds=seconds,
@@ -230,38 +228,39 @@ class _Run:
         """Save this trial's model if it is among the best few so far."""
         try:
             if result.best_weights and self._is_among_best(value):
-                save_model(self._context.folder.model(self._trial.number), result)
+                save_model(self._context.study.folder.model(self._trial.number), result)
         except Exception as error:  # saving runs the study's own code
             self._context.warn(f"trial {self._trial.number}: its model was not kept: {error}.")
 
     def _is_among_best(self, value: float) -> bool:
-        stored, n_kept, number = self._context.stored, self._context.limits.n_kept_models, self._trial.number
-        tickets = stored.tickets(self._context.store)
+        study, n_kept, number = self._context.study, self._context.limits.n_kept_models, self._trial.number
         try:
-            if tickets.count_better(value, stored.metric) >= n_kept:
+            if study.tickets.count_better(value, study.metric) >= n_kept:
                 return False  # most trials: for them not all others are read
-            rows = read_rows(self._context.store, stored)
+            rows = study.rows()
         except TRANSIENT:
             return n_kept > 0  # later it can still be dropped, but not be saved
         ended = [replace(row, value=value, state=TrialState.COMPLETE) if row.number == number else row for row in rows]
-        return number in kept(ended, stored.metric, n_kept)
+        return number in kept(ended, study.metric, n_kept)
 
 
 def _clean_up(context: WorkerContext, number: int) -> None:
     """Delete what a trial that has just ended needs no more, and the model whose place its own has taken."""
     try:
-        context.folder.checkpoint(number).unlink(missing_ok=True)
-        files.sweep(context.folder.trial_dir(number))  # what its workers that were killed while writing left there
+        context.study.folder.checkpoint(number).unlink(missing_ok=True)
+        files.sweep(
+            context.study.folder.trial_dir(number)
+        )  # what its workers that were killed while writing left there
     except OSError as error:
         context.warn(f"trial {number}: its checkpoint was not deleted: {error}.")
-    if context.folder.model(number).exists():
+    if context.study.folder.model(number).exists():
         _drop_files(context)
 
 
 def _drop_files(context: WorkerContext) -> None:
     try:
-        rows = read_rows(context.store, context.stored)
-        drop_files(context.folder, rows, context.stored.metric, context.limits.n_kept_models)
+        study = context.study
+        drop_files(study.folder, study.rows(), study.metric, context.limits.n_kept_models)
     except (OSError, *TRANSIENT) as error:
         context.warn(f"Files of ended trials were not deleted: {error}.")
 

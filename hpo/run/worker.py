@@ -36,7 +36,7 @@ IDLE_SECONDS = 0.5
 
 
 def open_in_process(settings: RunSettings, pipe: Connection) -> None:
-    """Process target: run open_study; sends ("say", text) lines, then ("study", StoredStudy) or ("error", HpoError)."""
+    """Process target: run open_study; sends ("say", text) lines, then ("study", StudyFacts) or ("error", HpoError)."""
     options, patience_seconds = settings.options, settings.limits.patience_seconds
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -44,8 +44,8 @@ def open_in_process(settings: RunSettings, pipe: Connection) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def open_() -> None:
-        stored = open_study(options, lambda text: pipe.send(("say", text)), patience_seconds=patience_seconds)
-        pipe.send(("study", stored))
+        study = open_study(options, lambda text: pipe.send(("say", text)), patience_seconds=patience_seconds)
+        pipe.send(("study", study.facts))
 
     _telling(pipe, open_)
 
@@ -91,10 +91,10 @@ def work_in_process(settings: WorkerSettings, pipe: Connection) -> None:
 def work(context: WorkerContext, should_stop: Callable[[], bool]) -> int:
     """Claim and run trials; returns the exit code."""
     patiently = partial(insist, should_stop=should_stop, patience_seconds=context.limits.patience_seconds)
-    tickets = context.stored.tickets(context.store)
+    tickets, facts = context.study.tickets, context.study.facts
     timeout_seconds = context.limits.trial_timeout_seconds
     limit = Limit(timeout_seconds, leave_hung) if timeout_seconds else None
-    keeper = LeaseKeeper(tickets, context.folder.leases_dir, context.stored.lease_seconds, limit)
+    keeper = LeaseKeeper(tickets, context.study.folder.leases_dir, facts.lease_seconds, limit)
     first_bytes = 0
     try:
         while not should_stop():
@@ -133,11 +133,12 @@ def work(context: WorkerContext, should_stop: Callable[[], bool]) -> int:
 def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> WorkerContext:
     """Gather what trials need; refuses a file or data that changed since the study was opened."""
     options = settings.options
-    store = open_store(options.address, create=False)
-    stored = next((study for study in all_studies(store) if study.name == settings.study_name), None)
-    if stored is None:
+    database = open_store(options.address, create=False)
+    studies = all_studies(database, options.runs_dir)
+    study = next((study for study in studies if study.name == settings.study_name), None)
+    if study is None:
         raise StorageError(f'The study "{settings.study_name}" is gone from the database.', "Was it deleted?")
-    tf.config.threading.set_intra_op_parallelism_threads(stored.n_threads)
+    tf.config.threading.set_intra_op_parallelism_threads(study.facts.n_threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     choose_gpu(settings.slot)
     definition = load_definition(options.file)
@@ -145,26 +146,24 @@ def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> Worke
         definition.dataset,
         data_dir=options.data_dir,
         base_dir=options.file.path.parent,
-        fingerprint=stored.data,
+        fingerprint=study.facts.data,
         report=log.info,
     )
-    check_same(stored, fingerprint(options.file.path, like=stored.meaning), data.fingerprint, None)
-    study = optuna.load_study(
-        study_name=stored.name,
-        storage=store.optuna,
+    check_same(study.facts, fingerprint(options.file.path, like=study.facts.meaning), data.fingerprint, None)
+    optuna_study = optuna.load_study(
+        study_name=study.name,
+        storage=database.optuna,
         sampler=optuna.samplers.RandomSampler(seed=0),  # never asked: trials are drawn in the mirror
         pruner=definition.pruner,
     )
     return WorkerContext(
         name=settings.name,
-        store=store,
-        stored=stored,
-        definition=definition,
         study=study,
-        mirror=Mirror(stored, definition),
+        definition=definition,
+        optuna_study=optuna_study,
+        mirror=Mirror(study.facts, definition),
         engine=Engine(data, definition.model),
-        split=split_of(data, seed=stored.seed),
-        folder=folder_of(options.runs_dir, stored.name),
+        split=split_of(data, seed=study.facts.seed),
         limits=settings.limits,
         say=log.info,
         warn=warn,
@@ -176,7 +175,7 @@ def _deletion_told(context: WorkerContext) -> Iterator[None]:
     try:
         yield
     except KeyError:  # Optuna's, for a trial that is not there
-        context.stored.check_there(context.store)
+        context.study.check_there()
         raise
 
 

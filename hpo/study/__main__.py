@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpo.command import Storage, plain_app, run_command, stderr_to
-from hpo.errors import OptionError, ParameterError, StudyFileError, TicketlessError
+from hpo.errors import OptionError, ParameterError
 from hpo.terminal import plain
 
 if TYPE_CHECKING:
-    from hpo.database import Store
     from hpo.definition import Draw
-    from hpo.study.stored import StoredStudy
+    from hpo.study.handle import OpenStudy
 
 app = plain_app(no_args_is_help=True)
 
@@ -36,9 +35,9 @@ def pause(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs")
     """Stop all workers of the study, wherever they run; their trials are saved and go on later."""
     from hpo.database import wait_shortly
 
-    store, stored = find_latest(study, storage, runs_dir)
-    wait_shortly(lambda: stored.set_paused(store, is_paused=True), store.address)
-    print(f"{stored.name} is paused: its workers save their trials and leave in seconds. To go on: hpo study resume.")
+    opened = find(study, storage, runs_dir)
+    wait_shortly(lambda: opened.set_paused(is_paused=True), opened.database.address)
+    print(f"{opened.name} is paused: its workers save their trials and leave in seconds. To go on: hpo study resume.")
 
 
 @app.command()
@@ -46,9 +45,9 @@ def resume(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs"
     """Let a paused study go on; starts no workers."""
     from hpo.database import wait_shortly
 
-    store, stored = find_latest(study, storage, runs_dir)
-    wait_shortly(lambda: stored.set_paused(store, is_paused=False), store.address)
-    print(f"{stored.name} is not paused any more. Run it to go on: no worker has been started.")
+    opened = find(study, storage, runs_dir)
+    wait_shortly(lambda: opened.set_paused(is_paused=False), opened.database.address)
+    print(f"{opened.name} is not paused any more. Run it to go on: no worker has been started.")
 
 
 @app.command()
@@ -64,11 +63,10 @@ def add(
     from hpo.definition import check_names, find_study, fingerprint, load_definition, place
     from hpo.study.agreement import check_same
     from hpo.study.schema import create_tables
-    from hpo.study.stored import add_trial
 
-    store, stored = find_latest(study, storage, runs_dir)
-    file = find_study(stored.name.partition("@")[0], studies_dir)
-    check_same(stored, fingerprint(file.path, like=stored.meaning), None, None)
+    opened = find(study, storage, runs_dir)
+    file = find_study(opened.name.partition("@")[0], studies_dir)
+    check_same(opened.facts, fingerprint(file.path, like=opened.facts.meaning), None, None)
     try:
         chosen = json.loads(values)
         if not isinstance(chosen, dict):
@@ -83,18 +81,18 @@ def add(
         raise typer.BadParameter(str(error), param_hint="VALUES") from error
 
     def store_trial() -> tuple[int, int]:
-        with setup_lock(store.address):
-            stored.check_there(store)
-            create_tables(store.engine)  # older ones are brought up to date
+        with setup_lock(opened.database.address):
+            opened.check_there()
+            create_tables(opened.database.engine)  # older ones are brought up to date
             if not definition.allow_duplicates:
-                check_new(store, stored, draw)
-            return add_trial(store, stored, draw)
+                check_new(opened, draw)
+            return opened.add_trial(draw)
 
-    number, n_trials = wait_shortly(store_trial, store.address)
-    print(f"{stored.name}: trial {number} is run next; the budget is {n_trials} trials now.")
+    number, n_trials = wait_shortly(store_trial, opened.database.address)
+    print(f"{opened.name}: trial {number} is run next; the budget is {n_trials} trials now.")
 
 
-def check_new(store: "Store", stored: "StoredStudy", draw: "Draw") -> None:
+def check_new(study: "OpenStudy", draw: "Draw") -> None:
     """Refuse a configuration that a trial has already.
 
     Raises:
@@ -102,7 +100,7 @@ def check_new(store: "Store", stored: "StoredStudy", draw: "Draw") -> None:
     """
     from hpo.study.sampling import key_of
 
-    for trial in store.optuna.get_all_trials(stored.study_id, deepcopy=False):
+    for trial in study.all_trials():
         if key_of(trial.params, trial.distributions) == key_of(draw.params, draw.distributions):
             raise typer.BadParameter(
                 f"trial {trial.number} has this configuration; with allow_duplicates=True in STUDY it is tried again",
@@ -119,13 +117,12 @@ def export(
 ) -> None:
     """Write the study's trials as CSV, one line each; a text that a spreadsheet would run as a formula is quoted."""
     from hpo.database import wait_shortly
-    from hpo.study.results import read_rows
     from hpo.terminal import plain_cell
 
-    store, stored = find_latest(study, storage, runs_dir)
-    rows = wait_shortly(lambda: read_rows(store, stored), store.address)
+    opened = find(study, storage, runs_dir)
+    rows = wait_shortly(opened.rows, opened.database.address)
     names = list(dict.fromkeys(name for row in rows for name in row.params))
-    header = ["trial", "state", stored.metric.name, "best_epoch", "seconds", "diverged", "reason", *names]
+    header = ["trial", "state", opened.metric.name, "best_epoch", "seconds", "diverged", "reason", *names]
     try:
         file = open(output, "w", newline="", encoding="utf-8") if output else sys.stdout  # noqa: SIM115 - closed below
     except OSError as error:
@@ -147,25 +144,23 @@ def delete(
 ) -> None:
     """Delete the study, its trials and its runs folder."""
     from hpo.database import wait_shortly
-    from hpo.study.folder import folder_of
 
-    store, stored = find_latest(study, storage, runs_dir, half_deleted=True)
-    tickets, folder = stored.tickets(store), folder_of(runs_dir, stored.name)
+    opened = find(study, storage, runs_dir, half_deleted=True)
     if not yes:
-        n_trials = wait_shortly(tickets.count, store.address)
-        ask(f"Delete {stored.name} with {n_trials} trials, and {folder}?")
+        n_trials = wait_shortly(opened.tickets.count, opened.database.address)
+        ask(f"Delete {opened.name} with {n_trials} trials, and {opened.folder}?")
 
     def delete_all() -> str:
         # First the tickets: from then on a live worker's token is worth nothing, and it writes nothing more. Last the
         # study: until then the same command finds it, and goes on where it was cut short.
-        tickets.delete()
-        left = folder.delete(stored.key)
+        opened.tickets.delete()
+        left = opened.folder.delete(opened.facts.key)
         with contextlib.suppress(KeyError):  # gone: only the answer to the COMMIT was lost
-            store.optuna.delete_study(stored.study_id)
+            opened.database.optuna.delete_study(opened.facts.study_id)
         return left
 
-    left = wait_shortly(delete_all, store.address)
-    print(f"{stored.name} is deleted. {left}".rstrip())
+    left = wait_shortly(delete_all, opened.database.address)
+    print(f"{opened.name} is deleted. {left}".rstrip())
 
 
 @app.command()
@@ -180,19 +175,17 @@ def clean(
 ) -> None:
     """Show what hpo's files take on the disk; delete prepared copies of data and what killed processes left."""
     from hpo.data import home_dirs
-    from hpo.database import address_of, explained, open_store
+    from hpo.database import address_of, explained
     from hpo.study.disk import caches, clear, study_folders
-    from hpo.study.schema import check_schema
-    from hpo.study.stored import all_studies
+    from hpo.study.handle import all_studies, open_to_look
 
     address, dirs = address_of(storage, runs_dir), home_dirs(data_dir)
     if storage or (address.sqlite_path or runs_dir).exists():
-        store = open_store(address, create=False)
         with explained(address):
-            check_schema(store.engine)
-            folders = study_folders(runs_dir, all_studies(store), store, are_old_spare=old_generations)
+            studies = all_studies(open_to_look(address), runs_dir)
+            folders = study_folders(runs_dir, studies, are_old_spare=old_generations)
     else:  # caches can be cleaned without a study
-        folders = study_folders(runs_dir, [], None, are_old_spare=False)
+        folders = study_folders(runs_dir, [], are_old_spare=False)
     taken = [*folders, *caches(dirs)]
     spare = [one for one in taken if one.is_spare]
     for one in taken:
@@ -223,36 +216,17 @@ def ask(question: str) -> None:
         raise typer.Abort
 
 
-def find_latest(
-    name: str, storage: str | None, runs_dir: Path, *, half_deleted: bool = False
-) -> "tuple[Store, StoredStudy]":
-    """Open the database and find the study; one that is half deleted only where that is asked for.
+def find(name: str, storage: str | None, runs_dir: Path, *, half_deleted: bool = False) -> "OpenStudy":
+    """Open a study, also where the database is away for some seconds.
 
     Raises:
-        HpoError: There is no such database, or no such study.
+        HpoError: As open_stored does.
     """
-    from hpo.database import address_of, open_store, wait_shortly
-    from hpo.study.schema import check_schema
-    from hpo.study.stored import all_studies
-    from hpo.study.stored import find_latest as find_stored
+    from hpo.database import address_of, wait_shortly
+    from hpo.study.handle import open_stored
 
     address = address_of(storage, runs_dir)
-
-    def look() -> "tuple[Store, StoredStudy]":
-        store = open_store(address, create=False)
-        check_schema(store.engine)
-        try:
-            stored = find_stored(store, name)
-        except TicketlessError as error:
-            if not half_deleted:
-                raise
-            stored = error.stored
-        if stored is None:
-            names = ", ".join(one.name for one in all_studies(store)) or "none"
-            raise StudyFileError(f'There is no study "{name}" in {address} (found: {names}).', "Run it first.")
-        return store, stored
-
-    return wait_shortly(look, address)
+    return wait_shortly(lambda: open_stored(address, runs_dir, name, half_deleted=half_deleted), address)
 
 
 if __name__ == "__main__":

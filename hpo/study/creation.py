@@ -5,6 +5,7 @@ Call all of this under storage.setup_lock.
 
 import uuid
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -13,44 +14,47 @@ from hpo.database import Store
 from hpo.definition import StudyDefinition, place_baseline
 from hpo.errors import StudyMismatchError
 from hpo.metric import metric_of
-from hpo.study.facts import copied, libraries, odd, stamp
-from hpo.study.folder import StudyFolder
+from hpo.study.facts import KEY_ATTR, STUDY_ATTR, StudyFacts, copied, direction_of, libraries, odd, stamp
+from hpo.study.folder import folder_of
+from hpo.study.handle import OpenStudy
+from hpo.study.results import TICKET_ATTR
 from hpo.study.schema import create_tables
-from hpo.study.stored import KEY_ATTR, STUDY_ATTR, TICKET_ATTR, StoredStudy, add_trial, direction_of
 from hpo.study.tickets import TicketTable
 
 
 def create(
-    store: Store,
+    database: Store,
     name: str,
     definition: StudyDefinition,
     *,
+    runs_dir: Path,
     facts: Mapping[str, Any],
     n_trials: int,
-) -> StoredStudy:
+) -> OpenStudy:
     """Create a study with its baseline as trial 0 and its tickets.
 
     A creation that a kill cut short is swept away and done again.
 
     Args:
-        store: Where.
+        database: Where.
         name: Optuna's name, with the generation.
         definition: What the file declares.
-        facts: The fields seed, n_threads, meaning, data and lease_seconds of StoredStudy.
+        runs_dir: Holds a folder per study.
+        facts: The fields seed, n_threads, meaning, data and lease_seconds of StudyFacts.
         n_trials: The budget.
 
     Raises:
         StudyMismatchError: Somebody else's study has this name.
     """
     baseline = place_baseline(definition)
-    storage = store.optuna
-    create_tables(store.engine)
-    sweep(store, name)
+    storage = database.optuna
+    create_tables(database.engine)
+    sweep(database, name)
     metric = metric_of(definition.metric, definition.direction)
     study_id = storage.create_new_study([direction_of(metric)], name)
     key = uuid.uuid4().hex
     storage.set_study_user_attr(study_id, KEY_ATTR, key)
-    stored = StoredStudy(
+    made = StudyFacts(
         name=name,
         study_id=study_id,
         key=key,
@@ -59,28 +63,28 @@ def create(
         libraries=libraries(),
         **facts,
     )
-    tickets = stored.tickets(store)
+    study = OpenStudy(facts=made, database=database, folder=folder_of(runs_dir, name))
     if baseline is not None:
-        add_trial(store, stored, baseline)
-    tickets.grow(n_trials)
-    storage.set_study_user_attr(study_id, STUDY_ATTR, stamp(stored))
-    return stored
+        study.add_trial(baseline)
+    study.tickets.grow(n_trials)
+    storage.set_study_user_attr(study_id, STUDY_ATTR, stamp(made))
+    return study
 
 
-def sweep(store: Store, name: str) -> None:
+def sweep(database: Store, name: str) -> None:
     """Delete what a creation that was cut short has left under a name: its tickets first, by which they are found.
 
     Raises:
         StudyMismatchError: There is a whole study, or somebody else's.
     """
-    found = {study.study_name: study for study in store.optuna.get_all_studies()}
+    found = {study.study_name: study for study in database.optuna.get_all_studies()}
     if name not in found:
         return
     study_id, attrs = found[name]._study_id, found[name].user_attrs
     if STUDY_ATTR in attrs:
         raise StudyMismatchError(f'The database already holds a study "{name}".', "Join it, or name another.")
     key = attrs.get(KEY_ATTR)
-    if key is None and (attrs or store.optuna.get_all_trials(study_id)):
+    if key is None and (attrs or database.optuna.get_all_trials(study_id)):
         raise StudyMismatchError(
             f'The database already holds a study "{name}" that hpo did not make.',
             "Rename the study's file, or use another --storage.",
@@ -89,25 +93,24 @@ def sweep(store: Store, name: str) -> None:
     if key is not None and originals:
         raise copied(name, originals[0])
     if isinstance(key, str):
-        tickets = TicketTable(engine=store.engine, study=key)
+        tickets = TicketTable(engine=database.engine, study=key)
         if any(row.worker or row.outcome for row in tickets.read()):  # a creation cut short has not been worked at
             raise odd(name, f'its attribute "{STUDY_ATTR}" is gone or cannot be read, and it has trials')
         tickets.delete()
-    store.optuna.delete_study(study_id)
+    database.optuna.delete_study(study_id)
 
 
-def withdraw(store: Store, stored: StoredStudy, folder: StudyFolder) -> bool:
+def withdraw(study: OpenStudy) -> bool:
     """Delete a study and its folder if no trial of it was trained, nor added by hand; returns whether it did.
 
     Cut short, it leaves a study without tickets, and may be called again.
     """
-    trials = store.optuna.get_all_trials(stored.study_id, deepcopy=False)
-    if not all(_is_untrained(trial) for trial in trials):
+    if not all(_is_untrained(trial) for trial in study.all_trials()):
         return False
-    if stored.is_paused(store) or not stored.tickets(store).delete_untrained():
+    if study.is_paused() or not study.tickets.delete_untrained():
         return False
-    folder.delete(stored.key)
-    store.optuna.delete_study(stored.study_id)
+    study.folder.delete(study.facts.key)
+    study.database.optuna.delete_study(study.facts.study_id)
     return True
 
 

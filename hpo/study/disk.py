@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo.data import ARCHIVE_NAMES, facts_of
-from hpo.database import Store
 from hpo.files import size_of, sweep
 from hpo.names import file_of, generation
 from hpo.study.folder import StudyFolder
-from hpo.study.stored import StoredStudy
+from hpo.study.handle import OpenStudy
 from hpo.study.ticket import TicketState
 
 
@@ -36,14 +35,12 @@ class Taken:
     is_spare: bool
 
 
-def study_folders(
-    runs_dir: Path, stored: Sequence[StoredStudy], store: Store | None, *, are_old_spare: bool
-) -> list[Taken]:
+def study_folders(runs_dir: Path, studies: Sequence[OpenStudy], *, are_old_spare: bool) -> list[Taken]:
     """List the folders below the runs folder that hold a study's files."""
     latest: dict[str, int] = {}
-    for one in stored:
+    for one in studies:
         latest[file_of(one.name)] = max(generation(one.name), latest.get(file_of(one.name), 0))
-    known = {(one.name, one.key): one for one in stored}
+    known = {(one.name, one.facts.key): one for one in studies}
     found = []
     for path in folders_in(runs_dir):
         key = StudyFolder(path).owner
@@ -53,8 +50,8 @@ def study_folders(
         is_spare, what = False, "a study that is not in this database"
         if study is not None and generation(study.name) == latest[file_of(study.name)]:
             what = f"a study; to clear it: hpo study delete --study {study.name}"
-        elif study is not None and store is not None:
-            is_used = bool(study.tickets(store).read(TicketState.LEASED))
+        elif study is not None:
+            is_used = bool(study.tickets.read(TicketState.LEASED))
             is_spare = are_old_spare and not is_used
             what = "an older generation, at which a worker is" if is_used else "an older generation's logs and models"
         found.append(Taken(path=path, what=what, n_bytes=size_of(path), key=key, is_spare=is_spare))

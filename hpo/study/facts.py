@@ -1,19 +1,27 @@
-"""What a stored study's facts look like, and the one door through which whatever is stored in their place comes in.
+"""A study's facts, and the one door through which whatever is stored in their place comes in.
 
-The facts are a study's attribute "hpo:study". Any client of the database can write it; another version of hpo may have.
+The facts are a study's attribute "hpo:study": what readers need, so that nobody has to import a study's file to show
+results. Any client of the database can write it; another version of hpo may have.
 """
 
 import math
+import re
 import types
-from dataclasses import MISSING, Field, asdict, fields
+from dataclasses import MISSING, Field, asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 from typing import Any, get_args, get_origin, get_type_hints
 
+from optuna.study import StudyDirection
+from optuna.study._frozen import FrozenStudy
+
 from hpo import __version__
 from hpo.errors import HpoError, StorageError, StudyMismatchError
-from hpo.metric import metric_of
+from hpo.metric import DIRECTIONS, Metric, metric_of
+from hpo.names import file_of, generation, is_plain_name
 
+KEY_ATTR, STUDY_ATTR = "hpo:key", "hpo:study"  # of a study
+MAX_THREADS = 1024
 FACTS_VERSION = 2  # 1, without a number: did not say which study they are of
 METRIC = {"metric": str, "direction": str}  # what a field that is a Metric is stored as
 MAKER = "hpo"  # the facts' own word of the version that wrote them
@@ -22,6 +30,71 @@ LIBRARIES = {"tensorflow": 2, "keras": 2, "optuna": 1}  # how many parts of the 
 # What hpo itself makes of the same parameters, seed and data. Raised when that changes a trial's meaning or its bits; a
 # new version of hpo alone does not, and goes on with an older one's studies.
 ENGINE, ENGINE_VERSION = "hpo's engine", 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFacts:
+    """What a study was created as.
+
+    Attributes:
+        name: Optuna's name, with the generation.
+        study_id: Optuna's id.
+        key: Random, the tickets' own name of the study.
+        metric: What it tunes for.
+        seed: The one it was created with.
+        n_threads: Threads of each worker; the bits of a result depend on it.
+        baseline: Its values by parameter name, or None.
+        meaning: Hashes of what changes a trial's meaning, by field; see hpo.definition.meaning.
+        libraries: Versions, as far as they must agree.
+        data: Fingerprint of the data.
+        lease_seconds: How long a worker may stand still before others take its trial: one figure for all workers, as
+            they would expire each other otherwise.
+    """
+
+    name: str
+    study_id: int
+    key: str
+    metric: Metric
+    seed: int
+    n_threads: int
+    baseline: dict[str, Any] | None
+    meaning: dict[str, str]
+    libraries: dict[str, str]
+    data: str
+    lease_seconds: float = 60.0
+
+    def is_baseline(self, number: int) -> bool:
+        """Whether that trial, or ticket, is the baseline's."""
+        return number == 0 and self.baseline is not None
+
+    @property
+    def next_name(self) -> str:
+        """The name of the generation after this one."""
+        return f"{file_of(self.name)}@{generation(self.name) + 1}"
+
+
+def direction_of(metric: Metric) -> StudyDirection:
+    """Return a metric's direction as Optuna names it."""
+    return StudyDirection[metric.direction.upper()]
+
+
+def read_facts(study: FrozenStudy) -> StudyFacts:
+    """Return the facts of a study that Optuna has read.
+
+    Raises:
+        HpoError: As parse does.
+    """
+    name = study.study_name
+    if not is_plain_name(name):
+        raise odd(str(name), "its name cannot be a folder's")
+    facts = StudyFacts(**parse(StudyFacts, name, study._study_id, study.user_attrs[STUDY_ATTR]))
+    if not re.fullmatch(r"[0-9a-f]{32}", facts.key):
+        raise odd(name, "its key is none")
+    if facts.metric.direction not in DIRECTIONS or study.directions != [direction_of(facts.metric)]:
+        raise odd(name, f"its direction is {facts.metric.direction}, Optuna's is another")
+    if not 1 <= facts.n_threads <= MAX_THREADS:
+        raise odd(name, f"it trains with {facts.n_threads} threads")
+    return facts
 
 
 def parse(kind: type[Any], name: str, study_id: int, facts: object) -> dict[str, Any]:
@@ -66,10 +139,10 @@ def parse(kind: type[Any], name: str, study_id: int, facts: object) -> dict[str,
     return {**values, "metric": metric}
 
 
-def stamp(stored: Any) -> dict[str, Any]:
-    """Return a dataclass's facts as they are stored: with the version of their form and of hpo."""
-    metric = {"metric": stored.metric.name, "direction": stored.metric.direction}
-    return {**asdict(stored), **metric, "version": FACTS_VERSION, MAKER: __version__}
+def stamp(facts: StudyFacts) -> dict[str, Any]:
+    """Return facts as they are stored: with the version of their form and of hpo."""
+    metric = {"metric": facts.metric.name, "direction": facts.metric.direction}
+    return {**asdict(facts), **metric, "version": FACTS_VERSION, MAKER: __version__}
 
 
 def libraries() -> dict[str, str]:

@@ -16,18 +16,18 @@ from hpo.engine import rehearse_training
 from hpo.errors import StudyMismatchError, TicketlessError
 from hpo.events import write_experiment
 from hpo.metric import metric_of
-from hpo.study import stored as studies
 from hpo.study.agreement import check_same
 from hpo.study.creation import create, withdraw
+from hpo.study.facts import StudyFacts
 from hpo.study.folder import folder_of
+from hpo.study.handle import OpenStudy, find_latest
 from hpo.study.request import StudyOptions
 from hpo.study.schema import create_tables
-from hpo.study.stored import StoredStudy
 
 DEFAULT_THREADS = 1  # two of them train 1.05 to 1.9 times the epochs of one with two: benchmarks/scaling.py
 
 
-def open_study(options: StudyOptions, report: Callable[[str], None], *, patience_seconds: float = 0.0) -> StoredStudy:
+def open_study(options: StudyOptions, report: Callable[[str], None], *, patience_seconds: float = 0.0) -> OpenStudy:
     """Create, join or extend the study; safe for any number of commands at once.
 
     Args:
@@ -43,48 +43,49 @@ def open_study(options: StudyOptions, report: Callable[[str], None], *, patience
     meaning = fingerprint(options.file.path)
     space = rehearse(definition)
     patiently = partial(insist, should_stop=lambda: False, patience_seconds=patience_seconds, say=report)
-    store = patiently(lambda: open_store(options.address, create=True))
+    database = patiently(lambda: open_store(options.address, create=True))
     dataset = prepare(definition, options, report)  # before the lock: a download may take minutes
     data = dataset.fingerprint
-    patiently(partial(rehearse_new, store, options, definition, dataset))
+    patiently(partial(rehearse_new, database, options, definition, dataset))
     found_first: list[str | None] = []
     plans: list[NewStudy] = []  # of a study that takes another one's place
 
-    def is_asked_for(latest: StoredStudy) -> bool:
+    def is_asked_for(latest: OpenStudy) -> bool:
         # A later try may find what an earlier one made: the answer to its last COMMIT got lost.
         if plans:
             return latest.name == plans[-1].name
         return not options.is_new_generation or latest.name != found_first[0]
 
-    def join_or_create() -> StoredStudy:
+    def join_or_create() -> OpenStudy:
         with explained(options.address), setup_lock(options.address):
-            create_tables(store.engine)
-            taken_back = None if options.is_new_generation else take_back(store, options, data, report)
+            create_tables(database.engine)
+            taken_back = None if options.is_new_generation else take_back(database, options, data, report)
             if taken_back is not None and not plans:
                 plans.append(plan_anew(*taken_back, options, definition))
-            stored = studies.find_latest(store, options.file.name)
-            found_first.append(None if stored is None else stored.name)
-            if stored is None or not is_asked_for(stored):
-                plan = plans[-1] if plans else plan_first(stored, options, definition)
+            study = find_latest(database, options.runs_dir, options.file.name)
+            found_first.append(None if study is None else study.name)
+            if study is None or not is_asked_for(study):
+                plan = plans[-1] if plans else plan_first(study, options, definition)
                 folder_of(options.runs_dir, plan.name).check(plan.folder_key)
                 facts: dict[str, Any] = {"seed": plan.seed, "n_threads": plan.n_threads, "meaning": meaning}
                 facts |= {"data": data, "lease_seconds": plan.lease_seconds}
-                stored = create(store, plan.name, definition, facts=facts, n_trials=plan.n_trials)
+                study = create(
+                    database, plan.name, definition, runs_dir=options.runs_dir, facts=facts, n_trials=plan.n_trials
+                )
             else:
-                check_joined(stored, options, data)
+                check_joined(study, options, data)
             if options.n_trials is not None:
-                stored.tickets(store).grow(options.n_trials)
-            folder_of(options.runs_dir, stored.name).mark(stored.key)
-        return stored
+                study.tickets.grow(options.n_trials)
+            study.folder.mark(study.facts.key)
+        return study
 
-    stored = patiently(join_or_create)
-    if options.lease_seconds not in (None, stored.lease_seconds):
-        kept, asked = stored.lease_seconds, options.lease_seconds
+    study = patiently(join_or_create)
+    kept, asked = study.facts.lease_seconds, options.lease_seconds
+    if asked not in (None, kept):
         report(f"The study was made with --lease {kept:g}s, which all its workers keep to; {asked:g}s is not used.")
-    study_dir = folder_of(options.runs_dir, stored.name).path
-    write_experiment(study_dir, space=space, metric=stored.metric.name, on_loss=report)
-    store.close()
-    return stored
+    write_experiment(study.folder.path, space=space, metric=study.metric.name, on_loss=report)
+    database.close()
+    return study
 
 
 def prepare(definition: StudyDefinition, options: StudyOptions, report: Callable[[str], None]) -> Dataset:
@@ -107,40 +108,40 @@ def prepare(definition: StudyDefinition, options: StudyOptions, report: Callable
     return dataset
 
 
-def rehearse_new(store: Store, options: StudyOptions, definition: StudyDefinition, dataset: Dataset) -> None:
+def rehearse_new(database: Store, options: StudyOptions, definition: StudyDefinition, dataset: Dataset) -> None:
     """Look at the model and callbacks of a study that is to be made; one that is joined has been looked at.
 
     Raises:
         StudyFileError: See rehearse_training.
     """
-    stored = None
+    study = None
     with contextlib.suppress(TicketlessError):  # half deleted: it may be made anew
-        stored = None if options.is_new_generation else studies.find_latest(store, options.file.name)
-    if stored is None or mismatch(stored, options, dataset.fingerprint) is not None:
+        study = None if options.is_new_generation else find_latest(database, options.runs_dir, options.file.name)
+    if study is None or mismatch(study.facts, options, dataset.fingerprint) is not None:
         rehearse_training(definition, dataset)
 
 
-def check_joined(stored: StoredStudy, options: StudyOptions, data: str) -> None:
+def check_joined(study: OpenStudy, options: StudyOptions, data: str) -> None:
     """Refuse to join a study that means something else, or whose folder is another one's.
 
     Raises:
         StudyMismatchError: The message names what differs.
     """
-    reason = mismatch(stored, options, data)
+    reason = mismatch(study.facts, options, data)
     if reason is not None:
         raise reason
-    folder_of(options.runs_dir, stored.name).check(stored.key)
+    study.folder.check(study.facts.key)
 
 
-def mismatch(stored: StoredStudy, options: StudyOptions, data: str) -> StudyMismatchError | None:
+def mismatch(facts: StudyFacts, options: StudyOptions, data: str) -> StudyMismatchError | None:
     """Return why a study cannot be joined; None where it means the same."""
     try:
-        check_same(stored, fingerprint(options.file.path, like=stored.meaning), data, options.seed)
+        check_same(facts, fingerprint(options.file.path, like=facts.meaning), data, options.seed)
     except StudyMismatchError as error:
         return error
-    if options.n_threads not in (None, stored.n_threads):
+    if options.n_threads not in (None, facts.n_threads):
         return StudyMismatchError(
-            f'The study "{stored.name}" trains with {stored.n_threads} threads per worker, and its results '
+            f'The study "{facts.name}" trains with {facts.n_threads} threads per worker, and its results '
             f"depend on it; {options.n_threads} were asked for.",
             "Leave --threads out, or open a new generation: --new-generation.",
         )
@@ -168,18 +169,18 @@ class NewStudy:
     n_trials: int
 
 
-def plan_first(latest: StoredStudy | None, options: StudyOptions, definition: StudyDefinition) -> NewStudy:
+def plan_first(latest: OpenStudy | None, options: StudyOptions, definition: StudyDefinition) -> NewStudy:
     """Plan the first study of a file, or the generation after the latest."""
     return NewStudy(
-        name=options.file.name if latest is None else studies.next_name(latest),
+        name=options.file.name if latest is None else latest.facts.next_name,
         seed=definition.seed if options.seed is None else options.seed,
         n_threads=options.n_threads or DEFAULT_THREADS,
-        lease_seconds=options.lease_seconds or StoredStudy.lease_seconds,
+        lease_seconds=options.lease_seconds or StudyFacts.lease_seconds,
         n_trials=options.n_trials or definition.n_trials,
     )
 
 
-def plan_anew(former: StoredStudy, n_trials: int, options: StudyOptions, definition: StudyDefinition) -> NewStudy:
+def plan_anew(former: StudyFacts, n_trials: int, options: StudyOptions, definition: StudyDefinition) -> NewStudy:
     """Plan what takes the place of a study that had a budget; what it was asked to be is kept."""
     return NewStudy(
         name=former.name,
@@ -192,8 +193,8 @@ def plan_anew(former: StoredStudy, n_trials: int, options: StudyOptions, definit
 
 
 def take_back(
-    store: Store, options: StudyOptions, data: str, report: Callable[[str], None]
-) -> tuple[StoredStudy, int] | None:
+    database: Store, options: StudyOptions, data: str, report: Callable[[str], None]
+) -> tuple[StudyFacts, int] | None:
     """Delete the latest study if it is not what the file says now and nothing of it was trained: a typo costs nothing.
 
     Returns it and its budget; None where it is right, or none is there.
@@ -203,16 +204,17 @@ def take_back(
     """
     reason: StudyMismatchError | None
     try:
-        former = studies.find_latest(store, options.file.name)
-        reason = None if former is None else mismatch(former, options, data)
+        former = find_latest(database, options.runs_dir, options.file.name)
+        reason = None if former is None else mismatch(former.facts, options, data)
     except TicketlessError as error:  # taking it back was cut short
-        former, reason = error.stored, error
+        folder = folder_of(options.runs_dir, error.stored.name)
+        former, reason = OpenStudy(facts=error.stored, database=database, folder=folder), error
     if former is None or reason is None:
         return None
-    tickets = former.tickets(store).read()
-    if not withdraw(store, former, folder_of(options.runs_dir, former.name)):
+    tickets = former.tickets.read()
+    if not withdraw(former):
         raise reason
     n_failed = sum(ticket.outcome == "FAIL" for ticket in tickets)
     dropped = f", without its {n_failed} failed trials" if n_failed else ""
     report(f"{reason.message} Nothing of it was trained, so it is made anew{dropped}.")
-    return former, len(tickets)
+    return former.facts, len(tickets)

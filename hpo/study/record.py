@@ -16,13 +16,13 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.database import ODD, TRANSIENT, Connection, Store, describe_odd, guarded, insist
+from hpo.database import ODD, TRANSIENT, Connection, describe_odd, guarded, insist
 from hpo.errors import LeaseLostError, OvertakenError
+from hpo.study.handle import OpenStudy
 from hpo.study.pruning import Answer, Verdict, ask
+from hpo.study.results import SPARED_ATTR, TICKET_ATTR
 from hpo.study.sampling import Mirror
-from hpo.study.stored import SPARED_ATTR, TICKET_ATTR, StoredStudy, own_trials
 from hpo.study.ticket import Ticket
-from hpo.study.tickets import TicketTable
 from hpo.terminal import warn_once
 
 HAND_BACK_SECONDS = 3.0  # of the 8 that a launcher gives a worker to stop; the compiled call may take 2
@@ -35,9 +35,8 @@ class TrialRecord:
     """A leased ticket and its trial.
 
     Args:
-        store: The database.
-        stored: The study.
-        study: Optuna's handle with the study's pruner.
+        study: The study.
+        optuna_study: Optuna's handle, with the study's pruner.
         ticket: As it was claimed.
         should_stop: Ends waiting for a database that is away.
         patience_seconds: So does this.
@@ -45,17 +44,15 @@ class TrialRecord:
 
     def __init__(
         self,
-        store: Store,
-        study: optuna.Study,
+        study: OpenStudy,
+        optuna_study: optuna.Study,
         *,
-        stored: StoredStudy,
         ticket: Ticket,
         should_stop: Callable[[], bool],
         patience_seconds: float,
     ) -> None:
-        self._store = store
-        self._storage, self._rdb, self._study, self._stored = store.optuna, store.rdb, study, stored
-        self._tickets: TicketTable = stored.tickets(store)
+        self._study, self._optuna_study, self._tickets = study, optuna_study, study.tickets
+        self._storage, self._rdb = study.database.optuna, study.database.rdb
         self._ticket, self._token = ticket, str(ticket.token)
         self._should_stop, self._patience_seconds = should_stop, patience_seconds
         self._trial_id = -1
@@ -101,7 +98,7 @@ class TrialRecord:
         is_retry = False
 
         def read() -> list[FrozenTrial]:
-            return own_trials(self._store, self._stored)
+            return self._study.own_trials()
 
         def note(connection: Connection, trial_id: int) -> None:
             self._tickets.note_birth(connection, self._token, trial_id=trial_id)
@@ -115,7 +112,7 @@ class TrialRecord:
             template = mirror.draw(self._ticket.number, read())
             while True:
                 try:
-                    return self._rdb.bear(self._stored.study_id, template, note)
+                    return self._rdb.bear(self._study.facts.study_id, template, note)
                 except OvertakenError as error:
                     template = mirror.redraw(template, read(), n_trials=error.n_trials)
 
@@ -150,7 +147,7 @@ class TrialRecord:
         if self._queue or epoch < self._n_recorded or epoch not in self._recorded:
             return None
         try:
-            answer = self._write(lambda: ask(self._study, self._trial, own_attr=TICKET_ATTR))
+            answer = self._write(lambda: ask(self._optuna_study, self._trial, own_attr=TICKET_ATTR))
             verdict = judge() if answer.is_pruned else None
         except TRANSIENT:
             return None
@@ -252,7 +249,7 @@ class TrialRecord:
 
     def _write_report(self, epoch: int, value: float, decided: int) -> None:
         so_far = (known for of, known in self._recorded.items() if of <= epoch)
-        best = self._stored.metric.ranked(so_far, key=float)[0]
+        best = self._study.metric.ranked(so_far, key=float)[0]
 
         def note(connection: Connection) -> None:
             # The ticket shows how far training is, within the transaction that has to look at it anyway.

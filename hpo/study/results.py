@@ -7,16 +7,18 @@ from typing import Any, TypeVar
 
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.database import Store
 from hpo.metric import Metric
 from hpo.parameters import is_number
+from hpo.study.facts import StudyFacts
 from hpo.study.folder import StudyFolder
-from hpo.study.stored import SPARED_ATTR, StoredStudy, own_trials
 from hpo.study.ticket import Ticket
 from hpo.terminal import warn_once
 
 T = TypeVar("T")
-RESULT_ATTR, REASON_ATTR = "hpo:result", "hpo:reason"
+# Attributes of a trial.
+TICKET_ATTR, RESULT_ATTR, REASON_ATTR = "hpo:ticket", "hpo:result", "hpo:reason"
+ORIGIN_ATTR = "hpo:origin"  # see hpo.study.origin
+SPARED_ATTR = "hpo:spared"  # after which epoch the pruner gave it up, where it went on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,17 +50,12 @@ class TrialRow:
     spared_epoch: int | None = None
 
 
-def read_rows(store: Store, stored: StoredStudy, known: Sequence[TrialRow] = ()) -> list[TrialRow]:
-    """Return all trials by number; rows known from before are taken as they are where the trial had ended."""
-    ended = {row.number: row for row in known if row.state.is_finished()}
-    return [ended.get(trial.number) or _row(trial, stored) for trial in own_trials(store, stored)]
-
-
-def _row(trial: FrozenTrial, stored: StoredStudy) -> TrialRow:
+def row_of(trial: FrozenTrial, metric: Metric) -> TrialRow:
+    """Return a stored trial's row."""
     result: dict[str, Any] = _attr(trial, RESULT_ATTR, {})
     seconds = result.get("seconds", 0.0)
     reported = {epoch: value for epoch, value in trial.intermediate_values.items() if math.isfinite(value)}
-    best_epoch = stored.metric.best(sorted(reported), key=lambda epoch: reported[epoch])
+    best_epoch = metric.best(sorted(reported), key=lambda epoch: reported[epoch])
     value = trial.values[0] if trial.values and len(trial.values) == 1 else None
     return TrialRow(
         number=trial.number,
@@ -95,9 +92,9 @@ def kept(rows: Sequence[TrialRow], metric: Metric, n_kept_models: int) -> set[in
     return {row.number for row in rank([row for row in rows if row.state.is_finished()], metric)[:n_kept_models]}
 
 
-def find_baseline(rows: Sequence[TrialRow], stored: StoredStudy) -> TrialRow | None:
+def find_baseline(rows: Sequence[TrialRow], facts: StudyFacts) -> TrialRow | None:
     """Return the baseline's row: trial 0 of a study that has one."""
-    return next((row for row in rows if stored.is_baseline(row.number)), None)
+    return next((row for row in rows if facts.is_baseline(row.number)), None)
 
 
 def count_states(rows: Sequence[TrialRow]) -> dict[str, int]:

@@ -16,9 +16,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.definition import N_REFUSALS, StudyDefinition, ask, draw, is_baseline_inside, refused_all, sampler_of, seed_of
 from hpo.errors import SamplerError, SpaceExhaustedError
+from hpo.study.facts import StudyFacts, direction_of
 from hpo.study.origin import origin
+from hpo.study.results import ORIGIN_ATTR, TICKET_ATTR
 from hpo.study.snapshot import NAME, STUDY_ID, Snapshot
-from hpo.study.stored import ORIGIN_ATTR, TICKET_ATTR, StoredStudy, direction_of
 
 N_TAKEN, N_REFUSED = 10, 100  # points that are taken, or refused, until the space is searched for another
 NOTES_ATTR = "hpo:notes"  # of a trial: the study's system attributes that its sampler changed
@@ -29,13 +30,13 @@ Key = frozenset[tuple[str, str | float]]
 class Mirror:
     """What one worker knows of a study's trials when it draws another; brought up to date at each draw."""
 
-    def __init__(self, stored: StoredStudy, definition: StudyDefinition) -> None:
-        self._stored, self._definition = stored, definition
+    def __init__(self, facts: StudyFacts, definition: StudyDefinition) -> None:
+        self._facts, self._definition = facts, definition
         self._known: set[Key] = set()  # what all trials seen so far chose
         self._n_known = 0
         # Another range or another way of training: TPE would take such a parameter out of its joint density, and a
         # brute-force search would stumble over it.
-        self._skips_baseline = stored.baseline is not None and not is_baseline_inside(definition)
+        self._skips_baseline = facts.baseline is not None and not is_baseline_inside(definition)
 
     def draw(self, number: int, trials: Sequence[FrozenTrial]) -> FrozenTrial:
         """Draw the trial of ticket number, given all stored ones, with a sampler built from that ticket's own seed.
@@ -51,7 +52,7 @@ class Mirror:
             StudyFileError: The study's own code does not work, or refuses all.
         """
         self._learn(trials)
-        seed = seed_of(self._stored.seed, number, "sampler")
+        seed = seed_of(self._facts.seed, number, "sampler")
         study = self._study(trials, sampler_of(self._definition, seed))
         before = dict(study._storage.get_study_system_attrs(STUDY_ID))
         new, taken = self._draw_new(study)
@@ -98,7 +99,7 @@ class Mirror:
         return not self._definition.allow_duplicates and key_of(trial.params, trial.distributions) in self._known
 
     def _study(self, trials: Sequence[FrozenTrial], sampler: BaseSampler) -> optuna.Study:
-        seen, direction = self._seen(trials), direction_of(self._stored.metric)
+        seen, direction = self._seen(trials), direction_of(self._facts.metric)
         snapshot = Snapshot(direction, seen, n_stored=len(trials), attrs=_notes(seen))
         return optuna.load_study(study_name=NAME, storage=snapshot, sampler=sampler)
 

@@ -12,14 +12,14 @@ import pytest
 import sqlalchemy as sa
 from postgres import Postgres
 from processes import freeze_in_a_claim, freeze_in_a_creation, hear, hold_setup_lock, start
-from toy import ToyStudy, wait_for
+from toy import ToyStudy, all_facts, wait_for
 
 from hpo.database import connections, outage, storage
 from hpo.database.address import DatabaseAddress, parse_address
 from hpo.database.outage import insist, wait_shortly
 from hpo.database.storage import Store, open_store, setup_lock
 from hpo.errors import DatabaseAwayError, StorageError
-from hpo.study import stored as studies
+from hpo.study import StudyFacts
 
 IDLE_SECONDS = 0.7
 ROLLED_BACK = ("OperationalError", "InternalError", "StorageInternalError")
@@ -194,7 +194,7 @@ def test_process_frozen_while_it_creates_a_study_loses_the_set_up_lock_and_what_
     process, pipe = start(freeze_in_a_creation, postgres_url, IDLE_SECONDS)
     pid = hear(pipe)
     wait_until_frozen(pid)
-    made, said = list[studies.StoredStudy](), list[str]()
+    made, said = list[StudyFacts](), list[str]()
 
     def create() -> None:
         with setup_lock(parse_address(postgres_url)):
@@ -204,7 +204,7 @@ def test_process_frozen_while_it_creates_a_study_loses_the_set_up_lock_and_what_
     assert "is being set up by another command: the server's process" in said[0]
     os.kill(pid, signal.SIGCONT)
     assert hear(pipe) in ROLLED_BACK
-    assert studies.all_studies(postgres_store) == made
+    assert all_facts(postgres_store) == made
     process.join()
 
 

@@ -35,9 +35,9 @@ def crew_of(*said: tuple[HpoError | None, int | None]) -> tuple[Crew, list[Proce
     nothing: Any = None
     settings: Any = SimpleNamespace(options=SimpleNamespace(runs_dir=Path("nowhere")))
     view: Any = SimpleNamespace(say=lines.append)
-    stored: Any = SimpleNamespace(name="toy")
+    study: Any = SimpleNamespace(name="toy", tickets=nothing, folder=StudyFolder(Path("nowhere")))
     signals: Any = SimpleNamespace(ending=None, n_interrupts=0)
-    crew = Crew(settings, view, signals, context=nothing, stored=stored, tickets=nothing)
+    crew = Crew(settings, view, signals, context=nothing, study=study)
     processes = []
     for slot, (error, exit_code) in enumerate(said):
         ours, theirs = multiprocessing.Pipe()

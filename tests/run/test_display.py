@@ -24,16 +24,16 @@ from hpo.run.display import (
     page,
     summary,
 )
-from hpo.study import StoredStudy, Ticket, TicketState, TrialRow
+from hpo.study import StudyFacts, Ticket, TicketState, TrialRow
 
 
 @pytest.fixture
-def stored(sqlite_toy: ToyStudy) -> StoredStudy:
+def stored(sqlite_toy: ToyStudy) -> StudyFacts:
     return sqlite_toy.stored
 
 
 @pytest.fixture
-def without_baseline(sqlite_store: Any) -> StoredStudy:
+def without_baseline(sqlite_store: Any) -> StudyFacts:
     return ToyStudy.create(sqlite_store, name="plain", baseline=None).stored
 
 
@@ -52,15 +52,15 @@ def ticket(number_: int, state: TicketState, **fields: Any) -> Ticket:
 
 
 def snapshot(
-    stored: StoredStudy, rows: Sequence[TrialRow], tickets: Sequence[Ticket] | None = None, **fields: Any
+    stored: StudyFacts, rows: Sequence[TrialRow], tickets: Sequence[Ticket] | None = None, **fields: Any
 ) -> Snapshot:
     if tickets is None:
         tickets = [ticket(r.number, TicketState.ENDED, trial_id=r.trial_id, worker="here-1-0") for r in rows]
     values = {"n_ended_before": 0, "trained_seconds": 0.0, "note": "", **fields}
-    return Snapshot(stored=stored, tickets=tickets, rows=rows, **values)
+    return Snapshot(facts=stored, tickets=tickets, rows=rows, **values)
 
 
-def test_summary_shows_best_baseline_and_the_best_per_optimizer(stored: StoredStudy) -> None:
+def test_summary_shows_best_baseline_and_the_best_per_optimizer(stored: StudyFacts) -> None:
     rows = [row(0, 0.5, optimizer="adam"), row(1, 0.7, optimizer="sgd"), row(2, 0.6, optimizer="adam")]
     lines = shown(summary(rows, stored)).splitlines()
     assert lines[0].startswith("best val_accuracy 0.7000 (trial 1), +0.2000 against the baseline's 0.5000")
@@ -68,31 +68,31 @@ def test_summary_shows_best_baseline_and_the_best_per_optimizer(stored: StoredSt
     assert labels[2:6] == ["best", "best sgd", "best adam", "baseline"]
 
 
-def test_summary_without_optimizer_or_baseline(without_baseline: StoredStudy) -> None:
+def test_summary_without_optimizer_or_baseline(without_baseline: StudyFacts) -> None:
     text = shown(summary([row(0, 0.5, width=4)], without_baseline))
     assert "0.5000 (trial 0)" in text
     assert "baseline" not in text
 
 
-def test_summary_without_values(stored: StoredStudy) -> None:
+def test_summary_without_values(stored: StudyFacts) -> None:
     assert shown(summary([], stored)).strip() == "No trial has a value yet."
     failed = [row(0, None, TrialState.FAIL)]
     assert "No trial has a value yet" in shown(summary(failed, stored))
 
 
-def test_summary_of_trials_that_lack_the_grouping_parameter(stored: StoredStudy) -> None:
+def test_summary_of_trials_that_lack_the_grouping_parameter(stored: StudyFacts) -> None:
     rows = [row(0, 0.5), row(1, 0.7, layer="conv"), row(2, 0.8)]
     assert "None" not in shown(summary(rows, stored))
 
 
-def test_square_brackets_in_a_choice_are_shown(stored: StoredStudy) -> None:
+def test_square_brackets_in_a_choice_are_shown(stored: StudyFacts) -> None:
     rows = [row(0, 0.5, layers="[relu][/relu]", optimizer="[/x]")]
     assert "[relu][/relu]" in shown(summary(rows, stored))
     leased = [ticket(0, TicketState.LEASED, trial_id=0, worker="host[/a]-1")]
     assert "[relu][/relu]" in shown(page(snapshot(stored, rows, leased)))
 
 
-def test_page_shows_progress_workers_and_the_best(stored: StoredStudy) -> None:
+def test_page_shows_progress_workers_and_the_best(stored: StudyFacts) -> None:
     rows = [
         row(0, 0.5), row(1, 0.25, TrialState.PRUNED), row(2, None, TrialState.FAIL),
         row(3, 0.625, TrialState.RUNNING, optimizer="sgd", learning_rate=0.0123456),
@@ -112,7 +112,7 @@ def test_page_shows_progress_workers_and_the_best(stored: StoredStudy) -> None:
     assert "a note" in text
 
 
-def test_page_of_a_study_that_has_not_begun(stored: StoredStudy, without_baseline: StoredStudy) -> None:
+def test_page_of_a_study_that_has_not_begun(stored: StudyFacts, without_baseline: StudyFacts) -> None:
     for study in (stored, without_baseline):
         text = shown(page(snapshot(study, [], [ticket(0, TicketState.FREE)])))
         assert "0/1 trials" in text
@@ -120,19 +120,19 @@ def test_page_of_a_study_that_has_not_begun(stored: StoredStudy, without_baselin
         assert "left" not in text
 
 
-def test_page_fits_a_narrow_terminal(stored: StoredStudy) -> None:
+def test_page_fits_a_narrow_terminal(stored: StudyFacts) -> None:
     console = Console(record=True, width=40, file=io.StringIO())
     console.print(page(snapshot(stored, [row(0, 0.5, optimizer="adam")])))
     assert max(len(line) for line in console.export_text().splitlines()) <= 40
 
 
-def test_time_left_is_told_only_when_there_is_something_to_tell(stored: StoredStudy) -> None:
+def test_time_left_is_told_only_when_there_is_something_to_tell(stored: StudyFacts) -> None:
     tickets = [ticket(i, TicketState.ENDED) for i in range(6)] + [ticket(i, TicketState.FREE) for i in range(6, 10)]
     assert snapshot(stored, [], tickets, n_ended_before=4, trained_seconds=9.0).seconds_left is None
     assert snapshot(stored, [], tickets, n_ended_before=3, trained_seconds=9.0).seconds_left == 12.0
 
 
-def test_best_is_told_against_the_baseline(stored: StoredStudy, without_baseline: StoredStudy) -> None:
+def test_best_is_told_against_the_baseline(stored: StudyFacts, without_baseline: StudyFacts) -> None:
     assert describe_best([row(0, 0.5)], stored) == "best val_accuracy 0.5000 (trial 0), the baseline itself"
     assert describe_best([row(0, None, TrialState.FAIL), row(1, 0.5)], stored) == "best val_accuracy 0.5000 (trial 1)"
     assert describe_best([row(0, 0.25), row(1, 0.5)], without_baseline) == "best val_accuracy 0.5000 (trial 1)"
@@ -144,13 +144,13 @@ def test_baseline_that_diverged_is_no_number_to_compare_with(sqlite_store: Any) 
     assert describe_best([row(0, 0.75), row(1, 0.5)], stored).endswith("-0.2500 against the baseline's 0.7500")
 
 
-def test_ended_trial_is_told_in_a_line(stored: StoredStudy) -> None:
+def test_ended_trial_is_told_in_a_line(stored: StudyFacts) -> None:
     assert describe_row(row(4, 0.5, width=8, rate=0.00123456), stored) == (
         "trial 4: complete, val_accuracy 0.5000, 1.0 s; width=8 rate=0.00123"
     )
 
 
-def lines_of(stored: StoredStudy, *snapshots: Snapshot) -> list[str]:
+def lines_of(stored: StudyFacts, *snapshots: Snapshot) -> list[str]:
     file = io.StringIO()
     console = Console(file=file, width=60)
     with LinesView(console) as view:
@@ -159,7 +159,7 @@ def lines_of(stored: StoredStudy, *snapshots: Snapshot) -> list[str]:
     return file.getvalue().splitlines()
 
 
-def test_each_trial_that_ends_is_one_line(stored: StoredStudy) -> None:
+def test_each_trial_that_ends_is_one_line(stored: StudyFacts) -> None:
     first = [row(0, 0.5), row(1, None, TrialState.RUNNING)]
     second = [row(0, 0.5), row(1, 0.6, layers="[a][/a]" * 20)]
     lines = lines_of(stored, *(snapshot(stored, rows) for rows in (first, first, second, second)))
@@ -168,13 +168,13 @@ def test_each_trial_that_ends_is_one_line(stored: StoredStudy) -> None:
     assert "[a][/a][a]" in lines[1]
 
 
-def test_what_ended_before_stays_unprinted(stored: StoredStudy) -> None:
+def test_what_ended_before_stays_unprinted(stored: StudyFacts) -> None:
     before = snapshot(stored, [row(0, 0.5), row(1, 0.6)], n_ended_before=2)
     after = snapshot(stored, [row(0, 0.5), row(1, 0.6), row(2, 0.7)], n_ended_before=2)
     assert [line.split(":")[0] for line in lines_of(stored, before, after)] == ["trial 2"]
 
 
-def test_what_other_commands_workers_ended_is_theirs_to_tell(stored: StoredStudy) -> None:
+def test_what_other_commands_workers_ended_is_theirs_to_tell(stored: StudyFacts) -> None:
     rows = [row(0, 0.5), row(1, 0.6)]
     tickets = [
         ticket(n, TicketState.ENDED, trial_id=rows[n].trial_id, worker=name)
@@ -185,12 +185,12 @@ def test_what_other_commands_workers_ended_is_theirs_to_tell(stored: StoredStudy
     assert lines[0].endswith("[2/2]")
 
 
-def test_note_is_said_once_until_it_changes(stored: StoredStudy) -> None:
+def test_note_is_said_once_until_it_changes(stored: StudyFacts) -> None:
     notes = ["", "away", "away", "away", "", "", "away", ""]
     assert lines_of(stored, *(snapshot(stored, [], note=note) for note in notes)) == ["away", "away"]
 
 
-def test_live_page_draws_and_speaks(stored: StoredStudy) -> None:
+def test_live_page_draws_and_speaks(stored: StudyFacts) -> None:
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
     with LiveView(console) as view:
         view.update(snapshot(stored, [row(0, 0.5)]))

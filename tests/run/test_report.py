@@ -18,7 +18,7 @@ from hpo.database.address import parse_address
 from hpo.errors import NotOpenedError
 from hpo.run.ending import Ending, Outcome, Signals, find_cut, find_finished
 from hpo.run.report import best_model, commands, describe, describe_not_opened, headlines, show, storage_option
-from hpo.study import StudyOptions, read_rows
+from hpo.study import StudyOptions
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def options_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sqlite_toy: Toy
 
 
 def outcome_of(toy: ToyStudy, ending: Ending) -> Outcome:
-    rows = read_rows(toy.store, toy.stored)
-    return Outcome(ending=ending, stored=toy.stored, store=toy.store, tickets=toy.tickets.read(), rows=rows)
+    rows = toy.study.rows()
+    return Outcome(ending=ending, study=toy.study, tickets=toy.tickets.read(), rows=rows)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_interrupted_trials_without_a_checkpoint_are_said_to_begin_again(
         record.hand_back(seconds=1.0)
 
     def said() -> str:
-        return headlines(outcome_of(sqlite_toy, Ending.INTERRUPTED), options_for())[0]
+        return headlines(outcome_of(sqlite_toy.at(tmp_path / "toy"), Ending.INTERRUPTED), options_for())[0]
 
     assert said().endswith("goes on. Trials 1, 2 begin again at epoch 1: there is no checkpoint here.")
     for number, text in (
@@ -146,7 +146,7 @@ def test_failed_trials_are_counted_with_the_last_reason(
 def test_budget_for_a_paused_study_is_not_passed_over_in_silence(
     sqlite_toy: ToyStudy, options_for: Callable[..., StudyOptions], n_trials: int, said: str
 ) -> None:
-    sqlite_toy.stored.set_paused(sqlite_toy.store, is_paused=True)
+    sqlite_toy.study.set_paused(is_paused=True)
     options = options_for(n_trials=n_trials)
     outcome = find_finished(options)
     assert outcome is not None
@@ -182,7 +182,7 @@ def test_json_names_the_best_model_and_says_what_people_are_told(
 ) -> None:
     for value in (0.5, 0.75, 0.25):
         sqlite_toy.run(value)
-    options, outcome = options_for(), outcome_of(sqlite_toy, Ending.INTERRUPTED)
+    options, outcome = options_for(), outcome_of(sqlite_toy.at(tmp_path / "toy"), Ending.INTERRUPTED)
     assert describe(outcome, options, seconds=1.0)["best_model"] is None
     model = tmp_path / "toy" / "trial-00001" / "model.keras"
     model.parent.mkdir(parents=True)
@@ -207,7 +207,7 @@ def test_everything_is_printed_with_folders_that_need_quotes(
     printed = console.export_text()
     assert ("hpo.study resume --study toy" in printed) == (ending == Ending.PAUSED)
     pasted = [line.partition(": ")[2].strip() for line in printed.splitlines() if line.startswith("look further")]
-    assert shlex.split(pasted[0])[1:] == ["-m", "hpo.dashboard", "--storage", outcome.store.address.public]
+    assert shlex.split(pasted[0])[1:] == ["-m", "hpo.dashboard", "--storage", outcome.study.database.address.public]
     assert shlex.split(pasted[1])[1:] == ["-m", "hpo.tensorboard", "--study", "toy", "--runs-dir", str(runs_dir)]
 
 

@@ -26,7 +26,7 @@ from hpo.models import mlp
 from hpo.parameters import MLPParameters, Parameters
 from hpo.run.context import WorkerContext
 from hpo.run.trial import run_trial
-from hpo.study import StudyFolder, Ticket, TrialRecord, TrialRow, audit, rank, read_rows
+from hpo.study import OpenStudy, Ticket, TrialRecord, TrialRow, audit, rank
 from hpo.study.folder import CHECKPOINT, MODEL
 from hpo.study.results import wilson
 
@@ -52,14 +52,14 @@ def context(toy: ToyStudy, tmp_path: Path) -> WorkerContext:
 def worker_context(toy: ToyStudy, study_dir: Path, n_kept_models: int = 1) -> WorkerContext:
     return WorkerContext(
         name="worker",
-        store=toy.store,
-        stored=toy.stored,
+        study=toy.at(study_dir).study,
         definition=toy.definition,
-        study=optuna.load_study(study_name=toy.stored.name, storage=toy.store.optuna, pruner=toy.definition.pruner),
+        optuna_study=optuna.load_study(
+            study_name=toy.stored.name, storage=toy.store.optuna, pruner=toy.definition.pruner
+        ),
         mirror=toy.mirror(),
         engine=Engine(make_dataset(), toy.definition.model),
         split=SPLIT,
-        folder=StudyFolder(study_dir),
         limits=replace(LIMITS, n_kept_models=n_kept_models),
         say=print,
         warn=print,
@@ -85,14 +85,14 @@ def test_worker_killed_just_after_its_trial_s_end_leaves_the_model(
     monkeypatch.undo()
     (ended,) = toy.trials
     assert ended.state == TrialState.COMPLETE
-    assert (context.folder.model(0)).is_file()
+    assert (context.study.folder.model(0)).is_file()
 
     toy.tickets.expire(str(ticket.token))
     run(context, toy.claim())
     assert [ticket.outcome for ticket in toy.tickets.read()][:2] == ["COMPLETE", None]
-    assert not list(context.folder.path.glob(f"*/{CHECKPOINT}"))
+    assert not list(context.study.folder.path.glob(f"*/{CHECKPOINT}"))
     run(context, toy.claim())
-    assert len(list(context.folder.path.glob(f"*/{MODEL}"))) == 1
+    assert len(list(context.study.folder.path.glob(f"*/{MODEL}"))) == 1
 
 
 def test_baseline_outside_the_space_is_trained_as_it_is_given(sqlite_store: Store, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_baseline_outside_the_space_is_trained_as_it_is_given(sqlite_store: Stor
     baseline, other = toy.trials
     assert baseline.params["epochs"] == len(baseline.intermediate_values) == 5
     assert other.params["epochs"] == len(other.intermediate_values) <= 3
-    models = [keras.models.load_model(context.folder.model(number)) for number in (0, 1)]
+    models = [keras.models.load_model(context.study.folder.model(number)) for number in (0, 1)]
     assert [len(model.get_weights()) for model in models] == [2 * (3 + 1), 2 * (1 + 1)]
 
 
@@ -113,7 +113,7 @@ def test_zombie_s_late_checkpoint_of_an_ended_trial_is_deleted_and_a_running_one
 ) -> None:
     run(context, toy.claim())
     _, running = toy.begin()
-    late, current = (context.folder.checkpoint(number) for number in (0, running.number))
+    late, current = (context.study.folder.checkpoint(number) for number in (0, running.number))
     current.parent.mkdir()
     for path in (late, current):
         path.touch()
@@ -146,12 +146,12 @@ def test_older_of_equally_good_trials_that_ends_later_has_its_model_saved(
     older, younger = toy.claim(), toy.claim()
     toy.begin(older)
     run(context, younger)
-    assert (context.folder.model(1)).is_file()
+    assert (context.study.folder.model(1)).is_file()
     toy.tickets.expire(str(older.token))
     run(context, toy.claim())
     assert [trial.value for trial in toy.trials] == [best, best]
-    assert rank(read_rows(toy.store, toy.stored), toy.stored.metric)[0].number == 0
-    assert [path.parent.name for path in context.folder.path.glob(f"*/{MODEL}")] == ["trial-00000"]
+    assert rank(toy.study.rows(), toy.stored.metric)[0].number == 0
+    assert [path.parent.name for path in context.study.folder.path.glob(f"*/{MODEL}")] == ["trial-00000"]
 
 
 @pytest.mark.parametrize(("metric", "best", "worse"), [("val_accuracy", 0.75, 0.5), ("val_loss", 0.25, 0.5)])
@@ -166,16 +166,18 @@ def test_trial_that_is_not_among_the_best_reads_no_others_at_its_end(
     context = worker_context(toy, tmp_path / "runs" / "toy")
     n_reads: list[int] = []
 
+    rows = OpenStudy.rows
+
     def read(*arguments: Any) -> list[TrialRow]:
         n_reads[-1] += 1
-        return read_rows(*arguments)
+        return rows(*arguments)
 
-    monkeypatch.setattr("hpo.run.trial.read_rows", read)
+    monkeypatch.setattr(OpenStudy, "rows", read)
     for value in (best, worse, best):
         n_reads.append(0)
         run(replace(context, engine=toy_engine(partial(constant, value))), toy.claim())
     assert n_reads == [2, 0, 1]
-    assert [path.parent.name for path in context.folder.path.glob(f"*/{MODEL}")] == ["trial-00000"]
+    assert [path.parent.name for path in context.study.folder.path.glob(f"*/{MODEL}")] == ["trial-00000"]
 
 
 def test_worker_that_stood_still_before_it_opened_its_log_strikes_out_nothing_of_its_successor_s(
@@ -195,7 +197,7 @@ def test_worker_that_stood_still_before_it_opened_its_log_strikes_out_nothing_of
         run(context, ticket)
     assert toy.trials[0].state == TrialState.COMPLETE
     for name in ("train", "validation"):
-        shown = EventAccumulator(str(context.folder.trial_dir(0) / name)).Reload()
+        shown = EventAccumulator(str(context.study.folder.trial_dir(0) / name)).Reload()
         assert [point.step for point in shown.Scalars("epoch_loss")] == [1, 2]
 
 
@@ -213,7 +215,7 @@ def test_models_of_the_best_few_are_kept_in_both_directions(
     for value in (0.2, 0.4, 0.6, 0.3):
         context = replace(context, engine=toy_engine(partial(constant, value)))
         run(context, toy.claim())
-        kept.append(sorted(int(path.parent.name[-1]) for path in context.folder.path.glob(f"*/{MODEL}")))
+        kept.append(sorted(int(path.parent.name[-1]) for path in context.study.folder.path.glob(f"*/{MODEL}")))
     assert kept == ([[0], [0, 1], [1, 2], [1, 2]] if metric == "val_accuracy" else [[0], [0, 1], [0, 1], [0, 3]])
 
 
@@ -270,9 +272,9 @@ def test_every_field_of_a_trial_that_trained_to_its_end_in_both_directions(
     assert trial.datetime_start is not None
     assert session.started_seconds == trial.datetime_start.timestamp() <= session.ended_seconds
     assert session.parameters == trial.params
-    assert (context.folder.trial_dir(0) / "model.keras").read_text() == f"epoch {best_epoch}"
-    assert not list(context.folder.path.glob("*/checkpoint.npz"))
-    (row,) = read_rows(toy.store, toy.stored)
+    assert (context.study.folder.trial_dir(0) / "model.keras").read_text() == f"epoch {best_epoch}"
+    assert not list(context.study.folder.path.glob("*/checkpoint.npz"))
+    (row,) = toy.study.rows()
     assert (row.value, row.best_epoch, row.seconds, row.is_diverged, row.reason) == (
         best, best_epoch, round(ticket.seconds, 3), False, "",
     )  # fmt: skip
@@ -314,7 +316,7 @@ def test_every_field_of_a_trial_that_diverged(
     assert trial.intermediate_values == ({1: 0.5} if best_epoch else {})
     assert (ticket.outcome, ticket.value) == ("COMPLETE", 0.5 if best_epoch else None)
     assert (session.state, session.best, session.epochs) == ("complete", 0.5 if best_epoch else None, len(values))
-    assert (context.folder.trial_dir(0) / "model.keras").exists() == bool(best_epoch)
+    assert (context.study.folder.trial_dir(0) / "model.keras").exists() == bool(best_epoch)
 
 
 def test_every_field_of_a_trial_that_failed(
@@ -468,17 +470,17 @@ def test_model_is_kept_while_the_database_is_away(
         raise sa.exc.OperationalError("SELECT 1", {}, Exception("the server went away"))
 
     train_toys(monkeypatch)
-    monkeypatch.setattr("hpo.run.trial.read_rows", away)
+    monkeypatch.setattr(OpenStudy, "rows", away)
     limits = replace(LIMITS, n_kept_models=n_kept_models)
     run(replace(context, engine=toy_engine(partial(constant, 0.5)), limits=limits), toy.claim())
-    assert [path.parent.name for path in context.folder.path.glob("*/model.keras")] == names
+    assert [path.parent.name for path in context.study.folder.path.glob("*/model.keras")] == names
 
 
 def prune_at_once(toy: ToyStudy, context: WorkerContext, share: float) -> WorkerContext:
     """The same worker_context with a pruner that gives everything up, and audits a share of it."""
     definition = replace(toy.definition, pruner=optuna.pruners.ThresholdPruner(lower=2.0), audited_share=share)
     study = optuna.load_study(study_name=toy.stored.name, storage=toy.store.optuna, pruner=definition.pruner)
-    return replace(context, definition=definition, study=study)
+    return replace(context, definition=definition, optuna_study=study)
 
 
 def test_audited_trials_go_on_after_the_pruner_gave_them_up_and_are_counted(
@@ -498,7 +500,7 @@ def test_audited_trials_go_on_after_the_pruner_gave_them_up_and_are_counted(
         spared = trial.user_attrs.get("hpo:spared")
         assert trial.state == (TrialState.PRUNED if spared is None else TrialState.COMPLETE)
         assert len(trial.intermediate_values) == (1 if spared is None else asked[trial.number])
-    found = audit(toy.tickets.read(), read_rows(toy.store, toy.stored), toy.stored.metric)
+    found = audit(toy.tickets.read(), toy.study.rows(), toy.stored.metric)
     assert found.n_pruned == sum(trial.state == TrialState.PRUNED for trial in others) > 0
     assert found.n_audited == sum("hpo:spared" in trial.user_attrs for trial in others) > 0
     assert found.n_saved == sum(asked[t.number] - 1 for t in others if t.state == TrialState.PRUNED)
@@ -524,9 +526,9 @@ def test_worker_killed_between_a_verdict_and_the_recorded_end_leaves_a_pruned_tr
                 break
             toy.tickets.end(str(ticket.token), seconds=0.0)
     assert (killed.state, list(killed.intermediate_values)) == (TrialState.RUNNING, [1])
-    assert (context.folder.checkpoint(killed.number)).exists() == has_checkpoint
+    assert (context.study.folder.checkpoint(killed.number)).exists() == has_checkpoint
     toy.tickets.expire(str(ticket.token))
-    run(replace(context, study=optuna.load_study(study_name="toy", storage=toy.store.optuna)), toy.claim())
+    run(replace(context, optuna_study=optuna.load_study(study_name="toy", storage=toy.store.optuna)), toy.claim())
     ended = toy.trials[-1]
     assert (ended.number, ended.state, list(ended.intermediate_values)) == (killed.number, TrialState.PRUNED, [1])
     assert ended.value == ended.intermediate_values[1]
@@ -540,7 +542,7 @@ def test_an_audited_trial_that_is_handed_back_stays_spared(toy: ToyStudy, contex
         run_trial(context, toy.claim(), lambda: "hpo:spared" in toy.trials[-1].user_attrs)
         if toy.trials[-1].state == TrialState.WAITING:
             break
-    run(replace(context, study=optuna.load_study(study_name="toy", storage=toy.store.optuna)), toy.claim())
+    run(replace(context, optuna_study=optuna.load_study(study_name="toy", storage=toy.store.optuna)), toy.claim())
     trial = toy.trials[-1]
     assert trial.state == TrialState.COMPLETE
     assert len(trial.intermediate_values) == trial.params["epochs"]
@@ -597,7 +599,7 @@ def test_trial_whose_stored_parameters_were_changed_fails_alone(toy: ToyStudy, c
         values = (distribution_to_json(IntDistribution(1, 99)), trial._trial_id)
         connection.exec_driver_sql(f"{change} AND trial_id = ?", values)
     run(context, toy.claim())
-    row = read_rows(toy.store, toy.stored)[1]
+    row = toy.study.rows()[1]
     assert row.state == TrialState.FAIL
     assert "no point of the search space" in row.reason
     assert "epochs = 77 lies outside" in row.reason

@@ -8,17 +8,16 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from tiny_study import TINY
-from toy import ToyStudy
+from toy import ToyStudy, all_facts, opened, tickets_of
 
 from hpo.database import open_store
 from hpo.database.address import parse_address
 from hpo.definition import StudyFile, load_definition
 from hpo.errors import SamplerError, StudyFileError, StudyMismatchError
 from hpo.run.ending import find_finished
-from hpo.study import stored as studies
+from hpo.study import StudyFacts
 from hpo.study.opening import open_study
 from hpo.study.request import StudyOptions
-from hpo.study.stored import StoredStudy
 
 LIGHT = TINY.replace(", mlp\n", "\n").replace("model=mlp", "model=print")
 SAID: list[str] = []
@@ -47,9 +46,9 @@ def edited(options: StudyOptions, old: str, new: str) -> StudyOptions:
     return options
 
 
-def open_(options: StudyOptions) -> StoredStudy:
+def open_(options: StudyOptions) -> StudyFacts:
     assert find_finished(options) is None
-    return open_study(options, SAID.append)
+    return open_study(options, SAID.append).facts
 
 
 def names(options: StudyOptions) -> list[str]:
@@ -65,15 +64,15 @@ def test_typo_in_a_study_of_which_nothing_was_begun_costs_no_generation(options:
     assert (folder / ".study").read_text() == first.key
     second = open_(edited(options, "learning_rate=1e-2", "learning_rate=2e-2"))
     store = open_store(options.address, create=False)
-    assert studies.all_studies(store) == [second]
-    assert (second.name, second.seed, second.tickets(store).count()) == ("tiny", 3, 9)
+    assert all_facts(store) == [second]
+    assert (second.name, second.seed, tickets_of(store, second).count()) == ("tiny", 3, 9)
     (baseline,) = store.optuna.get_all_trials(second.study_id)
     assert baseline.params["learning_rate"] == 2e-2
     assert (folder / ".study").read_text() == second.key
-    assert first.tickets(store).count() == 0
+    assert tickets_of(store, first).count() == 0
     assert sum("its baseline. Nothing of it was trained, so it is made anew." in line for line in SAID) == 1
     # While a trial is trained, the next change is refused.
-    assert second.tickets(store).claim("a worker", "token") is not None
+    assert tickets_of(store, second).claim("a worker", "token") is not None
     edited(options, "learning_rate=2e-2", "learning_rate=3e-2")
     for opening in (lambda: open_study(options, SAID.append), lambda: find_finished(options)):
         with pytest.raises(StudyMismatchError, match="its baseline"):
@@ -84,15 +83,15 @@ def test_typo_in_a_study_of_which_nothing_was_begun_costs_no_generation(options:
 def test_study_of_which_all_trials_failed_is_made_anew_when_its_file_is_mended(options: StudyOptions) -> None:
     first = open_(replace(options, n_trials=3))
     store = open_store(options.address, create=False)
-    toy = ToyStudy(store=store, stored=first, definition=load_definition(options.file))
+    toy = ToyStudy(study=opened(store, first), definition=load_definition(options.file))
     for _ in range(2):
         toy.run(state=TrialState.FAIL)
     second = open_(edited(options, "learning_rate=1e-2", "learning_rate=2e-2"))
-    assert studies.all_studies(store) == [second]
-    assert (second.name, second.tickets(store).count(), first.tickets(store).count()) == ("tiny", 3, 0)
+    assert all_facts(store) == [second]
+    assert (second.name, tickets_of(store, second).count(), tickets_of(store, first).count()) == ("tiny", 3, 0)
     assert sum("it is made anew, without its 2 failed trials." in line for line in SAID) == 1
     # Also where none is left to run, and what was mended is the data.
-    toy = replace(toy, stored=second)
+    toy = replace(toy, study=opened(store, second))
     for _ in range(3):
         toy.run(state=TrialState.FAIL)
     assert find_finished(options) is None
@@ -102,7 +101,7 @@ def test_study_of_which_all_trials_failed_is_made_anew_when_its_file_is_mended(o
 def test_later_generation_that_was_not_begun_is_made_anew_under_its_own_name(options: StudyOptions) -> None:
     first = open_(options)
     store = open_store(options.address, create=False)
-    first.tickets(store).claim("a worker", "token")
+    tickets_of(store, first).claim("a worker", "token")
     store.close()
     open_(replace(edited(options, "1e-3, 1e-1", "1e-4, 1e-1"), is_new_generation=True))
     again = open_(edited(options, "1e-4, 1e-1", "1e-5, 1e-1"))
@@ -110,7 +109,7 @@ def test_later_generation_that_was_not_begun_is_made_anew_under_its_own_name(opt
     assert sorted(names(options)) == ["tiny", "tiny@2"]
 
 
-@pytest.mark.parametrize("step", ["creation.StudyFolder.delete", "opening.create"])
+@pytest.mark.parametrize("step", ["folder.StudyFolder.delete", "opening.create"])
 def test_study_that_was_being_made_anew_when_its_maker_died_is_made(
     options: StudyOptions, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

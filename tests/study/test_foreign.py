@@ -26,8 +26,7 @@ from hpo.run.display import summary
 from hpo.status import read_status, show, status
 from hpo.study.__main__ import export
 from hpo.study.pruning import Verdict
-from hpo.study.results import REASON_ATTR, RESULT_ATTR, rank, read_rows
-from hpo.study.stored import SPARED_ATTR, TICKET_ATTR, own_trials
+from hpo.study.results import REASON_ATTR, RESULT_ATTR, SPARED_ATTR, TICKET_ATTR, rank
 from hpo.study.ticket import TicketState, count_ended
 
 
@@ -62,10 +61,10 @@ def test_foreign_trials_take_no_ticket_and_win_nothing(toy: ToyStudy, caplog: py
     assert count_ended(tickets) == 4
     assert toy.tickets.claim("a worker", "token") is None
     assert [ticket.trial_id for ticket in tickets] == [toy.trials[number]._trial_id for number in ours]
-    rows = read_rows(toy.store, toy.stored)
+    rows = toy.study.rows()
     assert [row.number for row in rows] == ours
     assert rank(rows, toy.stored.metric)[0].value == 0.5
-    status = read_status(toy.store, toy.stored)
+    status = read_status(toy.study)
     assert (status.state, status.best["value"] if status.best else None) == ("finished", 0.5)
     said = [record.getMessage() for record in caplog.records if record.name == "hpo"]
     assert said == ['trials of "toy" that another program added are left out: 1, 2, 3, 4']
@@ -78,7 +77,7 @@ def test_foreign_trials_are_left_out_of_draws(new_study: Callable[..., ToyStudy]
     study.add_trials([*trials_of_another_kind(), *foreign_trials()])
     for _ in range(12):
         toy.run(0.5)
-    assert [trial.user_attrs[TICKET_ATTR] for trial in own_trials(toy.store, toy.stored)] == list(range(12))
+    assert [trial.user_attrs[TICKET_ATTR] for trial in toy.study.own_trials()] == list(range(12))
 
 
 @pytest.mark.parametrize("odd", ["text", 3, None, [1], {"seconds": "many", "diverged": "no"}])
@@ -89,7 +88,7 @@ def test_attributes_that_are_not_what_hpo_writes_are_left_out(
         0.5, attrs={RESULT_ATTR: odd, SPARED_ATTR: odd if odd != 3 else "3", REASON_ATTR: odd if odd != "text" else 4}
     )
     sqlite_toy.run(0.75, attrs={RESULT_ATTR: {"seconds": 2.5, "diverged": True}})
-    first, second = read_rows(sqlite_toy.store, sqlite_toy.stored)
+    first, second = sqlite_toy.study.rows()
     assert (first.value, first.seconds, first.is_diverged, first.reason, first.spared_epoch) == (
         0.5,
         0.0,
@@ -117,7 +116,7 @@ def test_own_trial_that_was_changed_is_named_and_left_out(
     sqlite_toy.store.optuna._studies.clear()  # type: ignore[attr-defined] # as in a process that starts now
     change(sqlite_toy.store, statement.format(changed + 1))
     assert sqlite_toy.run(0.25) == 2
-    assert [row.number for row in read_rows(sqlite_toy.store, sqlite_toy.stored)] == [0, 2]
+    assert [row.number for row in sqlite_toy.study.rows()] == [0, 2]
     assert 'trial 1 of "toy" was changed by another program and is left out' in caplog.text
 
 
@@ -127,14 +126,14 @@ def test_ticket_whose_trial_cannot_be_read_ends_and_the_others_go_on(
     record, trial = toy.begin()
     record.hand_back(seconds=1.0)
     change(toy.store, f"UPDATE trial_params SET distribution_json = 'none' WHERE trial_id = {trial._trial_id}")
-    assert read_status(toy.store, toy.stored).trials["waiting"] == 1
+    assert read_status(toy.study).trials["waiting"] == 1
     with pytest.raises(LeaseLostError):
         toy.begin()
     assert "ticket 0 ends: its trial cannot be read" in caplog.text
     first = toy.tickets.read()[0]
     assert (first.state, first.outcome) == (TicketState.ENDED, "FAIL")
     assert [toy.run(0.5) for _ in range(3)] == [1, 2, 3]
-    show([read_status(toy.store, toy.stored)], toy.store.address)
+    show([read_status(toy.study)], toy.store.address)
     assert "3 complete, 1 failed" in capsys.readouterr().out
 
 
@@ -146,7 +145,7 @@ def test_status_of_a_study_whose_best_trial_cannot_be_read(toy: ToyStudy, capsys
     toy.store.optuna._trial_id_to_study_id_and_number.clear()  # type: ignore[attr-defined]
     change(toy.store, f"UPDATE trial_user_attributes SET value_json = 'none' WHERE trial_id = {best}")
     toy.begin()
-    status = read_status(toy.store, toy.stored)
+    status = read_status(toy.study)
     assert status.best == {"number": None, "value": 0.75, "parameters": {}}
     json.dumps([status.best, status.workers])
     show([status], toy.store.address)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from toy import all_facts
 
 from hpo.database import open_store
 from hpo.database.address import parse_address
 from hpo.definition import find_study
 from hpo.study import creation, opening
-from hpo.study import stored as studies
 from hpo.study.opening import open_study
 from hpo.study.request import StudyOptions
 
@@ -29,14 +29,14 @@ def options(studies_dir: Path, tmp_path: Path, database_url: str, monkeypatch: p
 
 
 def test_lease_is_the_study_s_and_another_one_is_not_used_and_said(options: StudyOptions) -> None:
-    made = open_study(replace(options, lease_seconds=7.0), print)
+    made = open_study(replace(options, lease_seconds=7.0), print).facts
     assert made.lease_seconds == 7.0
     said: list[str] = []
     for asked, n_lines in ((None, 0), (7.0, 0), (90.0, 1)):
-        assert open_study(replace(options, lease_seconds=asked), said.append) == made
+        assert open_study(replace(options, lease_seconds=asked), said.append).facts == made
         assert len(said) == n_lines
     assert said == ["The study was made with --lease 7s, which all its workers keep to; 90s is not used."]
-    assert open_study(replace(options, is_new_generation=True), said.append).lease_seconds == 60.0
+    assert open_study(replace(options, is_new_generation=True), said.append).facts.lease_seconds == 60.0
 
 
 @pytest.mark.parametrize("is_new_generation", [False, True])
@@ -48,7 +48,7 @@ def test_answer_to_the_creation_s_last_commit_that_gets_lost_makes_no_second_stu
     first = open_study(options, print) if is_new_generation else None
     n_made: list[str] = []
 
-    def create_and_lose_the_answer(*arguments: Any, **named: Any) -> studies.StoredStudy:
+    def create_and_lose_the_answer(*arguments: Any, **named: Any) -> None:
         n_made.append(creation.create(*arguments, **named).name)
         raise AWAY
 
@@ -59,5 +59,5 @@ def test_answer_to_the_creation_s_last_commit_that_gets_lost_makes_no_second_stu
     assert [opened.name] == n_made == ["tiny@2" if is_new_generation else "tiny"]
     assert sum("waiting for the database: " in line for line in said) == 1
     store = open_store(options.address, create=False)
-    assert studies.all_studies(store) == [*([first] if first else []), opened]
+    assert all_facts(store) == [*([first.facts] if first else []), opened.facts]
     store.close()

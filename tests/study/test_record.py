@@ -24,7 +24,7 @@ from hpo.errors import DatabaseAwayError, LeaseLostError
 from hpo.study.leases import expire_dead, kernel
 from hpo.study.pruning import Verdict
 from hpo.study.record import TrialRecord
-from hpo.study.stored import TICKET_ATTR
+from hpo.study.results import TICKET_ATTR
 from hpo.study.ticket import TicketState
 from hpo.study.tickets import TicketTable
 

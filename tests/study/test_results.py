@@ -23,14 +23,13 @@ from hpo.study.results import (
     group_parameter,
     kept,
     rank,
-    read_rows,
 )
 
 
 def test_rows_tell_what_the_trials_hold(toy: ToyStudy) -> None:
     toy.run(0.5, 0.75, 0.25, attrs={RESULT_ATTR: {"seconds": 12.5, "diverged": True}})
     toy.run(state=TrialState.FAIL, attrs={REASON_ATTR: "ValueError: no"})
-    first, second = read_rows(toy.store, toy.stored)
+    first, second = toy.study.rows()
     assert (first.number, first.state, first.value, first.best_epoch) == (0, TrialState.COMPLETE, 0.75, 2)
     assert (first.seconds, first.is_diverged, first.params["optimizer"]) == (12.5, True, "adam")
     assert (second.state, second.value, second.best_epoch, second.reason) == (
@@ -43,9 +42,9 @@ def test_ended_trials_are_looked_through_once(sqlite_toy: ToyStudy, monkeypatch:
     monkeypatch.setattr(FrozenTrial, "_validate", lambda trial: looked.append(trial.number))
     sqlite_toy.run(0.5)
     sqlite_toy.run(0.75)
-    read_rows(sqlite_toy.store, sqlite_toy.stored)
+    sqlite_toy.study.rows()
     looked.clear()
-    assert len(read_rows(sqlite_toy.store, sqlite_toy.stored)) == 2
+    assert len(sqlite_toy.study.rows()) == 2
     assert looked == []
 
 
@@ -55,11 +54,11 @@ def test_rows_known_from_before_give_the_same(sqlite_toy: ToyStudy) -> None:
     for epoch in (1, 2):
         record.report(epoch, 0.25 * epoch)
         sqlite_toy.run(0.5)
-        known = read_rows(sqlite_toy.store, sqlite_toy.stored, known)
-        assert known == read_rows(sqlite_toy.store, sqlite_toy.stored)
+        known = sqlite_toy.study.rows(known)
+        assert known == sqlite_toy.study.rows()
     record.end(TrialState.COMPLETE, 0.5, {}, seconds=1.0)
-    last = read_rows(sqlite_toy.store, sqlite_toy.stored, known)
-    assert last == read_rows(sqlite_toy.store, sqlite_toy.stored)
+    last = sqlite_toy.study.rows(known)
+    assert last == sqlite_toy.study.rows()
     assert last[1] is known[1], "an ended trial's row is not made again"
 
 
@@ -72,7 +71,7 @@ def test_unfinished_trial_counts_with_its_best_epoch(sqlite_toy: ToyStudy) -> No
     waiting.hand_back(seconds=1.0)
     sqlite_toy.run(0.9)
     sqlite_toy.begin()
-    rows = read_rows(sqlite_toy.store, sqlite_toy.stored)
+    rows = sqlite_toy.study.rows()
     assert [(r.state.name, r.value, r.best_epoch) for r in rows][:2] == [("RUNNING", 0.5, 1), ("COMPLETE", 0.9, 1)]
     assert [r.value for r in rank(rows, sqlite_toy.stored.metric)] == [0.9, 0.5]
 
@@ -88,7 +87,7 @@ def test_both_directions(
     record, _ = toy.begin()
     for epoch, value in enumerate((0.25, 0.75, 0.75, 0.25), 1):
         record.report(epoch, value)
-    (row_now,) = read_rows(toy.store, toy.stored)
+    (row_now,) = toy.study.rows()
     assert row_now.best_epoch == best_epoch, "of equal epochs the first"
     assert [r.number for r in rank([row(0, 0.1), row(1, 0.2), row(2, 0.3)], toy.stored.metric)] == order
 
@@ -164,7 +163,7 @@ def test_diverged_trial_with_an_infinite_value_comes_back(new_study: Callable[..
     toy = new_study(metric="val_loss", direction="minimize")
     record, _ = toy.begin()
     record.end(TrialState.COMPLETE, float("inf"), {RESULT_ATTR: {"diverged": True}}, seconds=1.0)
-    (found,) = read_rows(toy.store, toy.stored)
+    (found,) = toy.study.rows()
     assert (found.value, found.best_epoch, found.is_diverged) == (float("inf"), None, True)
 
 

@@ -28,10 +28,9 @@ from hpo.definition import place, rehearse
 from hpo.errors import ParameterError, SamplerError, SpaceExhaustedError, StudyFileError
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.study.origin import origin
-from hpo.study.results import rank, read_rows
+from hpo.study.results import TICKET_ATTR, rank
 from hpo.study.sampling import Mirror
 from hpo.study.snapshot import Snapshot
-from hpo.study.stored import TICKET_ATTR, add_trial
 from hpo.study.ticket import count_unused
 
 RATES = [1e-3, 1e-2, 2e-2, 3e-2]
@@ -94,7 +93,7 @@ def test_search_learns_in_which_direction_to_go(sqlite_store: Store) -> None:
         rates[direction] = [trial.params["learning_rate"] for trial in toy.trials]
         plain = optuna.load_study(study_name=direction, storage=sqlite_store.address.public)
         best = max(rates[direction]) if direction == "maximize" else min(rates[direction])
-        assert (plain.best_value, rank(read_rows(sqlite_store, toy.stored), toy.stored.metric)[0].value) == (best, best)
+        assert (plain.best_value, rank(toy.study.rows(), toy.stored.metric)[0].value) == (best, best)
     high, low = ([math.log10(rate) for rate in rates[name][12:]] for name in ("maximize", "minimize"))
     assert sum(high) / 8 > -1.75, "of -4 to -1"
     assert sum(low) / 8 < -3.25
@@ -431,7 +430,7 @@ def test_grid_whose_points_were_mostly_added_by_hand_is_finished(sqlite_store: S
     toy = ToyStudy.create(sqlite_store, n_trials=0, baseline=None, sampler=SAMPLERS["grid"])
     points = [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
     for point in points[:13]:
-        add_trial(toy.store, toy.stored, place(toy.definition, point))
+        toy.study.add_trial(place(toy.definition, point))
     toy.tickets.grow(20)
     chosen = [tuple(params.values()) for params in run_all(toy)]
     assert len(chosen) == len(set(chosen)) == 16

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import typer
-from toy import DEFINITION, ToyStudy
+from toy import DEFINITION, ToyStudy, all_facts
 
 from hpo.database import connections, open_store, outage
 from hpo.database.address import parse_address
@@ -20,7 +20,6 @@ from hpo.errors import DatabaseAwayError, StorageError
 from hpo.run.launcher import Launcher
 from hpo.status import status
 from hpo.study import __main__ as study
-from hpo.study import stored as studies
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "pause": study.pause,
@@ -55,9 +54,9 @@ def test_configuration_that_a_trial_has_is_not_added_again(sqlite_toy: ToyStudy)
     baseline = place_baseline(DEFINITION)
     assert baseline is not None
     with pytest.raises(typer.BadParameter, match="trial 0 has this configuration; with allow_duplicates=True"):
-        study.check_new(sqlite_toy.store, sqlite_toy.stored, baseline)
+        study.check_new(sqlite_toy.study, baseline)
     other = {**baseline.params, "learning_rate": 0.02}
-    study.check_new(sqlite_toy.store, sqlite_toy.stored, place(DEFINITION, other))
+    study.check_new(sqlite_toy.study, place(DEFINITION, other))
 
 
 @pytest.mark.parametrize("name", ["pause", "resume", "delete"])
@@ -70,7 +69,7 @@ def test_command_whose_write_meets_a_lock_ends_with_a_message_and_works_afterwar
         COMMANDS[name](study="toy", storage=sqlite_url, runs_dir=tmp_path)
     locker.close()
     COMMANDS[name](study="toy", storage=sqlite_url, runs_dir=tmp_path)
-    assert len(studies.all_studies(sqlite_toy.store)) == (name != "delete")
+    assert len(all_facts(sqlite_toy.store)) == (name != "delete")
 
 
 def delete(store: Any, runs_dir: Path) -> None:
@@ -107,7 +106,7 @@ def test_deletion_that_was_cut_short_is_finished_by_the_same_command(
             delete(toy.store, tmp_path)
     if cut != "study":
         delete(toy.store, tmp_path)
-    assert studies.all_studies(toy.store) == [other.stored]
+    assert all_facts(toy.store) == [other.stored]
     assert (toy.tickets.count(), other.tickets.count()) == (0, 4)
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["other"]
 
@@ -130,7 +129,7 @@ def test_deletion_that_nobody_can_be_asked_about_names_the_option(
     assert done.returncode == code, done.stderr
     assert ("--yes" in done.stderr) == (code == 2)
     is_deleted = code == 0 and command[0] == "delete"
-    assert len(studies.all_studies(sqlite_toy.store)) == (not is_deleted)
+    assert len(all_facts(sqlite_toy.store)) == (not is_deleted)
 
 
 @pytest.mark.parametrize("successor", [None, "another"])
@@ -139,7 +138,7 @@ def test_launcher_of_a_deleted_study_ends_with_a_message_also_where_another_has_
 ) -> None:
     toy = sqlite_toy
     settings: Any = SimpleNamespace(options=SimpleNamespace(runs_dir=tmp_path))
-    launcher = Launcher(settings, None, None, context=None, stored=toy.stored, store=toy.store)  # type: ignore[arg-type]
+    launcher = Launcher(settings, None, None, context=None, study=toy.study)  # type: ignore[arg-type]
     looked = launcher._last = launcher._look()
     delete(toy.store, tmp_path)
     if successor is not None:

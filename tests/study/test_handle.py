@@ -13,7 +13,7 @@ from cuts import answer_lost, commit_refused
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from processes import begin_creation, hear, open_study, start, together
-from toy import BASELINE, DEFINITION, FACTS, ToyStudy
+from toy import BASELINE, DEFINITION, FACTS, RUNS_DIR, ToyStudy, all_facts, latest_facts, tickets_of
 
 from hpo.database import TRANSIENT, Store, open_store
 from hpo.database.address import parse_address
@@ -22,24 +22,23 @@ from hpo.errors import StorageError, StudyFileError, StudyMismatchError, Ticketl
 from hpo.metric import METRICS
 from hpo.parameters import TrainingParameters
 from hpo.study import StudyFolder
-from hpo.study import stored as studies
 from hpo.study.agreement import check_same
 from hpo.study.creation import create, withdraw
-from hpo.study.facts import libraries
+from hpo.study.facts import KEY_ATTR, STUDY_ATTR, direction_of, libraries
+from hpo.study.results import TICKET_ATTR
 from hpo.study.schema import keys
-from hpo.study.stored import KEY_ATTR, STUDY_ATTR, TICKET_ATTR, add_trial
 from hpo.study.ticket import TicketState
 
 
 def test_created_study_is_found_as_it_was_created(toy: ToyStudy) -> None:
-    assert studies.find_latest(toy.store, "toy") == toy.stored
-    assert studies.all_studies(toy.store) == [toy.stored]
+    assert latest_facts(toy.store, "toy") == toy.stored
+    assert all_facts(toy.store) == [toy.stored]
     assert (toy.stored.seed, toy.stored.n_threads, toy.stored.metric) == (7, 1, METRICS["val_accuracy"])
-    assert studies.find_latest(toy.store, "to") is None
+    assert latest_facts(toy.store, "to") is None
 
 
 def test_names_in_the_database_are_those_that_older_studies_have(toy: ToyStudy) -> None:
-    toy.stored.set_paused(toy.store, is_paused=True)
+    toy.study.set_paused(is_paused=True)
     attrs = toy.store.optuna.get_study_user_attrs(toy.stored.study_id)
     assert set(attrs) == {"hpo:key", "hpo:study", "hpo:paused"}
     assert attrs["hpo:key"] == toy.stored.key
@@ -70,7 +69,7 @@ def test_directions_of_two_studies_in_one_database(new_study: Callable[..., ToyS
     up, down = new_study(name="up"), new_study(name="down", metric="val_loss", direction="minimize")
     for toy, direction in ((up, StudyDirection.MAXIMIZE), (down, StudyDirection.MINIMIZE)):
         assert toy.store.optuna.get_study_directions(toy.stored.study_id) == [direction]
-        assert studies.direction_of(toy.stored.metric) == direction
+        assert direction_of(toy.stored.metric) == direction
 
 
 def test_what_happens_to_one_study_leaves_another_as_it_is(new_study: Callable[..., ToyStudy], tmp_path: Path) -> None:
@@ -96,18 +95,18 @@ def test_what_happens_to_one_study_leaves_another_as_it_is(new_study: Callable[.
     toy.tickets.expire(str(ticket.token))
     toy.tickets.exhaust(str(toy.claim().token))
     assert toy.tickets.is_finished()
-    add_trial(toy.store, toy.stored, place(DEFINITION, toy.trials[1].params))
-    toy.stored.set_paused(toy.store, is_paused=True)
-    assert not other.stored.is_paused(toy.store)
+    toy.study.add_trial(place(DEFINITION, toy.trials[1].params))
+    toy.study.set_paused(is_paused=True)
+    assert not other.study.is_paused()
     assert whole() == before
-    assert not withdraw(toy.store, toy.stored, StudyFolder(tmp_path / "toy"))
+    assert not withdraw(toy.at(tmp_path / "toy").study)
     toy.tickets.delete()
     toy.store.optuna.delete_study(toy.stored.study_id)
     assert whole() == before
     fresh = new_study(name="fresh")
-    assert withdraw(fresh.store, fresh.stored, StudyFolder(tmp_path / "fresh"))
+    assert withdraw(fresh.at(tmp_path / "fresh").study)
     assert whole() == before
-    assert [stored.name for stored in studies.all_studies(toy.store)] == ["other"]
+    assert [stored.name for stored in all_facts(toy.store)] == ["other"]
 
 
 def test_baseline_is_trial_0_and_waits_on_ticket_0(toy: ToyStudy) -> None:
@@ -143,10 +142,10 @@ def test_plain_optuna_reads_the_study(sqlite_toy: ToyStudy) -> None:
 def test_four_processes_create_one_study(store: Store, database_url: str) -> None:
     keys = together(4, open_study, database_url, 12)
     assert len(set(keys)) == 1
-    stored = studies.find_latest(store, "toy")
+    stored = latest_facts(store, "toy")
     assert stored is not None
     assert stored.key == keys[0]
-    assert stored.tickets(store).count() == 12
+    assert tickets_of(store, stored).count() == 12
     assert [trial.number for trial in store.optuna.get_all_trials(stored.study_id)] == [0]
 
 
@@ -156,20 +155,20 @@ def test_creation_cut_short_by_a_kill_is_done_again(sqlite_store: Store, sqlite_
     assert hear(pipe) == "there"
     process.kill()
     process.join()
-    assert studies.find_latest(sqlite_store, "toy") is None
+    assert latest_facts(sqlite_store, "toy") is None
     key = open_study(0, sqlite_url, 4)
-    stored = studies.find_latest(sqlite_store, "toy")
+    stored = latest_facts(sqlite_store, "toy")
     assert stored is not None
     assert stored.key == key
     assert len(sqlite_store.optuna.get_all_trials(stored.study_id)) == 1
-    assert stored.tickets(sqlite_store).count() == 4
+    assert tickets_of(sqlite_store, stored).count() == 4
     assert len(sqlite_store.optuna.get_all_studies()) == 1
     assert keys(sqlite_store.engine) == {key}  # no ticket of the first attempt is left
 
 
 def test_configuration_whose_commit_s_answer_is_lost_is_added_once(toy: ToyStudy) -> None:
     with answer_lost(toy.store, "INSERT INTO trials") as lost:
-        number, n_trials = studies.add_trial(toy.store, toy.stored, place(toy.definition, BASELINE.flat()))
+        number, n_trials = toy.study.add_trial(place(toy.definition, BASELINE.flat()))
     assert (len(lost), number, n_trials) == (1, 1, 5)
     assert [(ticket.number, ticket.trial_id) for ticket in toy.tickets.read()][-1] == (4, toy.trials[1]._trial_id)
     assert len(toy.trials) == 2
@@ -177,7 +176,7 @@ def test_configuration_whose_commit_s_answer_is_lost_is_added_once(toy: ToyStudy
 
 def test_configuration_whose_commit_fails_is_not_added_at_all(toy: ToyStudy) -> None:
     with commit_refused(toy.store, "INSERT INTO trials"), pytest.raises(TRANSIENT):
-        studies.add_trial(toy.store, toy.stored, place(toy.definition, BASELINE.flat()))
+        toy.study.add_trial(place(toy.definition, BASELINE.flat()))
     assert (len(toy.trials), toy.tickets.count()) == (1, 4)
 
 
@@ -203,8 +202,8 @@ def test_study_of_which_nothing_was_begun_is_taken_back(new_study: Callable[...,
     folder = tmp_path / "runs" / "toy"
     StudyFolder(folder).mark(toy.stored.key)
     (folder / "experiment").write_text("of the study")
-    assert withdraw(toy.store, toy.stored, StudyFolder(folder))
-    assert studies.all_studies(toy.store) == [other.stored]
+    assert withdraw(toy.at(folder).study)
+    assert all_facts(toy.store) == [other.stored]
     assert keys(toy.store.engine) == {other.stored.key}
     assert len(other.trials) == 1
     assert not folder.exists()
@@ -225,8 +224,8 @@ def test_study_of_which_all_that_was_begun_failed_is_taken_back(
     toy: ToyStudy, tmp_path: Path, begin: Callable[[ToyStudy], None]
 ) -> None:
     begin(toy)
-    assert withdraw(toy.store, toy.stored, StudyFolder(tmp_path / "toy"))
-    assert studies.all_studies(toy.store) == []
+    assert withdraw(toy.at(tmp_path / "toy").study)
+    assert all_facts(toy.store) == []
     assert toy.tickets.count() == 0
 
 
@@ -259,11 +258,11 @@ def of_another_program(toy: ToyStudy) -> None:
 
 
 def added(toy: ToyStudy) -> None:
-    studies.add_trial(toy.store, toy.stored, place(toy.definition, BASELINE.flat()))
+    toy.study.add_trial(place(toy.definition, BASELINE.flat()))
 
 
 def paused(toy: ToyStudy) -> None:
-    toy.stored.set_paused(toy.store, is_paused=True)
+    toy.study.set_paused(is_paused=True)
 
 
 def with_a_trial_of_another_program(toy: ToyStudy) -> None:
@@ -289,9 +288,9 @@ def test_study_of_which_something_was_trained_is_never_taken_back(
 ) -> None:
     begin(toy)
     before = (toy.trials, toy.tickets.read())
-    assert not withdraw(toy.store, toy.stored, StudyFolder(tmp_path / "toy"))
+    assert not withdraw(toy.at(tmp_path / "toy").study)
     assert (toy.trials, toy.tickets.read()) == before
-    assert studies.all_studies(toy.store) == [toy.stored]
+    assert all_facts(toy.store) == [toy.stored]
 
 
 def test_study_that_a_worker_claims_while_it_is_taken_back_stays(
@@ -306,7 +305,7 @@ def test_study_that_a_worker_claims_while_it_is_taken_back_stays(
 
     with monkeypatch.context() as patched:
         patched.setattr(toy.store.optuna, "get_all_trials", look_then_claim)
-        assert not withdraw(toy.store, toy.stored, StudyFolder(tmp_path / "toy"))
+        assert not withdraw(toy.at(tmp_path / "toy").study)
     assert (toy.tickets.count(), len(toy.trials)) == (4, 1)
 
 
@@ -322,7 +321,7 @@ def test_study_that_exists_is_never_swept_away(sqlite_toy: ToyStudy) -> None:
     sqlite_toy.run(0.5, 0.75)
     with pytest.raises(StudyMismatchError, match="already"):
         ToyStudy.create(sqlite_toy.store)
-    assert studies.find_latest(sqlite_toy.store, "toy") == sqlite_toy.stored
+    assert latest_facts(sqlite_toy.store, "toy") == sqlite_toy.stored
     assert sqlite_toy.trials[0].value == 0.75
 
 
@@ -347,13 +346,13 @@ def test_baseline_outside_the_ranges_is_stored_and_others_are_drawn_within(store
 def test_generations_stand_beside_each_other(store: Store, new_study: Callable[..., ToyStudy]) -> None:
     first = new_study()
     first.run(0.1, 0.2)
-    name = studies.next_name(first.stored)
+    name = first.stored.next_name
     assert name == "toy@2"
     second = new_study(name=name)
-    assert studies.find_latest(store, "toy") == second.stored
-    assert studies.next_name(second.stored) == "toy@3"
+    assert latest_facts(store, "toy") == second.stored
+    assert second.stored.next_name == "toy@3"
     new_study(name="toy@10")
-    latest = studies.find_latest(store, "toy")
+    latest = latest_facts(store, "toy")
     assert latest is not None
     assert latest.name == "toy@10"
     assert first.trials[0].value == 0.2
@@ -363,12 +362,12 @@ def test_generations_stand_beside_each_other(store: Store, new_study: Callable[.
 def test_names_that_only_begin_alike_are_other_studies(store: Store, new_study: Callable[..., ToyStudy]) -> None:
     new_study(name="toy_two")
     new_study(name="toy@x")
-    assert studies.find_latest(store, "toy") is None
+    assert latest_facts(store, "toy") is None
 
 
 def test_same_meaning_is_admitted(sqlite_toy: ToyStudy) -> None:
-    check_same(sqlite_toy.stored, FACTS["meaning"], FACTS["data"], 7)  # type: ignore[arg-type]
-    check_same(sqlite_toy.stored, FACTS["meaning"], None, None)  # type: ignore[arg-type]
+    check_same(sqlite_toy.stored, FACTS["meaning"], FACTS["data"], 7)
+    check_same(sqlite_toy.stored, FACTS["meaning"], None, None)
 
 
 @pytest.mark.parametrize(
@@ -396,7 +395,7 @@ def test_every_difference_is_named(
 def test_other_library_versions_are_named(sqlite_toy: ToyStudy) -> None:
     stored = replace(sqlite_toy.stored, libraries={**sqlite_toy.stored.libraries, "optuna": "4"})
     with pytest.raises(StudyMismatchError, match=r"optuna \(5 here, 4 there\)"):
-        check_same(stored, FACTS["meaning"], None, None)  # type: ignore[arg-type]
+        check_same(stored, FACTS["meaning"], None, None)
 
 
 def change_facts(toy: ToyStudy, facts: Any) -> None:
@@ -414,19 +413,19 @@ def test_study_of_hpo_0_1_is_read_and_goes_on_with_this_one(sqlite_toy: ToyStudy
     del older["libraries"]["hpo's engine"]
     older["libraries"]["hpo"] = "0.1"
     change_facts(sqlite_toy, older)
-    stored = studies.find_latest(sqlite_toy.store, "toy")
+    stored = latest_facts(sqlite_toy.store, "toy")
     assert stored is not None
     assert replace(stored, libraries={}) == replace(sqlite_toy.stored, libraries={})
-    check_same(stored, FACTS["meaning"], FACTS["data"], 7)  # type: ignore[arg-type]
+    check_same(stored, FACTS["meaning"], FACTS["data"], 7)
 
 
 def test_another_engine_is_another_study(sqlite_toy: ToyStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpo.study.facts.ENGINE_VERSION", 2)
     with pytest.raises(StudyMismatchError, match=r"hpo's engine \(2 here, 1 there\)"):
-        check_same(sqlite_toy.stored, FACTS["meaning"], None, None)  # type: ignore[arg-type]
+        check_same(sqlite_toy.stored, FACTS["meaning"], None, None)
     stored = replace(sqlite_toy.stored, libraries={})
     with pytest.raises(StudyMismatchError, match=r"keras \(.* here, none there\)"):
-        check_same(stored, FACTS["meaning"], None, None)  # type: ignore[arg-type]
+        check_same(stored, FACTS["meaning"], None, None)
 
 
 def test_tensorflow_without_cuda_is_the_same_library_under_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -449,10 +448,10 @@ def test_newer_hpo_s_study_is_said_to_be_that(
     for newer in ({"version": 3, "hpo": "0.9.1"}, {"hpo": "0.9.1", "moon_phase": "full"}):
         change_facts(toy, {**facts_of(other), **newer})
         with pytest.raises(StorageError, match=r'"toy" was made by a newer hpo \(0\.9\.1'):
-            studies.find_latest(toy.store, "toy")
+            latest_facts(toy.store, "toy")
         with pytest.raises(StudyMismatchError, match="already"):
-            create(toy.store, "toy", DEFINITION, facts=FACTS, n_trials=4)
-        assert studies.all_studies(toy.store) == [other.stored]
+            create(toy.store, "toy", DEFINITION, runs_dir=RUNS_DIR, facts=FACTS, n_trials=4)
+        assert all_facts(toy.store) == [other.stored]
         assert "newer hpo" in caplog.text
 
 
@@ -483,10 +482,10 @@ def test_odd_facts_are_named_and_hide_no_other_study(
     toy, other = (ToyStudy.create(sqlite_store, name=name) for name in ("toy", "other"))
     odd = ODD_FACTS[oddity]
     change_facts(toy, {**facts_of(toy), **odd} if isinstance(odd, dict) and odd else odd)
-    assert studies.all_studies(sqlite_store) == [other.stored]
-    assert studies.find_latest(sqlite_store, "other") == other.stored
+    assert all_facts(sqlite_store) == [other.stored]
+    assert latest_facts(sqlite_store, "other") == other.stored
     with pytest.raises(StudyMismatchError, match='"toy" is not as hpo writes'):
-        studies.find_latest(sqlite_store, "toy")
+        latest_facts(sqlite_store, "toy")
     assert '"toy" is not as hpo writes studies' in caplog.text
     assert "\x1b" not in caplog.text
 
@@ -500,10 +499,10 @@ def test_name_that_is_no_plain_part_of_a_path_is_odd(
     toy, other = (ToyStudy.create(sqlite_store, name=name) for name in ("toy", "other"))
     with sqlite_store.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE studies SET study_name = ? WHERE study_id = ?", (name, toy.stored.study_id))
-    assert studies.all_studies(sqlite_store) == [other.stored]
+    assert all_facts(sqlite_store) == [other.stored]
     assert "its name cannot be a folder's" in caplog.text
     with pytest.raises(StudyMismatchError, match="its name cannot be"):
-        studies.find_latest(sqlite_store, name)
+        latest_facts(sqlite_store, name)
 
 
 def test_copy_is_a_foreign_study_and_shares_nothing(
@@ -513,10 +512,10 @@ def test_copy_is_a_foreign_study_and_shares_nothing(
     optuna.copy_study(
         from_study_name="toy", from_storage=toy.store.optuna, to_storage=toy.store.optuna, to_study_name="copy"
     )
-    assert studies.all_studies(toy.store) == [toy.stored]
+    assert all_facts(toy.store) == [toy.stored]
     assert 'The study "copy" is a copy of "toy"' in caplog.text
     with pytest.raises(StudyMismatchError, match='is a copy of "toy"') as caught:
-        studies.find_latest(toy.store, "copy")
+        latest_facts(toy.store, "copy")
     assert "delete-study" in caught.value.hint
     assert toy.tickets.count() == 4
 
@@ -526,17 +525,17 @@ def test_copy_of_an_older_hpo_s_study_is_known_by_the_shared_key(sqlite_toy: Toy
     change_facts(sqlite_toy, {key: facts[key] for key in facts if key not in ("name", "study_id", "version", "hpo")})
     storage = sqlite_toy.store.optuna
     optuna.copy_study(from_study_name="toy", from_storage=storage, to_storage=storage, to_study_name="a copy")
-    assert studies.all_studies(sqlite_toy.store) == [sqlite_toy.stored]
+    assert all_facts(sqlite_toy.store) == [sqlite_toy.stored]
     with pytest.raises(StudyMismatchError, match='is a copy of "toy"'):
-        studies.find_latest(sqlite_toy.store, "a copy")
+        latest_facts(sqlite_toy.store, "a copy")
 
 
 def test_copy_in_another_database_has_no_tickets(sqlite_toy: ToyStudy, tmp_path: Path) -> None:
     other = open_store(parse_address(f"sqlite:///{tmp_path / 'other.db'}"), create=True)
     optuna.copy_study(from_study_name="toy", from_storage=sqlite_toy.store.optuna, to_storage=other.optuna)
-    assert studies.all_studies(other) == []
+    assert all_facts(other) == []
     with pytest.raises(TicketlessError, match="has no tickets"):
-        studies.find_latest(other, "toy")
+        latest_facts(other, "toy")
     other.close()
 
 
@@ -545,8 +544,8 @@ def test_database_copied_whole_goes_on(sqlite_toy: ToyStudy, tmp_path: Path) -> 
     with sqlite3.connect(tmp_path / "hpo.db") as source, sqlite3.connect(tmp_path / "moved.db") as target:
         source.backup(target)
     moved = open_store(parse_address(f"sqlite:///{tmp_path / 'moved.db'}"), create=False)
-    assert studies.all_studies(moved) == [sqlite_toy.stored]
-    assert replace(sqlite_toy, store=moved).run(0.75) == 1
+    assert all_facts(moved) == [sqlite_toy.stored]
+    assert sqlite_toy.on(moved).run(0.75) == 1
     moved.close()
 
 
@@ -559,7 +558,7 @@ def test_study_whose_facts_were_lost_is_not_swept_away(toy: ToyStudy, caplog: py
         with toy.store.engine.begin() as connection:
             connection.exec_driver_sql(change)
         with pytest.raises(StudyMismatchError, match="is gone or cannot be read, and it has trials"):
-            create(toy.store, "toy", DEFINITION, facts=FACTS, n_trials=4)
+            create(toy.store, "toy", DEFINITION, runs_dir=RUNS_DIR, facts=FACTS, n_trials=4)
         assert [trial.value for trial in toy.trials] == [0.5]
         assert toy.tickets.count() == 4
     assert 'the attribute "hpo:study" of study 1 in the database is left out' in caplog.text
