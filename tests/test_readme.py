@@ -37,7 +37,7 @@ def environment(folder: Path) -> dict[str, str]:
     return kept | {"HPO_CACHE_DIR": str(folder / "cache"), "HPO_WORKERS": "2", "PATH": path}
 
 
-def run(command: str | list[str], folder: Path) -> None:
+def run(command: str | list[str], folder: Path, *, seconds: float = 200) -> None:
     result = subprocess.run(
         command,
         shell=isinstance(command, str),
@@ -45,7 +45,7 @@ def run(command: str | list[str], folder: Path) -> None:
         env=environment(folder),
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=seconds,
     )
     assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
 
@@ -158,7 +158,7 @@ def test_every_example_imports_public_names_alone(page: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(620)
 @pytest.mark.parametrize(
     "block", [block for page in PAGES for block in blocks(page) if block.kind == "theirs"], ids=lambda one: str(one.of)
 )
@@ -166,7 +166,7 @@ def test_other_tools_code_runs_where_they_are_installed(block: Block, tmp_path: 
     if importlib.util.find_spec(block.of) is None:
         pytest.skip(f"{block.of} is not installed")
     (tmp_path / "script.py").write_text(block.text)
-    run([sys.executable, "script.py"], tmp_path)
+    run([sys.executable, "script.py"], tmp_path, seconds=600)
 
 
 @pytest.mark.parametrize("line", [line for need in PARSED for line in commands(need)])
