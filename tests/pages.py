@@ -65,7 +65,7 @@ def served(folder: Path, command: str, *arguments: str, password: str | None = N
             assert "Traceback" not in errors.read()
         finally:
             process.kill()
-            process.wait()
+            process.communicate()
 
 
 def trials_in_hparams(page: Page) -> set[str]:

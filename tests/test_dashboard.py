@@ -241,6 +241,7 @@ def test_a_deleted_study_s_trials_are_not_shown_as_those_of_the_next_with_its_id
     assert names(page) == []
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_table_s_objectives_have_their_names(sqlite_store: Store) -> None:
     study = optuna.create_study(storage=sqlite_store.optuna, directions=["minimize", "maximize"])
     study.add_trial(optuna.create_trial(values=[1.0, 2.0]))

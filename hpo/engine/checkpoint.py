@@ -62,14 +62,14 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 def load(path: Path) -> Checkpoint | None:
     """Read a checkpoint; None where there is none or it is damaged, so that the trial starts over."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            told = json.loads(str(file["told"]))
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # NumPy leaves a damaged one open
+            told = json.loads(str(arrays["told"]))
             n_states, n_best = told["counts"]
             return Checkpoint(
-                state=[file[f"state_{i}"] for i in range(n_states)],
-                best_weights=[file[f"best_{i}"] for i in range(n_best)],
+                state=[arrays[f"state_{i}"] for i in range(n_states)],
+                best_weights=[arrays[f"best_{i}"] for i in range(n_best)],
                 history=told["history"],
-                callbacks=[_unpacked(state, file) for state in told["callbacks"]],
+                callbacks=[_unpacked(state, arrays) for state in told["callbacks"]],
                 is_over=told.get("is_over", False),
             )
     except Exception:  # a damaged zip file raises nearly anything: NotImplementedError, RuntimeError, zlib.error ...

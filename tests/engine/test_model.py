@@ -205,7 +205,7 @@ class Look(keras.callbacks.Callback):
         self.seen = {
             "layers": [layer.name for layer in model.layers],
             "shapes": (model.input_shape, model.output_shape),
-            "features": features(np.ones((2, *SHAPE), np.float32)).shape,
+            "features": features([np.ones((2, *SHAPE), np.float32)]).shape,
             "json": model.to_json(),
             "config": model.get_config()["name"],
             "weights": [weight.shape for weight in model.get_weights()],

@@ -1,5 +1,6 @@
 """What a command says at its end: commands that work when pasted, and the same facts as JSON."""
 
+import io
 import json
 import shlex
 from collections.abc import Callable
@@ -202,7 +203,7 @@ def test_everything_is_printed_with_folders_that_need_quotes(
 ) -> None:
     runs_dir = tmp_path / "my runs; & more"
     options, outcome = options_for(runs_dir=runs_dir), outcome_of(sqlite_toy, ending)
-    console = Console(record=True, width=1000, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(record=True, width=1000, file=io.StringIO())
     show(outcome, options, console)
     printed = console.export_text()
     assert ("hpo.study resume --study toy" in printed) == (ending == Ending.PAUSED)

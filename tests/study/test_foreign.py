@@ -203,7 +203,8 @@ def test_exported_table_holds_no_formula(sqlite_toy: ToyStudy, tmp_path: Path) -
         )
     path = tmp_path / "table.csv"
     export(study="toy", output=path, storage=toy.store.address.public)
-    first, second = csv.DictReader(path.open(newline=""))
+    with path.open(newline="") as file:
+        first, second = csv.DictReader(file)
     assert (first["val_accuracy"], first["seconds"], first["learning_rate"]) == ("-0.5", "1.5", "0.01")
     assert second["reason"] == r"'=cmd|' /C calc'!A0\nfile.py, line 3\x1b[2J"
     assert second["optimizer"] in ("'@SUM(A1)", "-2")

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import os
 import pickle
 import platform
 import threading
@@ -518,7 +519,7 @@ class Payload:
         self._path = path
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open, (self._path, "w")
+        return os.mkdir, (self._path,)
 
 
 @pytest.mark.parametrize("is_nested", [False, True])
