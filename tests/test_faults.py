@@ -35,7 +35,6 @@ from hpo.database.address import parse_address
 from hpo.errors import DatabaseAwayError, StorageError
 from hpo.run.launcher import Launcher
 from hpo.study import Ticket, TicketState
-from hpo.study.tickets import TicketTable
 
 Numbers = dict[int, tuple[Any, ...]]  # by ticket: all of a trial that must not depend on what happened to it
 
@@ -580,20 +579,16 @@ def test_interrupt_ends_a_command_that_waits_for_the_database(postgres_site: Sit
         finish(command, code=130)
 
 
-def test_database_away_at_the_launcher_s_first_look_is_no_finished_study(
-    sqlite_toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise sa.exc.OperationalError("SELECT", {}, Exception("the database went away"))
-
-    monkeypatch.setattr(TicketTable, "read", fail)
+def test_database_away_at_the_launcher_s_first_look_is_no_finished_study(postgres: Postgres, tmp_path: Path) -> None:
+    toy = ToyStudy.create(open_store(parse_address(postgres.new_database()), create=True))
     limits = SimpleNamespace(patience_seconds=0.0)
     settings: Any = SimpleNamespace(options=SimpleNamespace(runs_dir=tmp_path), limits=limits)
     signals: Any = SimpleNamespace(ending=None)
     view: Any = None
-    launcher = Launcher(settings, view, signals, context=None, study=sqlite_toy.study)
-    with pytest.raises(DatabaseAwayError):
+    launcher = Launcher(settings, view, signals, context=None, study=toy.study)
+    with stopped(postgres), pytest.raises(DatabaseAwayError):
         launcher.run()
+    toy.store.close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
