@@ -37,7 +37,7 @@ from hpo.command import stderr_to
 from hpo.database import TRANSIENT, Store, open_store
 from hpo.database.address import parse_address
 from hpo.run.forkserver import ENVIRONMENT
-from hpo.study import RESULT_ATTR, OpenStudy, StudyFacts, TicketState, find_latest, folder_of, rank
+from hpo.study import RESULT_ATTR, OpenStudy, StudyFacts, TicketState, TrialFile, find_latest, folder_of, rank
 from hpo.study.folder import CHECKPOINT, MODEL
 from hpo.study.results import TICKET_ATTR
 
@@ -453,7 +453,7 @@ def check(folder: Path, url: str, n_asked: int) -> tuple[dict[str, Any], dict[st
             t.value != min(t.intermediate_values.values()) for t in whole
         ),
         "best trials without a model": sum(
-            not folder_of(folder / "runs", "chaos").model(row.number).is_file() for row in ranked[:3]
+            not folder_of(folder / "runs", "chaos").model(row.number).is_there for row in ranked[:3]
         ),
         "models and checkpoints left behind": len(list(folder.glob(f"runs/chaos/*/{CHECKPOINT}")))
         + len({path.parent.name for path in folder.glob(f"runs/chaos/*/{MODEL}")})
@@ -513,7 +513,7 @@ def retrain(trial: FrozenTrial) -> tuple[int, dict[int, float]]:
         seed=seed_of(stored.seed, trial.user_attrs[TICKET_ATTR], "training"),
         split=split,
         is_better=lambda new, old: stored.metric.is_better(new[stored.metric.name], old[stored.metric.name]),
-        checkpoint_path=folder / f"retrained-{trial.number}.npz",
+        checkpoint=TrialFile(folder / f"retrained-{trial.number}.npz"),
         resumed=lambda history: True,
         after_epoch=lambda epoch, logs: epoch < n_epochs,
         should_stop=lambda: False,

@@ -29,6 +29,7 @@ from hpo.definition import seed_of
 from hpo.engine import Engine, Task, train
 from hpo.models import mlp
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
+from hpo.study import TrialFile
 
 SEED = 7
 SHORT, N_EPOCHS, LONG = 5, 15, 30
@@ -118,7 +119,7 @@ def record(engine: Engine, split: Split, number: int, schedule: str, epochs: int
                 seed=seed_of(SEED, number, "training"),
                 split=split,
                 is_better=lambda new, old: new["val_accuracy"] > old["val_accuracy"],
-                checkpoint_path=Path(folder) / "checkpoint",
+                checkpoint=TrialFile(Path(folder) / "checkpoint"),
                 resumed=lambda history: True,
                 after_epoch=after_epoch,
                 should_stop=lambda: False,

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,7 +12,7 @@ from hpo.data import Split
 from hpo.engine import checkpoint as checkpoints
 from hpo.engine.callback_state import fits
 from hpo.engine.callbacks import AfterEpoch, StopOnRequest, StudyCallbacks
-from hpo.engine.checkpoint import Arrays, Checkpoint
+from hpo.engine.checkpoint import Arrays, Checkpoint, Kept
 from hpo.engine.model import Engine, EpochModel, restore_state, state
 from hpo.errors import HpoError, LeaseLostError, TrialError
 from hpo.parameters import Parameters
@@ -33,7 +32,7 @@ class Task:
         seed: Initial weights, random layers and the order of rows come from it.
         split: The rows to train and to validate on.
         is_better: Whether the first logs are better than the second, by the study's metric.
-        checkpoint_path: Where to go on from and save to; missing or damaged files are a start from epoch 1.
+        checkpoint: Where to go on from and save to; a missing or damaged one is a start from epoch 1.
         resumed: Called once before training with the history that the checkpoint brought, which may be empty; returns
             whether to go on.
         after_epoch: Called after each epoch with the epochs trained and its logs; returns whether to go on.
@@ -46,7 +45,7 @@ class Task:
     seed: int
     split: Split
     is_better: Callable[[dict[str, float], dict[str, float]], bool]
-    checkpoint_path: Path
+    checkpoint: Kept
     resumed: Callable[[list[dict[str, float]]], bool]
     after_epoch: Callable[[int, dict[str, float]], bool]
     should_stop: Callable[[], bool]
@@ -131,11 +130,10 @@ class _Progress:
                 callbacks=self.callbacks.states(),
                 is_over=self.is_over,
             )
-            self.task.checkpoint_path.parent.mkdir(exist_ok=True)  # the log's failure to make it costs the log only
-            checkpoints.save(self.task.checkpoint_path, whole)
+            checkpoints.save(self.task.checkpoint, whole)
         except OSError as error:
             reason = error.strerror or error
-            self._say_once(f"No checkpoint at {self.task.checkpoint_path}: {reason}. Training goes on.")
+            self._say_once(f"No checkpoint at {self.task.checkpoint}: {reason}. Training goes on.")
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - begun
 
@@ -189,7 +187,7 @@ def train(engine: Engine, task: Task) -> TrainingResult:
 
 
 def _restored(model: EpochModel, task: Task) -> Checkpoint:
-    found = checkpoints.load(task.checkpoint_path)
+    found = checkpoints.load(task.checkpoint)
     if found is None or not found.history or not fits(task.callbacks, found.callbacks):
         return Checkpoint()
     try:

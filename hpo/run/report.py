@@ -90,7 +90,7 @@ def starting_over(outcome: Outcome, options: StudyOptions) -> str:
     handed_back = [ticket for ticket in outcome.tickets if ticket.state == TicketState.HANDED_BACK and ticket.epoch]
     trial_ids = {ticket.trial_id for ticket in handed_back}
     numbers = [row.number for row in outcome.rows if row.trial_id in trial_ids]
-    lost = [n for n in numbers if not outcome.study.folder.checkpoint(n).is_file()]
+    lost = [n for n in numbers if not outcome.study.folder.checkpoint(n).is_there]
     which = f"Trial {lost[0]} begins" if len(lost) == 1 else f"Trials {', '.join(map(str, lost))} begin"
     return f" {which} again at epoch 1: there is no checkpoint here." if lost else ""
 
@@ -107,7 +107,7 @@ def best_model(outcome: Outcome, options: StudyOptions) -> Path | None:
     """Return the best trial's model, if it was kept."""
     ranked = rank(outcome.rows, outcome.study.metric)
     model = outcome.study.folder.model(ranked[0].number) if ranked else None
-    return model if model is not None and model.is_file() else None
+    return model.path if model is not None and model.is_there else None
 
 
 def commands(outcome: Outcome, options: StudyOptions) -> Sequence[str]:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -23,6 +22,7 @@ from hpo.study import (
     REASON_ATTR,
     RESULT_ATTR,
     Ticket,
+    TrialFile,
     TrialRecord,
     Verdict,
     drop_files,
@@ -135,7 +135,7 @@ class _Run:
             seed=seed_of(self._context.study.facts.seed, self._ticket.number, "training"),
             split=self._context.split,
             is_better=lambda new, old: metric.is_better(new[metric.name], old[metric.name]),
-            checkpoint_path=self._context.study.folder.checkpoint(self._trial.number),
+            checkpoint=self._context.study.folder.checkpoint(self._trial.number),
             resumed=self._resumed,
             after_epoch=after_epoch,
             should_stop=should_stop,
@@ -247,13 +247,13 @@ class _Run:
 def _clean_up(context: WorkerContext, number: int) -> None:
     """Delete what a trial that has just ended needs no more, and the model whose place its own has taken."""
     try:
-        context.study.folder.checkpoint(number).unlink(missing_ok=True)
+        context.study.folder.checkpoint(number).delete()
         files.sweep(
             context.study.folder.trial_dir(number)
         )  # what its workers that were killed while writing left there
     except OSError as error:
         context.warn(f"trial {number}: its checkpoint was not deleted: {error}.")
-    if context.study.folder.model(number).exists():
+    if context.study.folder.model(number).is_there:
         _drop_files(context)
 
 
@@ -265,10 +265,8 @@ def _drop_files(context: WorkerContext) -> None:
         context.warn(f"Files of ended trials were not deleted: {error}.")
 
 
-def save_model(path: Path, result: TrainingResult) -> None:
+def save_model(kept: TrialFile, result: TrainingResult) -> None:
     """Write a trial's model with its best weights, as Keras's own file, whole or not at all."""
     model: Any = result.model
     model.set_weights(result.best_weights)
-    path.parent.mkdir(exist_ok=True)
-    with files.replaced(path) as temporary:
-        model.save(temporary)
+    kept.save_with(model.save)

@@ -1,5 +1,6 @@
 from .agreement import check_same as check_same
 from .facts import StudyFacts as StudyFacts
+from .files import TrialFile as TrialFile
 from .folder import StudyFolder as StudyFolder
 from .folder import folder_of as folder_of
 from .folder import open_runs_dir as open_runs_dir

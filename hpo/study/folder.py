@@ -16,6 +16,7 @@ from pathlib import Path
 
 from hpo.errors import FolderError, StudyMismatchError
 from hpo.files import delete_left, make_private, replace, sweep
+from hpo.study.files import TrialFile
 
 OWNER = ".study"  # in a study's folder: its key
 LOG, IMPORT_LOG, LEASES = "workers.log", "tensorflow.log", "leases"
@@ -79,13 +80,13 @@ class StudyFolder:
         """Return a trial's folder."""
         return self.path / f"trial-{number:05d}"
 
-    def checkpoint(self, number: int) -> Path:
-        """Return the file from which a trial goes on."""
-        return self.trial_dir(number) / CHECKPOINT
+    def checkpoint(self, number: int) -> TrialFile:
+        """Return where it is kept from what a trial goes on."""
+        return TrialFile(self.trial_dir(number) / CHECKPOINT)
 
-    def model(self, number: int) -> Path:
-        """Return the file of a trial's model."""
-        return self.trial_dir(number) / MODEL
+    def model(self, number: int) -> TrialFile:
+        """Return where a trial's model is kept."""
+        return TrialFile(self.trial_dir(number) / MODEL)
 
     def trial_dirs(self) -> dict[int, Path]:
         """Return the folders of trials by number: those that are exactly named so, and no links."""

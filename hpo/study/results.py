@@ -170,6 +170,6 @@ def drop_files(folder: StudyFolder, rows: Sequence[TrialRow], metric: Metric, n_
     without_model = numbers - kept(rows, metric, n_kept_models)
     for number in folder.trial_dirs():
         if number in numbers:
-            folder.checkpoint(number).unlink(missing_ok=True)
+            folder.checkpoint(number).delete()
         if number in without_model:
-            folder.model(number).unlink(missing_ok=True)
+            folder.model(number).delete()

@@ -19,6 +19,7 @@ from hpo.engine.model import Engine
 from hpo.engine.training import Task, TrainingResult, train
 from hpo.errors import TrialError
 from hpo.models import mlp
+from hpo.study import TrialFile
 
 EPOCHS = 5
 Make = Callable[[Path], keras.callbacks.Callback]
@@ -47,7 +48,7 @@ def run(
         seed=11,
         split=SPLIT,
         is_better=lambda new, old: new["val_accuracy"] > old["val_accuracy"],
-        checkpoint_path=folder / "checkpoint.npz",
+        checkpoint=TrialFile(folder / "checkpoint.npz"),
         resumed=lambda history: done.append(len(history)) or True,
         after_epoch=lambda epoch, logs: done.append(epoch) or True,
         should_stop=should_stop or (lambda: next(asked) > 0 and stop_after < EPOCHS and done[-1] >= stop_after - 1),
@@ -261,14 +262,14 @@ def test_what_does_not_change_in_training_forgets_nothing(tmp_path: Path) -> Non
             self.file.close()
 
     run(tmp_path, [Constant()], stop_after=3)
-    assert checkpoints.load(tmp_path / "checkpoint.npz") is not None
+    assert checkpoints.load(TrialFile(tmp_path / "checkpoint.npz")) is not None
 
 
 def test_an_attribute_that_first_changes_later_keeps_the_checkpoint_of_before(tmp_path: Path) -> None:
     numbers: Iterator[int] = itertools.count()
     late = Forgetful(0, lambda n: 1 if next(numbers) >= 1 else None)
     run(tmp_path, [late], stop_after=3, on_loss=lambda text: None)
-    found = checkpoints.load(tmp_path / "checkpoint.npz")
+    found = checkpoints.load(TrialFile(tmp_path / "checkpoint.npz"))
     assert found is None or len(found.history) == 1
 
 
@@ -297,10 +298,10 @@ def test_a_state_that_cannot_be_carried_is_the_trial_s_reason(tmp_path: Path) ->
 
 def test_a_checkpoint_sets_the_named_attributes_and_no_others(tmp_path: Path) -> None:
     run(tmp_path, [KERAS.EarlyStopping("val_loss", patience=9)], stop_after=2)
-    found = checkpoints.load(tmp_path / "checkpoint.npz")
+    found = checkpoints.load(TrialFile(tmp_path / "checkpoint.npz"))
     assert found is not None
     found.callbacks[0]["kept"] |= {"patience": 0, "monitor": "x", "on_epoch_end": 1, "n_bytes": 1}
-    checkpoints.save(tmp_path / "checkpoint.npz", found)
+    checkpoints.save(TrialFile(tmp_path / "checkpoint.npz"), found)
     callback = KERAS.EarlyStopping("val_loss", patience=9)
     assert len(run(tmp_path, [callback]).history) == EPOCHS
     assert (callback.patience, callback.monitor) == (9, "val_loss")
@@ -309,9 +310,9 @@ def test_a_checkpoint_sets_the_named_attributes_and_no_others(tmp_path: Path) ->
 @pytest.mark.parametrize("states", [[], [{"wait": 3}], [3], [{"class": "CSVLogger", "kept": {}, "own": None}]])
 def test_a_checkpoint_of_other_callbacks_is_a_start_from_the_first_epoch(states: Any, tmp_path: Path) -> None:
     run(tmp_path, [KERAS.EarlyStopping("val_loss", patience=9)], stop_after=2)
-    found = checkpoints.load(tmp_path / "checkpoint.npz")
+    found = checkpoints.load(TrialFile(tmp_path / "checkpoint.npz"))
     assert found is not None
-    checkpoints.save(tmp_path / "checkpoint.npz", replace(found, callbacks=states))
+    checkpoints.save(TrialFile(tmp_path / "checkpoint.npz"), replace(found, callbacks=states))
     epochs: list[int] = []
     seen = KERAS.LambdaCallback(on_epoch_begin=lambda epoch, logs: epochs.append(epoch))
     run(tmp_path, [seen], on_loss=json.dumps)

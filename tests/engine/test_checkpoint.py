@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from processes import CONTEXT
 
-from hpo.engine.checkpoint import Checkpoint, load, save
+from hpo.engine import checkpoint as checkpoints
+from hpo.engine.checkpoint import Checkpoint
+from hpo.study import TrialFile
 
 RNG = np.random.default_rng(0)
 WHOLE = Checkpoint(
@@ -17,6 +19,14 @@ WHOLE = Checkpoint(
     best_weights=[RNG.normal(size=(2, 2)).astype("float32")],
     history=[{"loss": 1.5, "val_accuracy": 0.1 + 0.2}, {"loss": float("inf"), "val_accuracy": float("nan")}],
 )
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    checkpoints.save(TrialFile(path), checkpoint)
+
+
+def load(path: Path) -> Checkpoint | None:
+    return checkpoints.load(TrialFile(path))
 
 
 def same(one: Checkpoint, other: Checkpoint) -> bool:
@@ -115,7 +125,7 @@ def test_all_that_callbacks_count_and_whether_it_is_over_come_back(tmp_path: Pat
 
 def test_vanished_folder_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="none"):
-        save(tmp_path / "none/c.npz", WHOLE)
+        save(tmp_path / "none/none/c.npz", WHOLE)
 
 
 def test_full_disk_leaves_the_old_checkpoint_and_no_rubbish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

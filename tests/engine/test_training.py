@@ -18,6 +18,7 @@ from hpo.engine.training import Task, TrainingResult, train
 from hpo.errors import TrialError
 from hpo.models import mlp
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
+from hpo.study import TrialFile
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def run(
         seed=11,
         split=split_of(data, seed=1),
         is_better=options.pop("is_better", lambda new, old: new["val_accuracy"] > old["val_accuracy"]),
-        checkpoint_path=folder / "checkpoint.npz",
+        checkpoint=TrialFile(folder / "checkpoint.npz"),
         resumed=options.pop("resumed", lambda history: True),
         after_epoch=options.pop("after_epoch", lambda epoch, logs: bool(done.append(epoch)) or True),
         should_stop=lambda: stop_after is not None and len(done) >= stop_after - 1,

@@ -85,7 +85,7 @@ def test_worker_killed_just_after_its_trial_s_end_leaves_the_model(
     monkeypatch.undo()
     (ended,) = toy.trials
     assert ended.state == TrialState.COMPLETE
-    assert (context.study.folder.model(0)).is_file()
+    assert context.study.folder.model(0).is_there
 
     toy.tickets.expire(str(ticket.token))
     run(context, toy.claim())
@@ -104,7 +104,7 @@ def test_baseline_outside_the_space_is_trained_as_it_is_given(sqlite_store: Stor
     baseline, other = toy.trials
     assert baseline.params["epochs"] == len(baseline.intermediate_values) == 5
     assert other.params["epochs"] == len(other.intermediate_values) <= 3
-    models = [keras.models.load_model(context.study.folder.model(number)) for number in (0, 1)]
+    models = [keras.models.load_model(context.study.folder.model(number).path) for number in (0, 1)]
     assert [len(model.get_weights()) for model in models] == [2 * (3 + 1), 2 * (1 + 1)]
 
 
@@ -113,7 +113,7 @@ def test_zombie_s_late_checkpoint_of_an_ended_trial_is_deleted_and_a_running_one
 ) -> None:
     run(context, toy.claim())
     _, running = toy.begin()
-    late, current = (context.study.folder.checkpoint(number) for number in (0, running.number))
+    late, current = (context.study.folder.checkpoint(number).path for number in (0, running.number))
     current.parent.mkdir()
     for path in (late, current):
         path.touch()
@@ -146,7 +146,7 @@ def test_older_of_equally_good_trials_that_ends_later_has_its_model_saved(
     older, younger = toy.claim(), toy.claim()
     toy.begin(older)
     run(context, younger)
-    assert (context.study.folder.model(1)).is_file()
+    assert context.study.folder.model(1).is_there
     toy.tickets.expire(str(older.token))
     run(context, toy.claim())
     assert [trial.value for trial in toy.trials] == [best, best]
@@ -526,7 +526,7 @@ def test_worker_killed_between_a_verdict_and_the_recorded_end_leaves_a_pruned_tr
                 break
             toy.tickets.end(str(ticket.token), seconds=0.0)
     assert (killed.state, list(killed.intermediate_values)) == (TrialState.RUNNING, [1])
-    assert (context.study.folder.checkpoint(killed.number)).exists() == has_checkpoint
+    assert context.study.folder.checkpoint(killed.number).is_there == has_checkpoint
     toy.tickets.expire(str(ticket.token))
     run(replace(context, optuna_study=optuna.load_study(study_name="toy", storage=toy.store.optuna)), toy.claim())
     ended = toy.trials[-1]
