@@ -93,8 +93,7 @@ def test_target_outside_the_range_is_refused_before_a_stored_study_goes_on(
     monkeypatch.setattr("hpo.run.ending.fingerprint", lambda path, **_: sqlite_toy.stored.meaning)
     address = sqlite_toy.store.address
     file: Any = SimpleNamespace(name="toy", path=tmp_path / "toy.py")
-    options: Any = SimpleNamespace(
-        file=file, address=address, seed=None, n_trials=None, target=98.0, is_new_generation=False
-    )
+    asked = {"seed": None, "n_trials": None, "target": 98.0, "is_new_generation": False}
+    options: Any = SimpleNamespace(file=file, address=address, runs_dir=tmp_path, **asked)
     with pytest.raises(OptionError, match="98"):
         find_finished(options)

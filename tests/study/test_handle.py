@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from processes import begin_creation, hear, open_study, start, together
 from toy import BASELINE, DEFINITION, FACTS, RUNS_DIR, ToyStudy, all_facts, latest_facts, tickets_of
 
+from hpo import __version__
 from hpo.database import TRANSIENT, Store, open_store
 from hpo.database.address import parse_address
 from hpo.definition import place
@@ -43,7 +44,7 @@ def test_names_in_the_database_are_those_that_older_studies_have(toy: ToyStudy) 
     assert set(attrs) == {"hpo:key", "hpo:study", "hpo:paused"}
     assert attrs["hpo:key"] == toy.stored.key
     facts = attrs["hpo:study"]
-    assert (facts["version"], facts["hpo"]) == (2, version("hpo"))
+    assert (facts["version"], facts["hpo"]) == (2, __version__)
     assert {name: said.count(".") for name, said in facts["libraries"].items()} == {
         "tensorflow": 1, "keras": 1, "optuna": 0, "hpo's engine": 0,
     }  # fmt: skip
