@@ -491,7 +491,7 @@ def set_up(folder: Path, stored: StudyFacts) -> None:
 
     from hpo.data import load_dataset, split_of
     from hpo.definition import find_study, load_definition
-    from hpo.engine import Engine
+    from hpo.engine.model import Engine
 
     tf.config.threading.set_intra_op_parallelism_threads(stored.n_threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -504,7 +504,8 @@ def set_up(folder: Path, stored: StudyFacts) -> None:
 def retrain(trial: FrozenTrial) -> tuple[int, dict[int, float]]:
     """Train one trial's epochs, undisturbed and without a database."""
     from hpo.definition import place, seed_of
-    from hpo.engine import Task, train
+    from hpo.engine import Task
+    from hpo.engine.training import train
 
     folder, stored, definition, engine, split = trainer
     n_epochs = max(trial.intermediate_values)

@@ -26,7 +26,9 @@ import tensorflow as tf
 
 from hpo.data import Split, load_dataset, split_of
 from hpo.definition import seed_of
-from hpo.engine import Engine, Task, train
+from hpo.engine import Task
+from hpo.engine.model import Engine
+from hpo.engine.training import train
 from hpo.models import mlp
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.study import TrialFile

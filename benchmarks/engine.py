@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import keras
 
     from hpo.data import Dataset, Split
-    from hpo.engine import Engine
+    from hpo.engine.model import Engine
 
 SHAPES = ((32, 32), (32, 128), (256, 128), (512, 64), (512, 256))
 OPTIMIZERS = ("adam", "sgd", "rmsprop")
@@ -176,7 +176,7 @@ def measure(dataset: "Dataset", split: "Split", shapes: Sequence[tuple[int, int]
     """Time every shape and optimizer; the three contestants take turns."""
     import keras
 
-    from hpo.engine import Engine
+    from hpo.engine.model import Engine
     from hpo.models import mlp
 
     # Nobody validates here, so the engine, which always does, gets one row to validate on.

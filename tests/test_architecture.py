@@ -30,7 +30,7 @@ HOMES = {
     "tensorboard": {"events", "tensorboard"},
     "optuna_dashboard": {"dashboard"},
     "waitress": {"web.server"},
-    "tensorflow": {"engine", "run.worker"},
+    "tensorflow": {"engine"},
     "keras": {"models", "engine", "definition.study"},
     "typer": {
         "__main__",
@@ -49,9 +49,7 @@ FORBIDDEN = {"utils", "util", "common", "base", "manager", "helpers", "helper", 
 MAX_LINES = 300
 READERS = sorted({*FILES} - {"__main__"})
 # What trains, and what a study's model is made of, load TensorFlow; nothing else does by being imported.
-TRAINING = {"models", "study.opening", "run.worker", "run.trial", "run.context"} | {
-    module for module in FILES if room_of(module) == "engine"
-}
+TRAINING = {"models"} | {module for module in FILES if room_of(module) == "engine" and module != "engine.trainer"}
 
 
 def test_no_circle_among_rooms_nor_among_files() -> None:

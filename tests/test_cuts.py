@@ -17,7 +17,6 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -26,7 +25,7 @@ import pytest
 from cuts import FAULTS, DeadError, Knife
 from optuna.trial import TrialState
 from toy import BASELINE, ToyStudy
-from toy_training import LIMITS, SPLIT, toy_engine, train_toys
+from toy_training import LIMITS, SPLIT, toy_trainer, train_toys
 
 from hpo.database import Store, open_store
 from hpo.database.address import parse_address
@@ -185,7 +184,7 @@ def worker_context(toy: ToyStudy, scenario: Scenario, study_dir: Path) -> Worker
         optuna_study=study,
         mirror=toy.mirror(),
         split=SPLIT,
-        engine=toy_engine(scenario.curve),
+        trainer=toy_trainer(scenario.curve),
         limits=LIMITS,
         say=lambda text: None,
         warn=lambda text: None,
@@ -229,7 +228,6 @@ def files(study_dir: Path) -> list[str]:
 @pytest.fixture
 def site(database_url: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     train_toys(monkeypatch)
-    monkeypatch.setattr(worker, "gc", SimpleNamespace(collect=lambda: None))  # 0.1 s each, with TensorFlow loaded
     monkeypatch.setattr(worker, "IDLE_SECONDS", 0.0)
     monkeypatch.setattr("hpo.database.outage.FIRST_RETRY_SECONDS", 0.0)
     (tmp_path / "runs").mkdir()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hpo.data import Split
+from hpo.engine import Trainer
 from hpo.parameters import Parameters
 from hpo.run.settings import WorkerLimits
 
@@ -17,7 +18,7 @@ SPLIT = Split(train_rows=np.arange(0), val_rows=np.arange(0))  # no toy looks at
 LIMITS = WorkerLimits(trial_timeout_seconds=None, patience_seconds=5.0, n_kept_models=1, max_growth_bytes=2**60)
 
 if TYPE_CHECKING:
-    from hpo.engine import Engine
+    from hpo.engine.model import Engine
 
 Curve = Callable[[Parameters, int, int], dict[str, float]]  # parameters, seed, epochs trained so far -> logs
 
@@ -84,9 +85,12 @@ class _ToyEngine:
         return ToyModel(parameters, seed, self._curve)
 
 
-def toy_engine(curve: Curve = noise) -> "Engine":
-    """Return what train takes for an engine."""
-    return cast("Engine", _ToyEngine(curve))
+def toy_trainer(curve: Curve = noise) -> Trainer:
+    """Return a trainer of toy models."""
+    from hpo.engine.training import train
+
+    engine = cast("Engine", _ToyEngine(curve))
+    return cast(Trainer, SimpleNamespace(train=lambda task: train(engine, task), release=lambda: None))
 
 
 def restore(model: ToyModel, arrays: list[np.ndarray]) -> None:

@@ -24,11 +24,12 @@ from hpo.tracebacks import field_hint, told
 
 @dataclass(frozen=True, kw_only=True)
 class StudyFile:
-    """One file of a studies folder; its stem is the study's name."""
+    """One file of a studies folder; its stem is the study's name, and `trainer` the name of what trains its trials."""
 
     name: str
     path: Path
     title: str
+    trainer: str = "keras"
 
 
 def list_studies(studies_dir: Path) -> list[StudyFile]:

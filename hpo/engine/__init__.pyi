@@ -1,7 +1,6 @@
-from .model import Engine as Engine
-from .refusals import check_callbacks as check_callbacks
-from .rehearsal import rehearse_training as rehearse_training
-from .training import Task as Task
-from .training import TrainingResult as TrainingResult
-from .training import is_finite as is_finite
-from .training import train as train
+from .trainer import TRAINERS as TRAINERS
+from .trainer import Task as Task
+from .trainer import Trainer as Trainer
+from .trainer import TrainingResult as TrainingResult
+from .trainer import is_finite as is_finite
+from .trainer import load_trainer as load_trainer

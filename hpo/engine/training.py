@@ -1,79 +1,20 @@
-"""Train one trial: model, data and parameters -> result. Keras, no Optuna."""
+"""Train one task: model, data and parameters -> result. Keras, no Optuna."""
 
-import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-import keras
-
-from hpo.data import Split
 from hpo.engine import checkpoint as checkpoints
 from hpo.engine.callback_state import fits
 from hpo.engine.callbacks import AfterEpoch, StopOnRequest, StudyCallbacks
-from hpo.engine.checkpoint import Arrays, Checkpoint, Kept
+from hpo.engine.checkpoint import Checkpoint
 from hpo.engine.model import Engine, EpochModel, restore_state, state
+from hpo.engine.refusals import check_callbacks
+from hpo.engine.trainer import Task, TrainingResult, is_finite
 from hpo.errors import HpoError, LeaseLostError, TrialError
-from hpo.parameters import Parameters
 from hpo.tracebacks import told
 
 # A checkpoint is due once it takes less than this share of the time since the last one. Saving what an epoch of a few
 # milliseconds did would take longer than the epoch; a kill costs at most 20 times the saving of a checkpoint.
 CHECKPOINT_SHARE = 0.05
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """What to train and whom to tell.
-
-    Attributes:
-        parameters: The trial's.
-        seed: Initial weights, random layers and the order of rows come from it.
-        split: The rows to train and to validate on.
-        is_better: Whether the first logs are better than the second, by the study's metric.
-        checkpoint: Where to go on from and save to; a missing or damaged one is a start from epoch 1.
-        resumed: Called once before training with the history that the checkpoint brought, which may be empty; returns
-            whether to go on.
-        after_epoch: Called after each epoch with the epochs trained and its logs; returns whether to go on.
-        should_stop: Asked between compiled calls.
-        on_loss: Told once, in a sentence, when checkpoints cannot be written.
-        callbacks: Further Keras callbacks.
-    """
-
-    parameters: Parameters
-    seed: int
-    split: Split
-    is_better: Callable[[dict[str, float], dict[str, float]], bool]
-    checkpoint: Kept
-    resumed: Callable[[list[dict[str, float]]], bool]
-    after_epoch: Callable[[int, dict[str, float]], bool]
-    should_stop: Callable[[], bool]
-    on_loss: Callable[[str], None]
-    callbacks: Sequence[keras.callbacks.Callback] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingResult:
-    """How training ended.
-
-    Attributes:
-        history: Each epoch's logs.
-        best_epoch: From 1; 0 when no epoch had finite values.
-        best_weights: At that epoch, in Keras's order.
-        model: The study's own Keras model; its weights are the last epoch's.
-        is_diverged: The loss became NaN or infinite.
-        is_stopped: should_stop ended it before it was over; a checkpoint, if one could be taken, holds the last epoch.
-        seconds: This call's.
-    """
-
-    history: list[dict[str, float]]
-    best_epoch: int
-    best_weights: Arrays
-    model: Any
-    is_diverged: bool
-    is_stopped: bool
-    seconds: float
 
 
 class _Progress:
@@ -143,19 +84,15 @@ class _Progress:
         self._has_said = True
 
 
-def is_finite(logs: dict[str, float]) -> bool:
-    """Whether an epoch's losses are numbers."""
-    return math.isfinite(logs["loss"]) and math.isfinite(logs["val_loss"])
-
-
 def train(engine: Engine, task: Task) -> TrainingResult:
     """Train from the last checkpoint, or from the start, to the trial's last epoch or until told to stop.
 
     Raises:
-        TrialError: The study's model cannot be built or trained; the message is the reason.
+        TrialError: The study's model cannot be built or trained, or its callbacks be used; the message is the reason.
     """
     begun_seconds = time.monotonic()
     try:
+        check_callbacks(task.callbacks)
         model = engine.model(task.parameters, task.seed, task.split)
         progress = _Progress(task, model, _restored(model, task))
         n_done, epochs = len(progress.history), task.parameters.training.epochs

@@ -7,7 +7,7 @@ import optuna
 
 from hpo.data import Split
 from hpo.definition import StudyDefinition
-from hpo.engine import Engine
+from hpo.engine import Trainer
 from hpo.run.settings import WorkerLimits
 from hpo.study import Mirror, OpenStudy
 
@@ -22,7 +22,7 @@ class WorkerContext:
         definition: The study as its file declares it.
         optuna_study: Optuna's handle, with the definition's pruner; its sampler is never asked.
         mirror: Draws parameters.
-        engine: Trains.
+        trainer: Has the definition and its data.
         split: On which rows.
         limits: The same for all workers of its command.
         say: Takes a line for the log.
@@ -34,7 +34,7 @@ class WorkerContext:
     definition: StudyDefinition
     optuna_study: optuna.Study
     mirror: Mirror
-    engine: Engine
+    trainer: Trainer
     split: Split
     limits: WorkerLimits
     say: Callable[[str], None]

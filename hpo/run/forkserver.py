@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from hpo.command import stderr_to
+from hpo.engine import TRAINERS
 from hpo.errors import HpoError, WorkersFailingError
 from hpo.run.display import View
 from hpo.run.ending import Signals
@@ -28,12 +29,12 @@ N_FORKSERVERS, FORKSERVER_SECONDS = 5, 0.5
 ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 
 
-def start_forkserver(folder: StudyFolder) -> Any:
-    """Start the process that imports TensorFlow and from which workers are forked; returns at once."""
+def start_forkserver(folder: StudyFolder, trainer: str) -> Any:
+    """Start the process that imports the trainer's framework, from which workers are forked; returns at once."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["hpo.run.worker"])
+    context.set_forkserver_preload(["hpo.run.worker", TRAINERS[trainer]])
     _ensure_running(folder)  # it imports meanwhile; its first child waits for that
     return context
 

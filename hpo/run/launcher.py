@@ -48,7 +48,8 @@ def run_study(settings: RunSettings, view: View, signals: Signals) -> Outcome:
     if finished is not None:
         return finished
     view.say("starting: TensorFlow and the data are being loaded")
-    context = start_forkserver(folder_of(settings.options.runs_dir, settings.options.file.name))
+    file = settings.options.file
+    context = start_forkserver(folder_of(settings.options.runs_dir, file.name), file.trainer)
     facts = open_in_child(context, settings, view, signals)
     if facts is None:
         return _cut(settings.options, signals.ending or Ending.TERMINATED)

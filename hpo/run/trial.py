@@ -1,4 +1,4 @@
-"""One trial from ticket to result: the only place where Optuna and Keras meet."""
+"""One trial from ticket to result: the only place where Optuna and a trainer meet."""
 
 import contextlib
 import time
@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo import files
 from hpo.database import TRANSIENT
 from hpo.definition import is_audited, place, seed_of
-from hpo.engine import Task, TrainingResult, check_callbacks, is_finite, train
+from hpo.engine import Task, TrainingResult, is_finite
 from hpo.errors import LeaseLostError, ParameterError, TrialError
 from hpo.events import Session, State, open_log, write_session
 from hpo.parameters import Parameters
@@ -93,7 +93,7 @@ def _run_leased(
         return
     begun_seconds = time.monotonic()
     try:
-        result = train(context.engine, run.task(should_stop, on_epoch))
+        result = context.trainer.train(run.task(should_stop, on_epoch))
     except TrialError as error:
         run.fail(str(error), seconds=time.monotonic() - begun_seconds)
         return
@@ -146,10 +146,9 @@ class _Run:
     def _callbacks(self) -> Sequence[Any]:
         build = self._context.definition.callbacks
         try:
-            callbacks = build(self._parameters) if build is not None else ()
+            return build(self._parameters) if build is not None else ()
         except Exception as error:
             raise TrialError(f"callbacks raised {told(error)}") from error
-        return check_callbacks(callbacks)
 
     def _resumed(self, history: list[dict[str, float]]) -> bool:
         # What a killed worker trained and saved, but never got into the log or the database, or never decided on.

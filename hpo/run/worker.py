@@ -6,7 +6,6 @@ launcher's business: a terminal sends it to every process of the group.
 
 import contextlib
 import faulthandler
-import gc
 import os
 import resource
 import signal
@@ -19,12 +18,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import optuna
-import tensorflow as tf
 
 from hpo.data import load_dataset, split_of
 from hpo.database import insist, open_store
 from hpo.definition import fingerprint, load_definition
-from hpo.engine import Engine
+from hpo.engine import load_trainer
 from hpo.errors import DatabaseAwayError, HpoError, LeaseLostError, SpaceExhaustedError, StorageError
 from hpo.run.context import WorkerContext
 from hpo.run.logs import log, note_trial, open_log
@@ -120,7 +118,7 @@ def work(context: WorkerContext, should_stop: Callable[[], bool]) -> int:
             finally:
                 keeper.release()
                 note_trial(None)
-            gc.collect()  # models hold cycles; without this they pile up until Python feels like it
+            context.trainer.release()
             # Each new shape leaves about 10 MB of compiled code behind that TensorFlow never frees.
             first_bytes = first_bytes or resident_bytes()
             if resident_bytes() - first_bytes > context.limits.max_growth_bytes:
@@ -138,9 +136,8 @@ def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> Worke
     study = next((study for study in studies if study.name == settings.study_name), None)
     if study is None:
         raise StorageError(f'The study "{settings.study_name}" is gone from the database.', "Was it deleted?")
-    tf.config.threading.set_intra_op_parallelism_threads(study.facts.n_threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    choose_gpu(settings.slot)
+    trainer = load_trainer(options.file.trainer)
+    trainer.set_up(n_threads=study.facts.n_threads, slot=settings.slot)
     definition = load_definition(options.file)
     data = load_dataset(
         definition.dataset,
@@ -150,6 +147,7 @@ def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> Worke
         report=log.info,
     )
     check_same(study.facts, fingerprint(options.file.path, like=study.facts.meaning), data.fingerprint, None)
+    trainer.load(definition, data)
     optuna_study = optuna.load_study(
         study_name=study.name,
         storage=database.optuna,
@@ -162,7 +160,7 @@ def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> Worke
         definition=definition,
         optuna_study=optuna_study,
         mirror=Mirror(study.facts, definition),
-        engine=Engine(data, definition.model),
+        trainer=trainer,
         split=split_of(data, seed=study.facts.seed),
         limits=settings.limits,
         say=log.info,
@@ -184,18 +182,6 @@ def leave_hung() -> None:
     log.error("This trial has ended no epoch within --trial-timeout; its worker leaves. What it was doing:")
     faulthandler.dump_traceback(2)
     os._exit(HUNG)
-
-
-def choose_gpu(slot: int) -> None:
-    """Spread workers over this machine's GPUs, where there are any, each taking the memory it needs and no more.
-
-    By itself TensorFlow reserves the memory of every GPU for the first process that touches one.
-    """
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        gpu = gpus[slot % len(gpus)]
-        tf.config.set_visible_devices(gpu, "GPU")
-        tf.config.experimental.set_memory_growth(gpu, enable=True)
 
 
 def resident_bytes() -> int:

@@ -1,6 +1,6 @@
 """Open the study that a command asks for: import its file, prepare its data, then create, join or extend it.
 
-Runs in a process of its own, because it imports Keras and the study's own code.
+Runs in a process of its own, because it imports the study's own code and what trains it.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from typing import Any
 from hpo.data import Dataset, describe_majority, describe_numbering, load_dataset, split_of
 from hpo.database import Store, explained, insist, open_store, setup_lock
 from hpo.definition import StudyDefinition, fingerprint, load_definition, rehearse
-from hpo.engine import rehearse_training
+from hpo.engine import load_trainer
 from hpo.errors import StudyMismatchError, TicketlessError
 from hpo.events import write_experiment
 from hpo.metric import metric_of
@@ -112,13 +112,13 @@ def rehearse_new(database: Store, options: StudyOptions, definition: StudyDefini
     """Look at the model and callbacks of a study that is to be made; one that is joined has been looked at.
 
     Raises:
-        StudyFileError: See rehearse_training.
+        StudyFileError: It cannot be trained.
     """
     study = None
     with contextlib.suppress(TicketlessError):  # half deleted: it may be made anew
         study = None if options.is_new_generation else find_latest(database, options.runs_dir, options.file.name)
     if study is None or mismatch(study.facts, options, dataset.fingerprint) is not None:
-        rehearse_training(definition, dataset)
+        load_trainer(options.file.trainer).rehearse(definition, dataset)
 
 
 def check_joined(study: OpenStudy, options: StudyOptions, data: str) -> None:

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from hpo.data import Dataset, load_dataset, split_of
+from hpo.engine import Task, TrainingResult
 from hpo.engine.checkpoint import Checkpoint
 from hpo.engine.model import Engine
-from hpo.engine.training import Task, TrainingResult, train
+from hpo.engine.training import train
 from hpo.errors import TrialError
 from hpo.models import mlp
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters

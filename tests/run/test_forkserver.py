@@ -19,7 +19,8 @@ from project import SLOW_MODEL, Project
 from hpo.errors import WorkersFailingError
 from hpo.run import forkserver
 from hpo.run.ending import Ending
-from hpo.run.forkserver import held_back, open_in_child
+from hpo.run.forkserver import held_back, open_in_child, start_forkserver
+from hpo.study import StudyFolder
 
 
 @pytest.fixture
@@ -80,6 +81,19 @@ def test_forkserver_that_dies_again_and_again_is_told(monkeypatch: pytest.Monkey
         open_with(start, [])
 
 
+@pytest.mark.usefixtures("no_forkserver")
+def test_workers_are_forked_with_their_trainer_s_framework_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preloaded: list[list[str]] = []
+    context = SimpleNamespace(set_forkserver_preload=preloaded.append)
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: context)
+    start_forkserver(StudyFolder(tmp_path), "keras")
+    code = f"import {', '.join(preloaded[0])}, sys; print({{'tensorflow', 'hpo.engine.model'}} <= set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "True\n"
+
+
 KILLED = """import os, signal, sys, time
 from multiprocessing import forkserver
 from pathlib import Path
@@ -88,7 +102,7 @@ from hpo.run.forkserver import start_forkserver, start_process
 from hpo.study import StudyFolder
 
 if __name__ == "__main__":
-    context = start_forkserver(StudyFolder(Path(sys.argv[1])))
+    context = start_forkserver(StudyFolder(Path(sys.argv[1])), 'keras')
     context.set_forkserver_preload(["loud"])  # as TensorFlow does, it says something while it is imported
     for _ in range(2):
         forkserver_id = forkserver._forkserver._forkserver_pid

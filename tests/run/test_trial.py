@@ -15,11 +15,11 @@ from optuna.trial import FrozenTrial, TrialState
 from small_training import SPLIT, make_dataset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy import BASELINE, ToyStudy, search_space
-from toy_training import LIMITS, toy_engine, train_toys
+from toy_training import LIMITS, toy_trainer, train_toys
 
 from hpo.database import Store
 from hpo.definition import is_audited
-from hpo.engine import Engine
+from hpo.engine import load_trainer
 from hpo.errors import LeaseLostError, StudyFileError, TrialError
 from hpo.events import Session, TrialLog, open_log
 from hpo.models import mlp
@@ -50,6 +50,8 @@ def context(toy: ToyStudy, tmp_path: Path) -> WorkerContext:
 
 
 def worker_context(toy: ToyStudy, study_dir: Path, n_kept_models: int = 1) -> WorkerContext:
+    trainer = load_trainer("keras")
+    trainer.load(toy.definition, make_dataset())
     return WorkerContext(
         name="worker",
         study=toy.at(study_dir).study,
@@ -58,7 +60,7 @@ def worker_context(toy: ToyStudy, study_dir: Path, n_kept_models: int = 1) -> Wo
             study_name=toy.stored.name, storage=toy.store.optuna, pruner=toy.definition.pruner
         ),
         mirror=toy.mirror(),
-        engine=Engine(make_dataset(), toy.definition.model),
+        trainer=trainer,
         split=SPLIT,
         limits=replace(LIMITS, n_kept_models=n_kept_models),
         say=print,
@@ -142,7 +144,7 @@ def test_older_of_equally_good_trials_that_ends_later_has_its_model_saved(
     toy = ToyStudy.create(
         sqlite_store, pruner=optuna.pruners.NopPruner(), metric=metric, direction=direction, baseline=None
     )
-    context = replace(worker_context(toy, tmp_path / "runs" / "toy"), engine=toy_engine(partial(constant, best)))
+    context = replace(worker_context(toy, tmp_path / "runs" / "toy"), trainer=toy_trainer(partial(constant, best)))
     older, younger = toy.claim(), toy.claim()
     toy.begin(older)
     run(context, younger)
@@ -175,7 +177,7 @@ def test_trial_that_is_not_among_the_best_reads_no_others_at_its_end(
     monkeypatch.setattr(OpenStudy, "rows", read)
     for value in (best, worse, best):
         n_reads.append(0)
-        run(replace(context, engine=toy_engine(partial(constant, value))), toy.claim())
+        run(replace(context, trainer=toy_trainer(partial(constant, value))), toy.claim())
     assert n_reads == [2, 0, 1]
     assert [path.parent.name for path in context.study.folder.path.glob(f"*/{MODEL}")] == ["trial-00000"]
 
@@ -184,7 +186,7 @@ def test_worker_that_stood_still_before_it_opened_its_log_strikes_out_nothing_of
     toy: ToyStudy, context: WorkerContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_toys(monkeypatch)
-    context, ticket = replace(context, engine=toy_engine()), toy.claim()
+    context, ticket = replace(context, trainer=toy_trainer()), toy.claim()
 
     def stand_still(*arguments: Any, **named: Any) -> TrialLog:
         monkeypatch.setattr("hpo.run.trial.open_log", open_log)
@@ -213,7 +215,7 @@ def test_models_of_the_best_few_are_kept_in_both_directions(
     context = worker_context(toy, tmp_path / "runs" / "toy", n_kept_models=2)
     kept: list[list[int]] = []
     for value in (0.2, 0.4, 0.6, 0.3):
-        context = replace(context, engine=toy_engine(partial(constant, value)))
+        context = replace(context, trainer=toy_trainer(partial(constant, value)))
         run(context, toy.claim())
         kept.append(sorted(int(path.parent.name[-1]) for path in context.study.folder.path.glob(f"*/{MODEL}")))
     assert kept == ([[0], [0, 1], [1, 2], [1, 2]] if metric == "val_accuracy" else [[0], [0, 1], [0, 1], [0, 3]])
@@ -253,7 +255,7 @@ def test_every_field_of_a_trial_that_trained_to_its_end_in_both_directions(
     context = worker_context(toy, tmp_path / "runs" / "toy")
     n_epochs: list[int] = []
     run_trial(
-        replace(context, engine=toy_engine(partial(along, CURVE))),
+        replace(context, trainer=toy_trainer(partial(along, CURVE))),
         toy.claim(),
         lambda: False,
         lambda: n_epochs.append(1),
@@ -306,7 +308,7 @@ def test_every_field_of_a_trial_that_diverged(
     toy = ToyStudy.create(
         sqlite_store, pruner=optuna.pruners.NopPruner(), metric=metric, direction=direction, baseline=three
     )
-    context = replace(worker_context(toy, tmp_path / "runs" / "toy"), engine=toy_engine(partial(along, values)))
+    context = replace(worker_context(toy, tmp_path / "runs" / "toy"), trainer=toy_trainer(partial(along, values)))
     run(context, toy.claim())
     (trial,), ticket, (session,) = toy.trials, toy.tickets.read()[0], sessions
     assert (trial.state, trial.values) == (TrialState.COMPLETE, [worst])
@@ -325,14 +327,13 @@ def test_every_field_of_a_trial_that_failed(
     sessions: list[Session] = []
     monkeypatch.setattr("hpo.run.trial.write_session", lambda path, session, **_: sessions.append(session))
 
-    def fail(*_: object) -> None:
+    def fail(*_: object) -> Any:
         raise TrialError("no " + 3000 * "x")
 
     record, _ = toy.begin()
     record.report(1, 0.25)
     record.hand_back(seconds=100.0)
-    monkeypatch.setattr("hpo.run.trial.train", fail)
-    run(context, toy.claim())
+    run(replace(context, trainer=toy_trainer(fail)), toy.claim())
     (trial,), ticket, (session,) = toy.trials, toy.tickets.read()[0], sessions
     assert (trial.state, trial.values, trial.intermediate_values) == (TrialState.FAIL, None, {1: 0.25})
     assert trial.user_attrs["hpo:reason"] == "no " + 1997 * "x"
@@ -368,7 +369,7 @@ def test_failed_trial_s_row_has_the_best_epoch_of_all_its_stretches(
     toy = ToyStudy.create(
         sqlite_store, pruner=optuna.pruners.NopPruner(), metric=metric, direction=direction, baseline=five
     )
-    context = replace(worker_context(toy, tmp_path / "runs" / "toy"), engine=toy_engine(fail_at_four))
+    context = replace(worker_context(toy, tmp_path / "runs" / "toy"), trainer=toy_trainer(fail_at_four))
     n_epochs: list[int] = []
     if n_before:
         run_trial(context, toy.claim(), lambda: len(n_epochs) >= n_before, lambda: n_epochs.append(1))
@@ -399,7 +400,7 @@ def test_each_trial_trains_with_a_seed_of_its_own(
         return constant(0.5)
 
     for _ in range(3):
-        run(replace(context, engine=toy_engine(note)), toy.claim())
+        run(replace(context, trainer=toy_trainer(note)), toy.claim())
     assert list(dict.fromkeys(seeds)) == [
         81436219,
         696980593,
@@ -431,7 +432,7 @@ def test_trial_is_pruned_before_its_last_epoch_or_not_at_all(
     train_toys(monkeypatch)
     pruner = PruneAt(epoch)
     toy = ToyStudy.create(sqlite_store, pruner=pruner, baseline=None, search_space=three_epochs)
-    context = replace(worker_context(toy, tmp_path / "runs" / "toy"), engine=toy_engine(partial(along, CURVE)))
+    context = replace(worker_context(toy, tmp_path / "runs" / "toy"), trainer=toy_trainer(partial(along, CURVE)))
     run(context, toy.claim())
     (trial,), ticket = toy.trials, toy.tickets.read()[0]
     assert (trial.state.name, len(trial.intermediate_values), pruner.asked) == (state, n_epochs, [1, 2][:n_epochs])
@@ -445,7 +446,7 @@ def test_stop_hands_an_unfinished_trial_back_and_ends_a_finished_one(
 ) -> None:
     train_toys(monkeypatch)
     toy = ToyStudy.create(sqlite_store, pruner=optuna.pruners.NopPruner(), baseline=None, search_space=three_epochs)
-    context = replace(worker_context(toy, tmp_path / "runs" / "toy"), engine=toy_engine(partial(along, CURVE)))
+    context = replace(worker_context(toy, tmp_path / "runs" / "toy"), trainer=toy_trainer(partial(along, CURVE)))
     n_epochs: list[int] = []
     run_trial(context, toy.claim(), lambda: len(n_epochs) >= n_told, lambda: n_epochs.append(1))
     (trial,), ticket = toy.trials, toy.tickets.read()[0]
@@ -472,7 +473,7 @@ def test_model_is_kept_while_the_database_is_away(
     train_toys(monkeypatch)
     monkeypatch.setattr(OpenStudy, "rows", away)
     limits = replace(LIMITS, n_kept_models=n_kept_models)
-    run(replace(context, engine=toy_engine(partial(constant, 0.5)), limits=limits), toy.claim())
+    run(replace(context, trainer=toy_trainer(partial(constant, 0.5)), limits=limits), toy.claim())
     assert [path.parent.name for path in context.study.folder.path.glob("*/model.keras")] == names
 
 
@@ -572,7 +573,7 @@ def test_wilson_s_interval_is_the_published_one() -> None:
 def test_trial_fails_for_its_workers_deaths_in_a_row_and_not_for_those_before_a_new_epoch(
     toy: ToyStudy, context: WorkerContext, monkeypatch: pytest.MonkeyPatch, n_deaths: int, state: TrialState
 ) -> None:
-    context = replace(context, engine=toy_engine(partial(constant, 0.5)))
+    context = replace(context, trainer=toy_trainer(partial(constant, 0.5)))
     train_toys(monkeypatch)
     for _ in range(3):
         toy.tickets.expire(str(toy.claim().token))

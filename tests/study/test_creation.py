@@ -27,7 +27,7 @@ SAID: list[str] = []
 def options(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> StudyOptions:
     """To open a study whose file imports no Keras."""
     monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr("hpo.study.opening.rehearse_training", lambda *_: None)  # its model is none
+    monkeypatch.setattr("hpo.study.opening.rehearse_new", lambda *_: None)  # its model is none
     SAID.clear()
     path = tmp_path / "studies" / "tiny.py"
     path.parent.mkdir()

@@ -1,11 +1,12 @@
-"""What a worker process settles before its first trial."""
+"""What the trainer of Keras models settles in a process before its first task."""
 
 from typing import Any
 
 import pytest
 import tensorflow as tf
 
-from hpo.run.worker import choose_gpu
+from hpo.engine import Trainer, keras_trainer, load_trainer
+from hpo.engine.keras_trainer import choose_gpu
 
 
 @pytest.mark.parametrize(
@@ -26,3 +27,8 @@ def test_workers_are_spread_over_gpus_by_their_seats(
         found.append(seen["device"])
     assert found == chosen
     assert seen.get("grows") == (None if n_gpus == 0 else (chosen[-1], True))
+
+
+def test_it_is_a_trainer_and_loaded_by_its_name() -> None:
+    trainer: Trainer = keras_trainer.Trainer()  # mypy holds it to the protocol
+    assert type(load_trainer("keras")) is type(trainer)

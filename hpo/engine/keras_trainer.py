@@ -1,0 +1,52 @@
+"""The trainer of Keras models: TensorFlow's threads and devices, and one engine per process."""
+
+import gc
+
+import tensorflow as tf
+
+from hpo.data import Dataset
+from hpo.definition import StudyDefinition
+from hpo.engine.model import Engine
+from hpo.engine.rehearsal import rehearse_training
+from hpo.engine.trainer import Task, TrainingResult
+from hpo.engine.training import train
+
+
+class Trainer:
+    """See hpo.engine.trainer."""
+
+    _engine: Engine
+
+    def set_up(self, *, n_threads: int, slot: int) -> None:
+        """Let TensorFlow use so many threads, and one GPU where there are any."""
+        tf.config.threading.set_intra_op_parallelism_threads(n_threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        choose_gpu(slot)
+
+    def rehearse(self, definition: StudyDefinition, dataset: Dataset) -> None:
+        """Build one model and its callbacks."""
+        rehearse_training(definition, dataset)
+
+    def load(self, definition: StudyDefinition, dataset: Dataset) -> None:
+        """Hand the data to TensorFlow."""
+        self._engine = Engine(dataset, definition.model)
+
+    def train(self, task: Task) -> TrainingResult:
+        """Train by compiled epochs."""
+        return train(self._engine, task)
+
+    def release(self) -> None:
+        """Collect models: they hold cycles, and would pile up until Python feels like it."""
+        gc.collect()
+
+
+def choose_gpu(slot: int) -> None:
+    """Spread workers over this machine's GPUs, where there are any, each taking the memory it needs and no more.
+
+    By itself TensorFlow reserves the memory of every GPU for the first process that touches one.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        gpu = gpus[slot % len(gpus)]
+        tf.config.set_visible_devices(gpu, "GPU")
+        tf.config.experimental.set_memory_growth(gpu, enable=True)
