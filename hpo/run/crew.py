@@ -94,7 +94,7 @@ class Crew:
         """Replace the workers that died or asked for it; keep the error of one that cannot go on."""
         for process, member in list(self._members.items()):
             exit_code = process.exitcode  # read before its last words are
-            error = self._hear(member.pipe)
+            error = self._read_messages(member.pipe)
             if isinstance(error, EDITED):
                 self._do_without(process, error)
             else:
@@ -106,7 +106,7 @@ class Crew:
             if exit_code == REPLACE_ME:
                 self.start()
             elif error is None and exit_code != 0 and process not in self._refused:
-                self._bury(exit_code, n_trained)
+                self._note_death(exit_code, n_trained)
 
     def _do_without(self, process: Any, error: HpoError) -> None:
         """Let the others go on without a worker that met an edited file: each checked what it trains as it began."""
@@ -115,7 +115,7 @@ class Crew:
             self._view.say(f"A worker could not start: {error.message} The others go on with what they have loaded.")
         self.edited = error
 
-    def _hear(self, pipe: Connection) -> HpoError | None:
+    def _read_messages(self, pipe: Connection) -> HpoError | None:
         """Show the first warning of all workers; return the error that ends a worker."""
         with contextlib.suppress(EOFError, OSError):
             while pipe.poll():
@@ -127,7 +127,7 @@ class Crew:
                 self._has_warned = True
         return None
 
-    def _bury(self, exit_code: int, n_trained: int) -> None:
+    def _note_death(self, exit_code: int, n_trained: int) -> None:
         with contextlib.suppress(*TRANSIENT):
             expire_dead(self._tickets, self._folder.leases_dir)
         self._n_deaths = self._n_deaths + 1 if n_trained == self._n_trained_seen else 1
@@ -155,7 +155,7 @@ class Crew:
             for process in self._members:
                 process.join(0.05)
         for process, member in self._members.items():
-            error = self._hear(member.pipe)
+            error = self._read_messages(member.pipe)
             # Told to stop while the database was away, it left the trial to the next run.
             is_wanted = isinstance(error, DatabaseAwayError) and self._signals.ending is not None
             is_wanted = is_wanted or isinstance(error, EDITED)
