@@ -127,7 +127,7 @@ def prepare(find: Callable[[], Source], dirs: list[Path], report: Report) -> Pat
         arrays = arrays or source.read(root)
         fingerprint = arrays.fingerprint()
         folder = root / "prepared" / f"{plain(source.name)}-{fingerprint[:16]}"
-        with full_disk_told(root, arrays.x.nbytes):
+        with failed_writes_told(root, arrays.x.nbytes):
             if not is_unchanged(folder):
                 report(f"preparing {source.name} in {folder}")
                 delete_unused(root / "prepared")
@@ -196,7 +196,7 @@ def delete_unused(prepared_dir: Path) -> None:
 
 
 @contextlib.contextmanager
-def full_disk_told(root: Path, n_bytes: int) -> Iterator[None]:
+def failed_writes_told(root: Path, n_bytes: int) -> Iterator[None]:
     """Turn what the operating system says about writing into plain words."""
     try:
         yield
