@@ -56,11 +56,12 @@ class HalfWay(LinesView):
         self._is_settled = False
 
     def update(self, snapshot: Snapshot) -> None:
-        """Keep the first snapshot of the second half in which all workers are training; until then the latest."""
+        """Keep the first snapshot of the second half in which all workers are training; until then the best so far."""
         super().update(snapshot)
         leased = [ticket for ticket in snapshot.tickets if ticket.state == TicketState.LEASED]
         n_training = sum(bool(ticket.epoch and ticket.epochs) for ticket in leased)
-        if self._is_settled or n_training == 0:
+        # A run of a few short trials can end without any snapshot of an epoch in between: then the first one is drawn.
+        if self._is_settled or (n_training == 0 and self.kept is not None):
             return
         self.kept = snapshot
         self._is_settled = n_training == N_WORKERS and snapshot.n_ended >= len(snapshot.tickets) // 2

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from hpo.database import TRANSIENT
 from hpo.errors import LeaseLostError
-from hpo.files import make_private
+from hpo.files import make_private, part_of
 from hpo.study.ticket import Ticket, TicketState
 from hpo.study.tickets import TicketTable
 
@@ -247,18 +247,24 @@ def _opened(path: Path) -> Iterator[int]:
 
 
 def _take(path: Path) -> int | None:
-    """Make a lock file and lock it; None where that cannot be: then a death is noticed by the lease alone."""
+    """Make a lock file and lock it; None where that cannot be: then a death is noticed by the lease alone.
+
+    It gets its name only when it is locked and whole: others who looked at it before took the lock themselves, or found
+    it empty and deleted it, and its holder went on without.
+    """
     with contextlib.suppress(OSError):
         make_private(path.parent)
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        part = part_of(path)
+        file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails in the moment in which others look at it
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.write(file, kernel().encode()) == len(kernel()):
+                os.replace(part, path)
                 return file
         except OSError:
             pass
         _close(file)
-        path.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
     return None
 
 

@@ -208,27 +208,36 @@ def test_holder_that_beats_between_the_look_and_the_expiry_keeps_its_ticket(
     assert (ticket.state, ticket.token, ticket.takeovers) == (TicketState.LEASED, token, 0)
 
 
-def test_lock_file_that_others_look_at_as_it_is_made_is_given_up(
+def test_lock_file_that_others_look_at_as_it_is_made_tells_of_its_holder(
     sqlite_toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the making and the locking of its file a holder looks dead: then its lease alone tells."""
-    lock, looking = fcntl.flock, list[int]()
+    """A holder without one would keep its trial for a whole lease after its death, and past the command's end."""
+    lock, write, is_looking = fcntl.flock, os.write, [False]
     keeper = LeaseKeeper(sqlite_toy.tickets, tmp_path / "leases", 600.0)
-    token = str(sqlite_toy.claim().token)
+    token = uuid.uuid4().hex  # a worker takes the file first, then the ticket
 
-    def lock_after_another(file: int, operation: int) -> None:
-        if not looking:
-            looking.append(os.open(tmp_path / "leases" / token, os.O_RDONLY))
-            lock(looking[0], fcntl.LOCK_EX)
-            assert operation == fcntl.LOCK_EX | fcntl.LOCK_NB  # else it would wait for ever
+    def others_look() -> None:
+        if not is_looking[0] and (tmp_path / "leases").exists():
+            is_looking[0] = True
+            expire_dead(sqlite_toy.tickets, tmp_path / "leases")
+            is_looking[0] = False
+
+    def lock_beside_others(file: int, operation: int) -> None:
+        others_look()
         lock(file, operation)
+        others_look()
 
-    monkeypatch.setattr(fcntl, "flock", lock_after_another)
+    def write_beside_others(file: int, content: bytes) -> int:
+        n_written = write(file, content)
+        others_look()
+        return n_written
+
+    monkeypatch.setattr(fcntl, "flock", lock_beside_others)
+    monkeypatch.setattr(os, "write", write_beside_others)
     keeper.hold(token)
-    os.close(looking[0])
-    assert list((tmp_path / "leases").iterdir()) == []
-    assert expire_dead(sqlite_toy.tickets, tmp_path / "leases") == 0
-    assert state_of(sqlite_toy, 0) == TicketState.LEASED
+    monkeypatch.undo()
+    assert [path.name for path in (tmp_path / "leases").iterdir()] == [token]
+    assert find_holder(tmp_path / "leases" / token) == Holder.LIVING
     keeper.close()
 
 
