@@ -21,6 +21,7 @@
     SpaceExhaustedError           every configuration has been tried; the study ends before its budget
     NotOpenedError                a command was stopped before there was a study
     ParameterError                a value of a trial's is out of its range, or two do not fit together
+    |- InfeasibleError            search_space or feasible refuses a point: another one is drawn
     RefusedPickleError            a file of data asks for more than data
 
 Exit codes 0, 1, 2, 130 keep their usual meanings: done, unexpected error, wrong arguments, Ctrl-C.
@@ -177,6 +178,21 @@ class NotOpenedError(Exception):
 
 class ParameterError(ValueError):
     """A value is out of its range, or two values do not fit together."""
+
+
+class InfeasibleError(ParameterError):
+    """A point that the study itself refuses.
+
+    Attributes:
+        refuser: Which function of the study's file does: "search_space" or "feasible".
+    """
+
+    def __init__(self, refuser: str) -> None:
+        super().__init__(refuser)
+        self.refuser = refuser
+
+    def __str__(self) -> str:
+        return f"{self.refuser} refuses this configuration"
 
 
 class RefusedPickleError(Exception):

@@ -3,9 +3,11 @@ from .catalog import find_study as find_study
 from .catalog import list_studies as list_studies
 from .catalog import load_definition as load_definition
 from .examples import find_examples as find_examples
+from .feasibility import N_REFUSALS as N_REFUSALS
+from .feasibility import refused_all as refused_all
 from .meaning import fingerprint as fingerprint
+from .points import all_points as all_points
 from .samplers import sampler_of as sampler_of
-from .space import N_REFUSALS as N_REFUSALS
 from .space import Draw as Draw
 from .space import ask as ask
 from .space import check_names as check_names
@@ -13,7 +15,6 @@ from .space import draw as draw
 from .space import is_baseline_inside as is_baseline_inside
 from .space import place as place
 from .space import place_baseline as place_baseline
-from .space import refused_all as refused_all
 from .space import rehearse as rehearse
 from .study import StudyDefinition as StudyDefinition
 from .study import is_audited as is_audited

@@ -10,7 +10,7 @@ from hpo.definition.source import FUNCTIONS, definitions, parse
 from hpo.definition.study import StudyDefinition
 
 # What changes a trial's meaning. Not the budget, the seed or the search's own tools: those may change in mid-study.
-MEANING = ("search_space", "model", "dataset", "metric", "direction", "callbacks", "baseline")
+MEANING = ("search_space", "model", "dataset", "metric", "direction", "callbacks", "baseline", "feasible")
 HPO = "hpo"  # what of it a name comes from may change with its version
 FORMER_HOMES = {
     "StudyDefinition": "hpo.definition",
@@ -54,7 +54,7 @@ def fingerprint(path: Path, *, like: Mapping[str, str] | None = None) -> dict[st
     fields = _study_fields(tree)
     if fields is None:
         whole = _digest([scheme.render(tree), *_neighbours(tree, path, {path}, scheme)], scheme)
-        return dict.fromkeys(MEANING, whole)
+        return dict.fromkeys(MEANING if like is None else [name for name in MEANING if name in like], whole)
     return {
         name: _digest(_reached(fields[name], defined, path, scheme), scheme)
         for name in MEANING

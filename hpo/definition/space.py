@@ -13,15 +13,15 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
+from hpo.definition.feasibility import N_REFUSALS, check_feasible, refused_all
 from hpo.definition.samplers import sampler_error, steady_sampler_of
 from hpo.definition.study import StudyDefinition
-from hpo.errors import ParameterError, StudyFileError
+from hpo.errors import InfeasibleError, ParameterError, StudyFileError
 from hpo.parameters import Parameters, is_count, is_number
 from hpo.tracebacks import field_hint, told
 
 STORABLE = (bool, int, float, str)  # the choices, beside None, that a database gives back as they were
-N_REHEARSED = 50
-N_REFUSALS = 1000  # points that search_space may refuse until somebody is told
+N_REHEARSED, N_TRIED = 50, 1000  # points that are looked at, and how many are drawn for them
 FIXED_SUGGEST = optuna.trial.FixedTrial._suggest.__code__
 
 
@@ -35,21 +35,28 @@ class Draw:
 
 
 def draw(definition: StudyDefinition, trial: optuna.Trial | optuna.trial.FixedTrial) -> Draw:
-    """Run the search space on a trial.
+    """Run the search space on a trial, and ask the study's rule about what it gives.
 
     Raises:
-        TrialPruned: It refuses this point.
+        InfeasibleError: One of them refuses this point.
         SamplerError: The trial's sampler cannot draw.
-        StudyFileError: It raised something else, returned something else than Parameters, Parameters refused its
-            values, or a category has choices that cannot be stored.
+        StudyFileError: The search space raised something else than TrialPruned, returned something else than
+            Parameters, Parameters refused its values, a category has choices that cannot be stored, or the rule gives
+            no answer.
     """
+    drawn = _draw_unasked(definition, trial)
+    check_feasible(definition, drawn.parameters)
+    return drawn
+
+
+def _draw_unasked(definition: StudyDefinition, trial: optuna.Trial | optuna.trial.FixedTrial) -> Draw:
     try:
         with warnings.catch_warnings(action="ignore"):  # out of range, not storable: errors here
             parameters = definition.search_space(trial)  # type: ignore[arg-type]
     except ParameterError as error:
         raise StudyFileError(f"search_space gave Parameters a wrong value: {told(error)}") from error
-    except optuna.TrialPruned:
-        raise
+    except optuna.TrialPruned as error:
+        raise InfeasibleError("search_space") from error
     except Exception as error:
         hint = field_hint(error)
         raise sampler_error(error) or StudyFileError(f"search_space raised {told(error)}", hint) from error
@@ -74,8 +81,8 @@ def place(definition: StudyDefinition, values: Mapping[str, Any]) -> Draw:
     """Find the point of the search space that has these values, by parameter name.
 
     Raises:
-        ParameterError: A value is missing or lies outside its range, which the message gives, or search_space refuses
-            the point.
+        ParameterError: A value is missing or lies outside its range, which the message gives, or the study refuses the
+            point.
         StudyFileError: See draw.
     """
     trial = optuna.trial.FixedTrial(dict(values))
@@ -85,14 +92,13 @@ def place(definition: StudyDefinition, values: Mapping[str, Any]) -> Draw:
         _check_inside(trial)  # the likelier reason, and it names the range
         raise
     _check_inside(trial)
+    check_feasible(definition, found.parameters)
     return found
 
 
 def _drawn_from_values(definition: StudyDefinition, trial: optuna.trial.FixedTrial) -> Draw:
     try:
-        return draw(definition, trial)
-    except optuna.TrialPruned as error:
-        raise ParameterError("search_space refuses this configuration (it raised optuna.TrialPruned)") from error
+        return _draw_unasked(definition, trial)
     except StudyFileError as error:
         misfit = _misfit(error.__cause__)
         raise error if misfit is None else ParameterError(misfit) from error
@@ -121,8 +127,8 @@ def check_names(definition: StudyDefinition, values: Mapping[str, Any]) -> None:
     space = rehearse(definition)
     trial = optuna.trial.FixedTrial({**{name: ends[0] for name, ends in space.items()}, **values})
     is_whole = False
-    with contextlib.suppress(optuna.TrialPruned, StudyFileError):  # place says what is wrong with the values
-        draw(definition, trial)
+    with contextlib.suppress(InfeasibleError, StudyFileError):  # place says what is wrong with the values
+        _draw_unasked(definition, trial)
         is_whole = True
     asked = list(trial.distributions)
     found = []
@@ -205,16 +211,20 @@ def rehearse(definition: StudyDefinition) -> dict[str, tuple[object, ...]]:
     its branches. What a sampler needs after its first random trials only, a package say, is missed here and not later.
 
     Raises:
-        StudyFileError: See draw and sampler_of, or search_space refuses all points.
+        StudyFileError: See draw and sampler_of, or the study refuses all points, or its own baseline.
     """
+    _check_baseline(definition)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     seen: dict[str, tuple[object, ...]] = {}
-    n_drawn = 0
-    for _ in range(N_REFUSALS):
+    n_drawn, refuser = 0, ""
+    for n_tried in range(N_REFUSALS):
+        if n_drawn == N_REHEARSED or (n_drawn and n_tried >= N_TRIED):
+            break
         trial = study.ask()
         try:
             drawn = draw(definition, trial)
-        except optuna.TrialPruned:
+        except InfeasibleError as error:
+            refuser = error.refuser
             study.tell(trial, state=TrialState.FAIL)
             continue
         study.tell(trial, n_drawn)
@@ -222,14 +232,22 @@ def rehearse(definition: StudyDefinition) -> dict[str, tuple[object, ...]]:
             ends = getattr(distribution, "choices", None)
             seen[name] = ends or (getattr(distribution, "low", None), getattr(distribution, "high", None))
         n_drawn += 1
-        if n_drawn == N_REHEARSED:
-            break
     if n_drawn == 0:
-        raise refused_all()
+        raise refused_all(refuser)
     study.sampler = steady_sampler_of(definition)
-    with contextlib.suppress(optuna.TrialPruned):
+    with contextlib.suppress(InfeasibleError):
         draw(definition, ask(study))
     return seen
+
+
+def _check_baseline(definition: StudyDefinition) -> None:
+    if definition.baseline is None:
+        return
+    try:
+        check_feasible(definition, definition.baseline)  # what is trained: not always the point that has its values
+    except InfeasibleError as error:
+        hint = "Give it values that feasible takes, or have feasible take it."
+        raise StudyFileError(f"STUDY.baseline is not feasible: {error}.", hint) from error
 
 
 def ask(study: optuna.Study) -> optuna.Trial:
@@ -245,11 +263,3 @@ def ask(study: optuna.Study) -> optuna.Trial:
         if told_error is None:
             raise
         raise told_error from error
-
-
-def refused_all() -> StudyFileError:
-    """Return what to raise where no point is found that search_space takes."""
-    return StudyFileError(
-        f"search_space refused {N_REFUSALS} points in a row (it raised optuna.TrialPruned).",
-        "Refuse fewer, or narrow the ranges instead.",
-    )

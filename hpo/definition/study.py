@@ -25,7 +25,9 @@ SIGNATURES = {  # what hpo calls the study's functions with
     "model": ("parameters", "input_shape", "n_classes"),
     "sampler": ("seed",),
     "callbacks": ("parameters",),
+    "feasible": ("parameters",),
 }
+OPTIONAL = {"callbacks", "feasible"}
 BASELINE_HINT = "Write baseline=Parameters(training=TrainingParameters(...), model=...), as search_space returns it."
 CALLBACKS_HINT = "Write callbacks=lambda parameters: [...]; each trial needs callbacks of its own."
 
@@ -49,6 +51,8 @@ class StudyDefinition:
             function that returns the same arrays as such a file: x, y and, if there are, x_val, y_val, x_test, y_test.
         search_space: Draws one trial's parameters. Called before any data are loaded; must depend on nothing else.
             optuna.TrialPruned, raised in it, refuses a point, and another one is drawn.
+        feasible: A rule between parameters: whether these make sense together, True or False. Asked before a trial is
+            born; what it refuses is drawn anew. The baseline has to keep it too. Must depend on nothing else.
         model: Parameters.model, the input's shape without the batch, and the number of classes -> an uncompiled Keras
             model with one input and softmax output. Images of dtype uint8 reach it scaled to [0, 1].
         metric: "val_accuracy" (a fraction, 0 to 1) or "val_loss" (nats); a trial's value is its best epoch's.
@@ -87,6 +91,7 @@ class StudyDefinition:
     callbacks: "Callable[[Parameters], Sequence[keras.callbacks.Callback]] | None" = None
     allow_duplicates: bool = False
     audited_share: float | None = None
+    feasible: Callable[[Parameters], bool] | None = None
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
@@ -111,7 +116,7 @@ class StudyDefinition:
             raise StudyFileError(f"STUDY.audited_share must be from 0 to 1, not {share!r}.")
         _check_kinds(self)
         for name, arguments in SIGNATURES.items():
-            if name != "callbacks" or self.callbacks is not None:
+            if name not in OPTIONAL or getattr(self, name) is not None:
                 _check_function(name, getattr(self, name), arguments)
 
 

@@ -5,14 +5,13 @@ import numpy as np
 import optuna
 
 from hpo.data import Dataset
-from hpo.definition import StudyDefinition, draw
+from hpo.definition import N_REFUSALS, StudyDefinition, draw
 from hpo.engine.costs import forward_graph
 from hpo.engine.refusals import check_callbacks, check_calls, check_model
-from hpo.errors import StudyFileError, TrialError
+from hpo.errors import InfeasibleError, StudyFileError, TrialError
 from hpo.parameters import Parameters
 from hpo.tracebacks import field_hint, told
 
-N_DRAWS = 20  # until search_space takes a point
 FAULTS = (NameError, AttributeError, TypeError, ImportError)  # of the file: a trial would meet them at any point
 
 
@@ -45,9 +44,9 @@ def rehearse_training(definition: StudyDefinition, dataset: Dataset) -> None:
 
 def _drawn(definition: StudyDefinition) -> Parameters | None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    for _ in range(N_DRAWS):
+    for _ in range(N_REFUSALS):
         try:
             return draw(definition, study.ask()).parameters
-        except optuna.TrialPruned:
+        except InfeasibleError:
             continue
     return None

@@ -18,6 +18,7 @@ from hpo.study import (
     TicketState,
     as_json,
     audit,
+    count_infeasible,
     count_states,
     count_unused,
     find_baseline,
@@ -35,6 +36,9 @@ def show(outcome: Outcome, options: StudyOptions, console: Console) -> None:
     pruning = describe_audit(audit(outcome.tickets, outcome.rows, outcome.study.metric))
     if pruning:
         say(console, pruning)
+    n_infeasible = count_infeasible(outcome.rows)
+    if n_infeasible:
+        say(console, f"infeasible:   {n_infeasible} of the draws, each refused and drawn anew")
     model = best_model(outcome, options)
     say(console, f"files:        {outcome.study.folder}")
     if model is not None:
@@ -50,8 +54,9 @@ def headlines(outcome: Outcome, options: StudyOptions) -> list[str]:
     name, n_trials = outcome.study.name, len(outcome.tickets)
     n_unused = count_unused(outcome.tickets)
     if n_unused:
+        kind = "feasible configurations" if "feasible" in outcome.study.facts.meaning else "configurations"
         lines = [
-            f"{name} is finished: its space holds no more than {n_trials - n_unused} configurations.",
+            f"{name} is finished: its space holds no more than {n_trials - n_unused} {kind}.",
             f"{n_unused} of {n_trials} trials were not needed (allow_duplicates would try some again).",
         ]
     elif outcome.ending == Ending.FINISHED:
@@ -148,6 +153,7 @@ def describe(outcome: Outcome, options: StudyOptions, *, seconds: float) -> dict
         "message": " ".join([*headlines(outcome, options), describe_best(outcome.rows, outcome.study.facts)]),
         "n_trials": len(outcome.tickets),
         "n_unused": count_unused(outcome.tickets),
+        "n_infeasible": count_infeasible(outcome.rows),
         "states": count_states(outcome.rows),
         "metric": outcome.study.metric.name,
         "pruning": asdict(audit(outcome.tickets, outcome.rows, outcome.study.metric)),

@@ -22,6 +22,7 @@ from .results import Audit as Audit
 from .results import TrialRow as TrialRow
 from .results import as_json as as_json
 from .results import audit as audit
+from .results import count_infeasible as count_infeasible
 from .results import count_states as count_states
 from .results import drop_files as drop_files
 from .results import find_baseline as find_baseline

@@ -18,6 +18,7 @@ T = TypeVar("T")
 # Attributes of a trial.
 TICKET_ATTR, RESULT_ATTR, REASON_ATTR = "hpo:ticket", "hpo:result", "hpo:reason"
 ORIGIN_ATTR = "hpo:origin"  # see hpo.study.origin
+INFEASIBLE_ATTR = "hpo:infeasible"  # how many draws the study refused before this one, where any
 SPARED_ATTR = "hpo:spared"  # after which epoch the pruner gave it up, where it went on
 
 
@@ -36,6 +37,7 @@ class TrialRow:
         is_diverged: Its loss became NaN or infinite.
         reason: Why it failed; else empty.
         spared_epoch: After which the pruner gave it up, where it went on to audit the pruner; else None.
+        n_infeasible: Draws that the study refused before it was born.
     """
 
     number: int
@@ -48,6 +50,7 @@ class TrialRow:
     is_diverged: bool
     reason: str
     spared_epoch: int | None = None
+    n_infeasible: int = 0
 
 
 def row_of(trial: FrozenTrial, metric: Metric) -> TrialRow:
@@ -68,6 +71,7 @@ def row_of(trial: FrozenTrial, metric: Metric) -> TrialRow:
         is_diverged=result.get("diverged") is True,
         reason=_attr(trial, REASON_ATTR, ""),
         spared_epoch=_attr(trial, SPARED_ATTR, 0) or None,
+        n_infeasible=_attr(trial, INFEASIBLE_ATTR, 0),
     )
 
 
@@ -101,6 +105,11 @@ def count_states(rows: Sequence[TrialRow]) -> dict[str, int]:
     """Count the trials by their states, all of them named, in the words of hpo status."""
     words = {state: "failed" if state == TrialState.FAIL else state.name.lower() for state in TrialState}
     return {word: sum(row.state == state for row in rows) for state, word in words.items()}
+
+
+def count_infeasible(rows: Sequence[TrialRow]) -> int:
+    """Count the draws that the study refused before one became a trial."""
+    return sum(row.n_infeasible for row in rows)
 
 
 def group_parameter(rows: Sequence[TrialRow]) -> str | None:

@@ -4,21 +4,40 @@ So no half-suggested trial is ever stored, and any Optuna sampler works: what it
 study, is stored with the trial. A draw depends on the stored trials and the ticket's number alone.
 """
 
+import functools
 import json
+import random
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, BruteForceSampler, GridSampler, RandomSampler
+from optuna.samplers import (
+    BaseSampler,
+    BruteForceSampler,
+    GPSampler,
+    GridSampler,
+    PartialFixedSampler,
+    RandomSampler,
+)
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hpo.definition import N_REFUSALS, StudyDefinition, ask, draw, is_baseline_inside, refused_all, sampler_of, seed_of
-from hpo.errors import SamplerError, SpaceExhaustedError
+from hpo.definition import (
+    N_REFUSALS,
+    StudyDefinition,
+    all_points,
+    ask,
+    draw,
+    is_baseline_inside,
+    refused_all,
+    sampler_of,
+    seed_of,
+)
+from hpo.errors import InfeasibleError, SamplerError, SpaceExhaustedError
 from hpo.study.facts import StudyFacts, direction_of
 from hpo.study.origin import origin
-from hpo.study.results import ORIGIN_ATTR, TICKET_ATTR
+from hpo.study.results import INFEASIBLE_ATTR, ORIGIN_ATTR, TICKET_ATTR
 from hpo.study.snapshot import NAME, STUDY_ID, Snapshot
 
 N_TAKEN, N_REFUSED = 10, 100  # points that are taken, or refused, until the space is searched for another
@@ -34,6 +53,7 @@ class Mirror:
         self._facts, self._definition = facts, definition
         self._known: set[Key] = set()  # what all trials seen so far chose
         self._n_known = 0
+        self._n_infeasible, self._refuser = 0, ""  # of one draw
         # Another range or another way of training: TPE would take such a parameter out of its joint density, and a
         # brute-force search would stumble over it.
         self._skips_baseline = facts.baseline is not None and not is_baseline_inside(definition)
@@ -43,7 +63,7 @@ class Mirror:
 
         A configuration that a trial has had already is drawn anew, unless the definition allows it: TPE, sure of its
         best point, asks for it again and again (in a space of 45 points, 60 draws visit 34). So is a point that
-        search_space refuses.
+        the study refuses: the template notes how many there were.
 
         Returns a template for a birth, in state RUNNING; its number is the count of trials that it knows of.
 
@@ -52,6 +72,7 @@ class Mirror:
             StudyFileError: The study's own code does not work, or refuses all.
         """
         self._learn(trials)
+        self._n_infeasible = 0
         seed = seed_of(self._facts.seed, number, "sampler")
         study = self._study(trials, sampler_of(self._definition, seed))
         before = dict(study._storage.get_study_system_attrs(STUDY_ID))
@@ -59,11 +80,12 @@ class Mirror:
         drawn = new or self._search(trials, seed) or taken or self._draw_at_random(trials, seed)
         after = study._storage.get_study_system_attrs(STUDY_ID)
         notes = {key: value for key, value in after.items() if key not in before or before[key] != value}
+        refusals = {INFEASIBLE_ATTR: self._n_infeasible} if self._n_infeasible else {}
         template = create_trial(
             state=TrialState.RUNNING,
             params=drawn.params,
             distributions=drawn.distributions,
-            user_attrs={**drawn.user_attrs, TICKET_ATTR: number, ORIGIN_ATTR: origin()},
+            user_attrs={**drawn.user_attrs, TICKET_ATTR: number, ORIGIN_ATTR: origin(), **refusals},
             system_attrs={**drawn.system_attrs, **({NOTES_ATTR: notes} if notes else {})},
         )
         template.number = len(trials)
@@ -104,14 +126,17 @@ class Mirror:
         return optuna.load_study(study_name=NAME, storage=snapshot, sampler=sampler)
 
     def _attempt(self, study: optuna.Study) -> tuple[FrozenTrial, bool]:
-        """Return a point, or as much of it as there was when search_space refused it; and whether it did."""
+        """Return a point, or as much of it as there was when the study refused it; and whether it did."""
         trial, is_refused = ask(study), False
         try:
             draw(self._definition, trial)
-        except optuna.TrialPruned:
-            is_refused = True
-        # For the next attempt: samplers that learn leave it out, those that go through points take it for visited.
-        study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        except InfeasibleError as error:
+            is_refused, self._refuser = True, error.refuser
+            self._n_infeasible += 1
+        # For the next attempt: samplers that learn leave it out, those that go through points take it for visited. One
+        # that takes the best point of a model would ask for it again, but keeps away from what others train now.
+        if not isinstance(study.sampler, GPSampler):
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         return study._storage.get_trial(trial._trial_id), is_refused
 
     def _draw_new(self, study: optuna.Study) -> tuple[FrozenTrial | None, FrozenTrial | None]:
@@ -140,21 +165,40 @@ class Mirror:
         Raises:
             SpaceExhaustedError: There is none.
         """
+        known = set() if self._definition.allow_duplicates else self._known
         with warnings.catch_warnings(action="ignore"):  # that it is experimental
             study = self._study([trial for trial in trials if trial.params], BruteForceSampler(seed=seed))
         refused: set[Key] = set()
-        for _ in range(N_REFUSALS):
+        for _ in range(N_REFUSED):  # this sampler looks at all of its attempts at each
             try:
                 drawn, is_refused = self._attempt(study)
             except SamplerError:  # a continuous parameter
                 return None
             key = key_of(drawn.params, drawn.distributions)
-            if key in (refused if is_refused else self._known):
+            if key in (refused if is_refused else known):
                 raise SpaceExhaustedError
             if not is_refused:
                 return drawn
             refused.add(key)
-        return None
+        return self._search_all(trials, seed, known)
+
+    def _search_all(self, trials: Sequence[FrozenTrial], seed: int, known: Container[Key]) -> FrozenTrial | None:
+        """Do the same where nearly all points are refused."""
+        points = self._points
+        if points is None:
+            return None
+        left = [params for key, params in points.items() if key not in known]
+        if not left:
+            raise SpaceExhaustedError
+        chosen = random.Random(seed).choice(left)
+        with warnings.catch_warnings(action="ignore"):  # that it is experimental
+            study = self._study(trials, PartialFixedSampler(chosen, RandomSampler(seed=seed)))
+        return self._attempt(study)[0]
+
+    @functools.cached_property
+    def _points(self) -> dict[Key, dict[str, Any]] | None:
+        points = all_points(self._definition)
+        return None if points is None else {key_of(one.params, one.distributions): one.params for one in points}
 
     def _draw_at_random(self, trials: Sequence[FrozenTrial], seed: int) -> FrozenTrial:
         study = self._study(trials, RandomSampler(seed=seed))
@@ -162,7 +206,7 @@ class Mirror:
             drawn, is_refused = self._attempt(study)
             if not is_refused:
                 return drawn
-        raise refused_all()
+        raise refused_all(self._refuser)
 
 
 def key_of(params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> Key:

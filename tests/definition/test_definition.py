@@ -38,6 +38,8 @@ POINT["width"] = 4
         ({"seed": True}, "seed"),
         ({"callbacks": [object()]}, "callbacks must be a function"),
         ({"callbacks": lambda: []}, "callbacks is called as callbacks(parameters), but its function takes ()"),
+        ({"feasible": True}, "feasible must be a function, not True"),
+        ({"feasible": lambda: True}, "feasible is called as feasible(parameters), but its function takes ()"),
         ({"search_space": lambda: None}, "search_space is called as search_space(trial)"),
         ({"model": lambda p: p}, "model is called as model(parameters, input_shape, n_classes)"),
         ({"sampler": lambda: None}, "sampler is called as sampler(seed)"),

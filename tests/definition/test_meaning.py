@@ -194,8 +194,24 @@ def test_study_that_is_no_plain_call_is_covered_whole(print_of: PRINT_OF) -> Non
     closed = ("(seed=seed),\n)", "(seed=seed),\n))")
     before, after = print_of(built, closed), print_of(built, closed, ("BUDGET = 10", "BUDGET = 20"))
     assert differing(before, after) == {
-        "search_space", "model", "dataset", "metric", "direction", "callbacks", "baseline",
+        "search_space", "model", "dataset", "metric", "direction", "callbacks", "baseline", "feasible",
     }  # fmt: skip
+
+
+def test_study_covered_whole_of_a_time_with_fewer_fields_is_compared_by_those(print_of: PRINT_OF) -> None:
+    built = ("STUDY = StudyDefinition(", "STUDY = (lambda **fields: fields)(**dict(")
+    closed = ("(seed=seed),\n)", "(seed=seed),\n))")
+    former = {name: hash_ for name, hash_ in print_of(built, closed).items() if name != "feasible"}
+    assert print_of(built, closed, like=former) == former
+    assert differing(former, print_of(built, closed, ("BUDGET = 10", "BUDGET = 20"), like=former)) == set(former)
+
+
+def test_rule_between_parameters_counts_with_what_it_reaches(print_of: PRINT_OF) -> None:
+    field = ("    dataset=", "    feasible=lambda parameters: BUDGET > 5,\n    dataset=")
+    ruled = print_of(field)
+    assert set(ruled) - set(print_of()) == {"feasible"}
+    assert differing(ruled, print_of(field, ("BUDGET = 10", "BUDGET = 20"))) == {"feasible"}
+    assert print_of(("    dataset=", "    feasible=None,\n    dataset=")) == print_of()
 
 
 def test_fingerprint_is_the_same_in_every_process(print_of: PRINT_OF, tmp_path: Path) -> None:

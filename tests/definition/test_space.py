@@ -234,7 +234,7 @@ def test_search_space_that_refuses_everything_is_said() -> None:
     def none(trial: optuna.Trial) -> Parameters:
         raise optuna.TrialPruned
 
-    with pytest.raises(StudyFileError, match="refused 1000 points in a row"):
+    with pytest.raises(StudyFileError, match="search_space refused 10000 points in a row"):
         rehearse(replace(DEFINITION, search_space=none))
 
 

@@ -4,19 +4,21 @@ import io
 import json
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from optuna.samplers import GridSampler
 from optuna.trial import TrialState
 from rich.console import Console
-from toy import ToyStudy
+from toy import BASELINE, ToyStudy
 
 from hpo.command import as_given
-from hpo.database import address_of
+from hpo.database import Store, address_of
 from hpo.database.address import parse_address
-from hpo.errors import NotOpenedError
+from hpo.errors import NotOpenedError, SpaceExhaustedError
 from hpo.run.ending import Ending, Outcome, Signals, find_cut, find_finished
 from hpo.run.report import best_model, commands, describe, describe_not_opened, headlines, show, storage_option
 from hpo.study import StudyOptions
@@ -127,6 +129,35 @@ def test_interrupted_trials_without_a_checkpoint_are_said_to_begin_again(
         (folder / "checkpoint.npz").touch()
         assert text in said()
     assert said().endswith("The same command goes on.")
+
+
+def test_infeasible_draws_are_counted_and_an_exhausted_space_is_called_feasible(
+    sqlite_store: Store, options_for: Callable[..., StudyOptions]
+) -> None:
+    toy = ToyStudy.create(
+        sqlite_store,
+        name="ruled",
+        n_trials=9,
+        facts={"meaning": {"model": "a", "feasible": "b"}},
+        baseline=None,
+        search_space=lambda trial: replace(BASELINE, model=trial.suggest_int("epochs", 1, 8)),
+        sampler=lambda seed: GridSampler({"epochs": list(range(1, 9))}, seed=0),
+        feasible=lambda parameters: parameters.model > 5,
+    )
+    for _ in range(3):
+        toy.run(0.5)
+    n_infeasible = sum(trial.user_attrs.get("hpo:infeasible", 0) for trial in toy.trials)
+    ticket = toy.claim()
+    with pytest.raises(SpaceExhaustedError):
+        toy.record(ticket).align(toy.mirror())
+    toy.tickets.exhaust(str(ticket.token))
+    outcome, options = outcome_of(toy, Ending.FINISHED), options_for()
+    console = Console(file=io.StringIO(), width=200)
+    show(outcome, options, console)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "ruled is finished: its space holds no more than 3 feasible configurations." in said
+    assert f"infeasible:   {n_infeasible} of the draws, each refused and drawn anew" in said
+    assert describe(outcome, options, seconds=1.0)["n_infeasible"] == n_infeasible > 0
 
 
 def test_failed_trials_are_counted_with_the_last_reason(

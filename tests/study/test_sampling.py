@@ -19,7 +19,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
+from optuna.samplers import BaseSampler, GPSampler, PartialFixedSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from toy import BASELINE, DEFINITION, ToyStudy
@@ -29,7 +29,7 @@ from hpo.definition import place, rehearse
 from hpo.errors import ParameterError, SamplerError, SpaceExhaustedError, StudyFileError
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.study.origin import origin
-from hpo.study.results import TICKET_ATTR, rank
+from hpo.study.results import TICKET_ATTR, count_infeasible, rank
 from hpo.study.sampling import Mirror
 from hpo.study.snapshot import Snapshot
 from hpo.study.ticket import count_unused
@@ -486,6 +486,100 @@ def test_point_is_found_though_nearly_all_are_refused(sqlite_store: Store) -> No
         drawn = bear(toy, mirror)
         assert drawn is not None
         assert drawn.params["learning_rate"] <= 0.01
+
+
+def is_near(parameters: Parameters) -> bool:
+    """Half of the toy's space: what goes together with its width."""
+    return bool(parameters.training.batch_size == 2 * parameters.model.width)
+
+
+@pytest.mark.parametrize("name", [*SAMPLERS, "gp"])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_infeasible_draws_are_drawn_anew_counted_and_the_same_after_any_restart(sqlite_store: Store, name: str) -> None:
+    """One study whose worker lives, one that is drawn by a new worker each time."""
+    if name == "gp":
+        pytest.importorskip("torch")
+    recipe = {**SAMPLERS, "gp": lambda seed: optuna.samplers.GPSampler(seed=seed, n_startup_trials=4)}[name]
+    drawn = []
+    for run in ("kept", "restarted"):
+        toy = ToyStudy.create(sqlite_store, name=run, n_trials=8, baseline=None, sampler=recipe, feasible=is_near)
+        mirror = toy.mirror()
+        for number in range(8):
+            record = toy.record(toy.claim())
+            trial = record.align(mirror if run == "kept" else toy.mirror())
+            record.end(TrialState.COMPLETE, number / 8, {}, seconds=0.0)
+            assert is_near(place(DEFINITION, trial.params).parameters)
+        drawn.append([(trial.params, trial.user_attrs.get("hpo:infeasible")) for trial in toy.trials])
+        assert count_infeasible(toy.study.rows()) == sum(count or 0 for _, count in drawn[-1]) > 0
+    assert drawn[0] == drawn[1]
+
+
+def test_grid_with_infeasible_points_ends_with_the_others(new_study: Callable[..., ToyStudy]) -> None:
+    toy = new_study(n_trials=20, baseline=None, sampler=SAMPLERS["grid"], feasible=is_near)
+    chosen = [tuple(params.values()) for params in run_all(toy)]
+    assert len(chosen) == len(set(chosen)) == 8
+    assert count_unused(toy.tickets.read()) == 12
+
+
+def box_space(trial: optuna.Trial) -> Parameters:
+    """5000 points, of which two are feasible: too few to be met by chance."""
+    depth, epochs = trial.suggest_int("depth", 1, 10), trial.suggest_int("epochs", 1, 10)
+    width = trial.suggest_int("width", 1, 50)
+    training = replace(BASELINE.training, epochs=epochs)
+    return Parameters(training=training, model=MLPParameters(width=width, n_layers=depth))
+
+
+def is_corner(parameters: Parameters) -> bool:
+    shape = parameters.model
+    return bool(parameters.training.epochs == 10 and shape.width == 50 and shape.n_layers in (3, 7))
+
+
+def test_space_that_is_nearly_all_infeasible_is_searched_whole_and_then_ends(sqlite_store: Store) -> None:
+    toy = ToyStudy.create(sqlite_store, n_trials=4, baseline=None, search_space=box_space, feasible=is_corner)
+    assert sorted(params["depth"] for params in run_all(toy)) == [3, 7]
+    assert toy.tickets.is_finished()
+    assert count_unused(toy.tickets.read()) == 2
+    again = ToyStudy.create(
+        sqlite_store,
+        name="again",
+        n_trials=4,
+        baseline=None,
+        search_space=box_space,
+        feasible=is_corner,
+        allow_duplicates=True,
+    )
+    assert len(run_all(again)) == 4
+
+
+def test_rule_under_which_nothing_is_found_ends_with_its_name(sqlite_store: Store) -> None:
+    toy = ToyStudy.create(sqlite_store, baseline=None, search_space=rate_space, feasible=lambda parameters: False)
+    with pytest.raises(StudyFileError, match="Nothing is feasible: feasible refused 10000 points in a row"):
+        bear(toy, toy.mirror())
+    assert toy.trials == []
+
+
+class Argmax(GPSampler):
+    """As GPSampler: the best point of a model, but for what is trained now."""
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {"width": optuna.distributions.IntDistribution(1, 4)}
+
+    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: Any) -> dict[str, Any]:
+        pending = study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
+        return {"width": max({1, 2, 3, 4} - {one.params.get("width") for one in pending})}
+
+
+def test_sampler_that_insists_on_its_best_point_leaves_it_where_it_is_infeasible(sqlite_store: Store) -> None:
+    toy = ToyStudy.create(
+        sqlite_store,
+        baseline=None,
+        search_space=width_space,
+        sampler=lambda seed: Argmax(seed=seed),
+        feasible=lambda parameters: parameters.model.width <= 2,
+    )
+    drawn = bear(toy, toy.mirror())
+    assert drawn is not None
+    assert (drawn.params["width"], drawn.user_attrs["hpo:infeasible"]) == (2, 2)
 
 
 @pytest.mark.filterwarnings("ignore:Choices for a categorical")
