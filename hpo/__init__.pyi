@@ -1,3 +1,4 @@
+from .definition import RunningTrial as RunningTrial
 from .definition import StudyDefinition as StudyDefinition
 from .errors import HpoError as HpoError
 from .errors import ParameterError as ParameterError

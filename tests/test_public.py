@@ -18,6 +18,7 @@ PUBLIC = {
     "MLPParameters",
     "ParameterError",
     "Parameters",
+    "RunningTrial",
     "StudyDefinition",
     "TrainingParameters",
     "mlp",

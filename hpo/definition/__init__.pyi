@@ -7,6 +7,8 @@ from .feasibility import N_REFUSALS as N_REFUSALS
 from .feasibility import refused_all as refused_all
 from .meaning import fingerprint as fingerprint
 from .points import all_points as all_points
+from .running import RunningTrial as RunningTrial
+from .running import build_callbacks as build_callbacks
 from .samplers import sampler_of as sampler_of
 from .space import Draw as Draw
 from .space import ask as ask

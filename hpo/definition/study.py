@@ -11,6 +11,7 @@ import optuna
 from optuna.pruners import BasePruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, TPESampler
 
+from hpo.definition.running import RunningTrial, takes_trial
 from hpo.errors import StudyFileError
 from hpo.metric import METRICS
 from hpo.parameters import Parameters, is_count, is_number
@@ -29,7 +30,10 @@ SIGNATURES = {  # what hpo calls the study's functions with
 }
 OPTIONAL = {"callbacks", "feasible"}
 BASELINE_HINT = "Write baseline=Parameters(training=TrainingParameters(...), model=...), as search_space returns it."
-CALLBACKS_HINT = "Write callbacks=lambda parameters: [...]; each trial needs callbacks of its own."
+CALLBACKS_HINT = (
+    "Write callbacks=lambda parameters: [...]; each trial needs callbacks of its own. A second argument, trial, tells "
+    "its number, folder and seed."
+)
 
 
 def default_sampler(seed: int) -> BaseSampler:
@@ -66,7 +70,8 @@ class StudyDefinition:
         audited_share: How many of the trials that the pruner gives up are trained to their end all the same, 0 to 1, to
             tell how often it errs. None: 5 % in studies of 100 trials or more, else none.
         callbacks: Further Keras callbacks for a trial, say EarlyStopping or ReduceLROnPlateau; the logs hold loss,
-            accuracy, val_loss and val_accuracy. What Keras's own count survives a takeover. One of your own that counts
+            accuracy, val_loss and val_accuracy. A function of two arguments, parameters and trial, gets the
+            RunningTrial too. What Keras's own count survives a takeover. One of your own that counts
             needs state(), which returns it in a dictionary of numbers, words, lists, dictionaries and NumPy arrays,
             and restore(state), called with that after on_train_begin; without them its trials are not checkpointed.
         baseline: The setting to beat, run as trial 0 just as it is given. It needs a value for each parameter that the
@@ -88,7 +93,10 @@ class StudyDefinition:
     sampler: Callable[[int], BaseSampler] = default_sampler
     pruner: BasePruner = field(default_factory=default_pruner)
     baseline: Parameters | None = None
-    callbacks: "Callable[[Parameters], Sequence[keras.callbacks.Callback]] | None" = None
+    callbacks: (
+        "Callable[[Parameters], Sequence[keras.callbacks.Callback]]"
+        " | Callable[[Parameters, RunningTrial], Sequence[keras.callbacks.Callback]] | None"
+    ) = None
     allow_duplicates: bool = False
     audited_share: float | None = None
     feasible: Callable[[Parameters], bool] | None = None
@@ -140,6 +148,8 @@ def _check_function(name: str, function: object, arguments: tuple[str, ...]) -> 
     hint = CALLBACKS_HINT if name == "callbacks" else ""
     if not callable(function):
         raise StudyFileError(f"STUDY.{name} must be a function, not {function!r}.", hint)
+    if name == "callbacks" and takes_trial(function):
+        arguments = (*arguments, "trial")
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some of C have none

@@ -87,7 +87,10 @@ def _refusals(callback: keras.callbacks.Callback) -> list[str]:
 
 def _wanted(option: str, value: Any) -> str:
     if option == "append":
-        return "append=True mixes trials. Give each its own file name; a trial that goes on goes on in its file"
+        return (
+            'append=True mixes trials. Write CSVLogger(trial.folder / "log.csv") in callbacks(parameters, trial): each '
+            "has its own file then, and a trial that goes on goes on in it"
+        )
     shown = SHOWN.get(option, option)
     return f"{shown} counts batches, which hpo does not show to callbacks; leave it at {value!r}"
 

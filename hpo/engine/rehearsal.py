@@ -1,11 +1,15 @@
 """One model and its callbacks built before anything is stored: what hpo does not do is said before the first trial."""
 
+import tempfile
+from pathlib import Path
+from typing import Any
+
 import keras
 import numpy as np
 import optuna
 
 from hpo.data import Dataset
-from hpo.definition import N_REFUSALS, StudyDefinition, draw
+from hpo.definition import N_REFUSALS, RunningTrial, StudyDefinition, build_callbacks, draw, seed_of
 from hpo.engine.costs import forward_graph
 from hpo.engine.refusals import check_callbacks, check_calls, check_model
 from hpo.errors import InfeasibleError, StudyFileError, TrialError
@@ -31,7 +35,7 @@ def rehearse_training(definition: StudyDefinition, dataset: Dataset) -> None:
         inner = definition.model(parameters.model, dataset.input_shape, dataset.n_classes)
         check_model(inner, dataset.input_shape, dataset.n_classes)
         check_calls(forward_graph(inner, dataset.input_shape), inner, is_bytes=dataset.x.dtype == np.uint8)
-        check_callbacks(definition.callbacks(parameters) if definition.callbacks is not None else ())
+        check_callbacks(_callbacks(definition, parameters))
     except TrialError as error:
         raise StudyFileError(f"The study cannot be trained: {error}.", "Mend its file and try again.") from error
     except FAULTS as error:
@@ -40,6 +44,14 @@ def rehearse_training(definition: StudyDefinition, dataset: Dataset) -> None:
         raise StudyFileError(message, f"{field_hint(error)} Mend its file and try again.".strip()) from error
     except Exception:
         return
+
+
+def _callbacks(definition: StudyDefinition, parameters: Parameters) -> Any:
+    if definition.callbacks is None:
+        return ()
+    with tempfile.TemporaryDirectory() as folder:  # as the first trial's, whose own is not made yet
+        first = RunningTrial(number=0, folder=Path(folder), seed=seed_of(definition.seed, 0, "training"))
+        return build_callbacks(definition.callbacks, parameters, first)
 
 
 def _drawn(definition: StudyDefinition) -> Parameters | None:

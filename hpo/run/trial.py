@@ -11,9 +11,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo import files
 from hpo.database import TRANSIENT
-from hpo.definition import is_audited, place, seed_of
+from hpo.definition import RunningTrial, build_callbacks, is_audited, place, seed_of
 from hpo.engine import Task, TrainingResult, is_finite
-from hpo.errors import LeaseLostError, ParameterError, TrialError
+from hpo.errors import FolderError, LeaseLostError, ParameterError, TrialError
 from hpo.events import Session, State, open_log, write_session
 from hpo.parameters import Parameters
 from hpo.run.context import WorkerContext
@@ -52,6 +52,7 @@ def run_trial(
     Raises:
         LeaseLostError: Another worker has been given the ticket; nothing was written since.
         DatabaseAwayError: The database stayed away; the ticket is left leased.
+        FolderError: The study's callbacks write files, and there is no folder for them; the ticket was handed back.
     """
     try:
         _run_leased(context, ticket, should_stop, on_epoch)
@@ -97,6 +98,9 @@ def _run_leased(
     except TrialError as error:
         run.fail(str(error), seconds=time.monotonic() - begun_seconds)
         return
+    except FolderError:
+        record.hand_back(seconds=0.0)  # to whoever can make it
+        raise
     if result.is_stopped:
         record.hand_back(seconds=result.seconds)
     else:
@@ -117,6 +121,7 @@ class _Run:
             parameters,
         )
         self._dir = context.study.folder.trial_dir(trial.number)
+        self._seed = seed_of(context.study.facts.seed, ticket.number, "training")
         self._end = partial(record.end, clean_up=partial(_clean_up, context, trial.number))
         self._log = open_log(self._dir, first_epoch=1, on_loss=context.warn)
         self._began = time.time()
@@ -132,7 +137,7 @@ class _Run:
 
         return Task(
             parameters=self._parameters,
-            seed=seed_of(self._context.study.facts.seed, self._ticket.number, "training"),
+            seed=self._seed,
             split=self._context.split,
             is_better=lambda new, old: metric.is_better(new[metric.name], old[metric.name]),
             checkpoint=self._context.study.folder.checkpoint(self._trial.number),
@@ -144,9 +149,14 @@ class _Run:
         )
 
     def _callbacks(self) -> Sequence[Any]:
-        build = self._context.definition.callbacks
+        build, number = self._context.definition.callbacks, self._trial.number
+        if build is None:
+            return ()
+        trial = RunningTrial(number=number, folder=self._context.study.folder.own_dir(number), seed=self._seed)
         try:
-            return build(self._parameters) if build is not None else ()
+            return build_callbacks(build, self._parameters, trial)  # type: ignore[no-any-return]
+        except FolderError:
+            raise
         except Exception as error:
             raise TrialError(f"callbacks raised {told(error)}") from error
 

@@ -53,7 +53,7 @@ def study_folders(runs_dir: Path, studies: Sequence[OpenStudy], *, are_old_spare
         elif study is not None:
             is_used = bool(study.tickets.read(TicketState.LEASED))
             is_spare = are_old_spare and not is_used
-            what = "an older generation, at which a worker is" if is_used else "an older generation's logs and models"
+            what = "an older generation, at which a worker is" if is_used else "an older generation's files"
         found.append(Taken(path=path, what=what, n_bytes=size_of(path), key=key, is_spare=is_spare))
     return found
 

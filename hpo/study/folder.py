@@ -20,7 +20,7 @@ from hpo.study.files import TrialFile
 
 OWNER = ".study"  # in a study's folder: its key
 LOG, IMPORT_LOG, LEASES = "workers.log", "tensorflow.log", "leases"
-CHECKPOINT, MODEL = "checkpoint.npz", "model.keras"  # in a trial's folder
+CHECKPOINT, MODEL, OWN = "checkpoint.npz", "model.keras", "files"  # in a trial's folder
 WRITTEN_BEFORE = {LOG, IMPORT_LOG, LEASES}  # what commands may write into it before it is marked
 KEY = re.compile(r"[0-9a-f]{32}")
 TRIAL = re.compile(r"trial-([0-9]{5,})")
@@ -87,6 +87,10 @@ class StudyFolder:
     def model(self, number: int) -> TrialFile:
         """Return where a trial's model is kept."""
         return TrialFile(self.trial_dir(number) / MODEL)
+
+    def own_dir(self, number: int) -> Path:
+        """Return where the study's own code keeps a trial's files, whatever they are called: hpo deletes none alone."""
+        return self.trial_dir(number).absolute() / OWN
 
     def trial_dirs(self) -> dict[int, Path]:
         """Return the folders of trials by number: those that are exactly named so, and no links."""

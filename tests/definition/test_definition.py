@@ -38,6 +38,14 @@ POINT["width"] = 4
         ({"seed": True}, "seed"),
         ({"callbacks": [object()]}, "callbacks must be a function"),
         ({"callbacks": lambda: []}, "callbacks is called as callbacks(parameters), but its function takes ()"),
+        (
+            {"callbacks": lambda p, trial, x: []},
+            "called as callbacks(parameters, trial), but its function takes (p, tr",
+        ),
+        (
+            {"callbacks": lambda p, *, trial: []},
+            "called as callbacks(parameters), but its function takes (p, *, trial)",
+        ),
         ({"feasible": True}, "feasible must be a function, not True"),
         ({"feasible": lambda: True}, "feasible is called as feasible(parameters), but its function takes ()"),
         ({"search_space": lambda: None}, "search_space is called as search_space(trial)"),

@@ -10,10 +10,11 @@ import pytest
 from small_training import N_CLASSES, make_dataset
 from toy import BASELINE, DEFINITION
 
+from hpo.definition import RunningTrial, seed_of
 from hpo.engine.rehearsal import rehearse_training
 from hpo.errors import StudyFileError
 from hpo.models import mlp
-from hpo.parameters import Parameters
+from hpo.parameters import MLPParameters, Parameters
 
 
 def compiled(*arguments: Any) -> keras.Model:
@@ -54,6 +55,31 @@ def test_the_baseline_is_built_and_else_a_point_that_is_drawn() -> None:
     rehearse_training(replace(watched, baseline=None), make_dataset())
     assert seen[0] == BASELINE
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize("baseline", [BASELINE, None])
+def test_callbacks_that_ask_for_their_trial_are_rehearsed_as_the_first_trial_s_in_a_folder_that_goes(
+    baseline: Parameters | None,
+) -> None:
+    seen: list[RunningTrial] = []
+
+    def callbacks(parameters: Parameters, trial: RunningTrial) -> list[keras.callbacks.Callback]:
+        (trial.folder / "settings.txt").write_text(str(parameters))
+        seen.append(trial)
+        return [keras.callbacks.CSVLogger(trial.folder / "log.csv")]
+
+    rehearse_training(replace(DEFINITION, model=mlp, callbacks=callbacks, baseline=baseline), make_dataset())
+    assert (seen[0].number, seen[0].seed) == (0, seed_of(DEFINITION.seed, 0, "training"))
+    assert not seen[0].folder.exists()
+
+
+def test_feasible_point_is_looked_for_until_there_is_one() -> None:
+    def one_of_many(trial: optuna.Trial) -> Parameters:
+        return replace(BASELINE, model=MLPParameters(width=trial.suggest_int("width", 1, 300), n_layers=1))
+
+    definition = replace(DEFINITION, model=compiled, baseline=None, search_space=one_of_many)
+    with pytest.raises(StudyFileError, match="the model is compiled"):
+        rehearse_training(replace(definition, feasible=lambda chosen: chosen.model.width == 7), make_dataset())
 
 
 def misspelt(*_: Any) -> keras.Model:

@@ -18,9 +18,9 @@ from toy import BASELINE, ToyStudy, search_space
 from toy_training import LIMITS, toy_trainer, train_toys
 
 from hpo.database import Store
-from hpo.definition import is_audited
+from hpo.definition import RunningTrial, is_audited, seed_of
 from hpo.engine import load_trainer
-from hpo.errors import LeaseLostError, StudyFileError, TrialError
+from hpo.errors import FolderError, LeaseLostError, StudyFileError, TrialError
 from hpo.events import Session, TrialLog, open_log
 from hpo.models import mlp
 from hpo.parameters import MLPParameters, Parameters
@@ -122,6 +122,57 @@ def test_zombie_s_late_checkpoint_of_an_ended_trial_is_deleted_and_a_running_one
     run(replace(context, limits=replace(LIMITS, n_kept_models=3)), toy.claim())
     assert not late.exists()
     assert current.exists()
+
+
+def writing(parameters: Parameters, trial: RunningTrial) -> list[keras.callbacks.Callback]:
+    """Callbacks that write three files, two of them under names that hpo has for its own."""
+    (trial.folder / CHECKPOINT).write_text(f"trial {trial.number}, seed {trial.seed}")
+    best = keras.callbacks.ModelCheckpoint(trial.folder / MODEL)
+    return [keras.callbacks.CSVLogger(trial.folder / "log.csv"), best]
+
+
+def test_each_trial_s_callbacks_have_a_folder_of_its_own_that_stays(sqlite_store: Store, tmp_path: Path) -> None:
+    toy = ToyStudy.create(sqlite_store, model=mlp, pruner=optuna.pruners.NopPruner(), callbacks=writing)
+    context = worker_context(toy, tmp_path / "runs" / "toy")
+    for _ in range(3):
+        run(context, toy.claim())
+    for trial in toy.trials:
+        folder = tmp_path / "runs" / "toy" / f"trial-0000{trial.number}" / "files"
+        assert sorted(path.name for path in folder.iterdir()) == sorted([CHECKPOINT, MODEL, "log.csv"])
+        seed = seed_of(toy.stored.seed, trial.user_attrs["hpo:ticket"], "training")
+        assert (folder / CHECKPOINT).read_text() == f"trial {trial.number}, seed {seed}"
+        assert len((folder / "log.csv").read_text().splitlines()) == 1 + trial.params["epochs"]
+        assert keras.models.load_model(folder / MODEL)
+
+
+def test_trial_that_goes_on_goes_on_in_its_log(sqlite_store: Store, tmp_path: Path) -> None:
+    longer = replace(BASELINE, training=replace(BASELINE.training, epochs=4))
+
+    def log_of(name: str, *, is_cut: bool) -> str:
+        toy = ToyStudy.create(sqlite_store, name=name, model=mlp, baseline=longer, callbacks=writing)
+        context, epochs = worker_context(toy, tmp_path / name), [0]
+        run_trial(context, toy.claim(), lambda: is_cut and len(epochs) > 1, lambda: epochs.append(0))
+        assert toy.trials[0].state == (TrialState.WAITING if is_cut else TrialState.COMPLETE)
+        if is_cut:
+            run(context, toy.claim())
+        return (tmp_path / name / "trial-00000" / "files" / "log.csv").read_text()
+
+    whole = log_of("whole", is_cut=False)
+    assert len(whole.splitlines()) == 1 + 4
+    assert log_of("cut", is_cut=True) == whole
+
+
+def test_trial_whose_folder_cannot_be_made_waits_for_whoever_can(sqlite_store: Store, tmp_path: Path) -> None:
+    toy = ToyStudy.create(sqlite_store, model=mlp, callbacks=writing)
+    context = worker_context(toy, tmp_path / "toy")
+    (tmp_path / "toy" / "trial-00000").mkdir(parents=True)
+    (tmp_path / "toy" / "trial-00000" / "files").touch()
+    with pytest.raises(FolderError, match="trial-00000/files cannot be made"):
+        run(context, toy.claim())
+    (tmp_path / "toy" / "trial-00000" / "files").unlink()
+    run(context, toy.claim())
+    (ended, *_) = toy.tickets.read()
+    assert (ended.outcome, ended.deaths, ended.takeovers) == ("COMPLETE", 0, 0)
 
 
 def test_model_that_cannot_be_saved_costs_nothing_else(
