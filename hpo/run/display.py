@@ -210,7 +210,7 @@ def describe_params(params: dict[str, object]) -> str:
 
 
 def summary(rows: Sequence[TrialRow], facts: StudyFacts) -> Group:
-    """Lay out the result: best against baseline, the best per optimizer."""
+    """Lay out the result: best against baseline, the best per optimizer; whose trial was pruned is marked."""
     ranked, baseline = rank(rows, facts.metric), find_baseline(rows, facts)
     if not ranked:
         return Group(Text("No trial has a value yet."))
@@ -229,6 +229,7 @@ def summary(rows: Sequence[TrialRow], facts: StudyFacts) -> Group:
         epoch = "" if row.best_epoch is None else str(row.best_epoch)
         parameters = Text(describe_params(row.params))  # not a str: rich would read "[relu]" as markup
         label += "" if row.state.is_finished() else " (goes on)"
+        label += " (pruned)" if row.state == TrialState.PRUNED else ""
         table.add_row(Text(plain(label)), number(row.value), str(row.number), epoch, parameters)
     return Group(Text(describe_best(rows, facts), style="bold"), table)
 

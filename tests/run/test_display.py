@@ -68,6 +68,13 @@ def test_summary_shows_best_baseline_and_the_best_per_optimizer(stored: StudyFac
     assert labels[2:6] == ["best", "best sgd", "best adam", "baseline"]
 
 
+def test_summary_marks_what_was_pruned(stored: StudyFacts) -> None:
+    rows = [row(0, 0.4, TrialState.PRUNED), row(1, 0.7, optimizer="sgd")]
+    rows.append(row(2, 0.6, TrialState.PRUNED, optimizer="adam"))
+    labels = [line.partition("  ")[0] for line in shown(summary(rows, stored)).splitlines()]
+    assert labels[2:6] == ["best", "best sgd", "best adam (pruned)", "baseline (pruned)"]
+
+
 def test_summary_without_optimizer_or_baseline(without_baseline: StudyFacts) -> None:
     text = shown(summary([row(0, 0.5, width=4)], without_baseline))
     assert "0.5000 (trial 0)" in text
