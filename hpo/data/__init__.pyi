@@ -3,6 +3,8 @@ from .cifar10 import ARCHIVE_NAMES as ARCHIVE_NAMES
 from .datasets import Dataset as Dataset
 from .datasets import describe_numbering as describe_numbering
 from .datasets import load_dataset as load_dataset
+from .notices import describe_batch as describe_batch
+from .notices import describe_unseen as describe_unseen
 from .prepared import facts_of as facts_of
 from .splits import Split as Split
 from .splits import describe_majority as describe_majority

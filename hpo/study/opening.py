@@ -4,18 +4,27 @@ Runs in a process of its own, because it imports the study's own code and what t
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from hpo.data import Dataset, describe_majority, describe_numbering, load_dataset, split_of
+from hpo.data import (
+    Dataset,
+    describe_batch,
+    describe_majority,
+    describe_numbering,
+    describe_unseen,
+    load_dataset,
+    split_of,
+)
 from hpo.database import Store, explained, insist, open_store, setup_lock
-from hpo.definition import StudyDefinition, fingerprint, load_definition, rehearse
+from hpo.definition import StudyDefinition, fingerprint, load_definition, place, rehearse
 from hpo.engine import load_trainer
-from hpo.errors import StudyMismatchError, TicketlessError
+from hpo.errors import ParameterError, StudyFileError, StudyMismatchError, TicketlessError
 from hpo.events import write_experiment
 from hpo.metric import metric_of
+from hpo.parameters import Parameters
 from hpo.study.agreement import check_same
 from hpo.study.creation import create, withdraw
 from hpo.study.facts import StudyFacts
@@ -44,7 +53,7 @@ def open_study(options: StudyOptions, report: Callable[[str], None], *, patience
     space = rehearse(definition)
     patiently = partial(insist, should_stop=lambda: False, patience_seconds=patience_seconds, say=report)
     database = patiently(lambda: open_store(options.address, create=True))
-    dataset = prepare(definition, options, report)  # before the lock: a download may take minutes
+    dataset = prepare(definition, space, options, report)  # before the lock: a download may take minutes
     data = dataset.fingerprint
     patiently(partial(rehearse_new, database, options, definition, dataset))
     found_first: list[str | None] = []
@@ -88,8 +97,13 @@ def open_study(options: StudyOptions, report: Callable[[str], None], *, patience
     return study
 
 
-def prepare(definition: StudyDefinition, options: StudyOptions, report: Callable[[str], None]) -> Dataset:
-    """Prepare the study's data.
+def prepare(
+    definition: StudyDefinition,
+    space: Mapping[str, Sequence[object]],
+    options: StudyOptions,
+    report: Callable[[str], None],
+) -> Dataset:
+    """Prepare the study's data, and say what is odd about them.
 
     Raises:
         DatasetError: They cannot be used.
@@ -102,10 +116,22 @@ def prepare(definition: StudyDefinition, options: StudyOptions, report: Callable
     )
     if line := describe_numbering(dataset):
         report(line)
-    split = split_of(dataset, seed=definition.seed)
+    split = split_of(dataset, seed=definition.seed if options.seed is None else options.seed)
     if definition.metric == "val_accuracy" and (line := describe_majority(dataset, split)):
         report(line)
+    for line in (describe_unseen(dataset, split), describe_batch(largest_batch(definition, space), split)):
+        if line:
+            report(line)
     return dataset
+
+
+def largest_batch(definition: StudyDefinition, space: Mapping[str, Sequence[object]]) -> int:
+    """Return the largest batch size seen: the baseline's, the space's by that name, or one that search_space fixes."""
+    points: list[object] = [definition.baseline]
+    with contextlib.suppress(ParameterError, StudyFileError):  # refused, say: then only what has a name is seen
+        points.append(place(definition, {name: ends[-1] for name, ends in space.items()}).parameters)
+    sizes = [size for size in space.get("batch_size", ()) if isinstance(size, int)]
+    return max([*sizes, *(one.training.batch_size for one in points if isinstance(one, Parameters))], default=0)
 
 
 def rehearse_new(database: Store, options: StudyOptions, definition: StudyDefinition, dataset: Dataset) -> None:

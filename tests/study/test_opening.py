@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from tiny_study import TINY
 from toy import all_facts
 
 from hpo.database import open_store
@@ -61,3 +62,29 @@ def test_answer_to_the_creation_s_last_commit_that_gets_lost_makes_no_second_stu
     store = open_store(options.address, create=False)
     assert all_facts(store) == [*([first.facts] if first else []), opened.facts]
     store.close()
+
+
+LARGE = "A batch_size of 59 is more than the 58 training rows: an epoch is one step with all of them then."
+UNSEEN = "No training row has classes 2, 3, but 2 of the 2 validation rows do: no model can learn that."
+SIZES = 'trial.suggest_categorical("batch_size", [8, 16])'
+RETURNED = '{"x": x.astype("float32"), "y": y}'
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (TINY.replace("[8, 16]", "[8, 58]"), []),
+        (TINY.replace("[8, 16]", "[59, 8]"), [LARGE]),
+        (
+            TINY.replace(SIZES, 'trial.suggest_int("batch_size", 8, 16)').replace("batch_size=8", "batch_size=59"),
+            [LARGE],
+        ),
+        (TINY.partition("    baseline=")[0].replace(SIZES, "59") + ")\n", [LARGE]),
+        (TINY.replace(RETURNED, '{"x": x, "y": y, "x_val": x[:2], "y_val": y[:2] + 2}'), [UNSEEN]),
+    ],
+)
+def test_what_is_odd_about_the_data_is_told(options: StudyOptions, text: str, told: list[str]) -> None:
+    options.file.path.write_text(text)
+    said: list[str] = []
+    open_study(options, said.append)
+    assert [line for line in said if not line.startswith("preparing ")] == told
