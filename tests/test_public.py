@@ -22,6 +22,7 @@ PUBLIC = {
     "StudyDefinition",
     "TrainingParameters",
     "mlp",
+    "validation_rows",
 }
 NEW = "from hpo import MLPParameters, Parameters, StudyDefinition, TrainingParameters, mlp\n"
 OLD = """from hpo.definition import StudyDefinition

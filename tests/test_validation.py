@@ -1,0 +1,68 @@
+"""The rows that trials are measured on: what a saved model makes of them is the value that was reported."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from project import Project
+from tiny_study import TINY
+
+import hpo
+from hpo.data import load_dataset, split_of
+from hpo.errors import StudyFileError
+
+OF_DIGITS = TINY.replace("dataset=clouds", 'dataset="digits"')
+
+
+@pytest.fixture
+def studies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "cache"))
+    folder = tmp_path / "studies"
+    folder.mkdir()
+    for name, text in (("floats", TINY), ("digits", OF_DIGITS)):
+        (folder / f"{name}.py").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "replaced",
+    [{}, {".astype": ".clip(-4, 4) * 30 + 120).astype", '"float32"': '"uint8"', '{"x": (centers': '{"x": ((centers'}],
+    ids=["floats", "bytes"],
+)
+def test_saved_model_has_the_value_that_was_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: dict[str, str]
+) -> None:
+    monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "cache"))
+    project = Project(tmp_path)
+    project.write(**replaced)
+    best = project.tune("--seed", "11", "--trials", "3")
+
+    import keras
+
+    x, y = hpo.validation_rows("blobs", studies_dir=tmp_path / "studies", seed=11)
+    model = keras.models.load_model(best["best_model"])
+    accuracy = np.mean(model.predict(x, verbose=0).argmax(axis=1) == y)
+    assert accuracy == pytest.approx(best["best"]["value"], abs=1e-6)
+    assert 0.3 < accuracy < 1
+
+
+def test_rows_are_those_of_the_split_and_bytes_are_scaled(studies: Path) -> None:
+    dataset = load_dataset("digits")
+    split = split_of(dataset, seed=7)
+    x, y = hpo.validation_rows("digits", studies_dir=studies)
+    assert x.dtype == np.float32
+    assert (x.min(), x.max()) == (0, 1)
+    assert np.array_equal(np.rint(x * 255), dataset.x[split.val_rows])
+    assert np.array_equal(y, dataset.y[split.val_rows])
+
+
+def test_rows_are_drawn_from_the_seed_and_floats_stay_as_they_are(studies: Path) -> None:
+    x, _ = hpo.validation_rows("floats", studies_dir=str(studies))
+    assert np.array_equal(x, hpo.validation_rows("floats", studies_dir=studies, seed=7)[0])
+    assert x.min() < -0.5
+    assert not np.array_equal(x, hpo.validation_rows("floats", studies_dir=studies, seed=8)[0])
+
+
+def test_study_that_is_not_there_is_named(studies: Path) -> None:
+    with pytest.raises(StudyFileError, match='There is no study named "other"'):
+        hpo.validation_rows("other", studies_dir=studies)
