@@ -23,7 +23,7 @@ from pathlib import Path
 
 from hpo.database import TRANSIENT
 from hpo.errors import LeaseLostError
-from hpo.files import make_private, part_of
+from hpo.files import make_private, part_of, sweep
 from hpo.study.ticket import Ticket, TicketState
 from hpo.study.tickets import TicketTable
 
@@ -32,6 +32,7 @@ BEATS_PER_LEASE = 6
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.5, 86_400.0  # of a lease, whatever the database holds
 CONTENT_BYTES = 1000  # more than a lock file ever holds
 LEFT = "\nleft"  # in a lock file: its holder could not hand the trial back, the database being away
+N_TRIES = 3  # to make a lock file
 LATE = 2.5  # a beat this many times later than due is a break: this process slept, or the database was away
 
 
@@ -185,6 +186,7 @@ def expire_dead(tickets: TicketTable, leases_dir: Path, *, n_takeovers: int = 1)
         leases_dir: Where the lock files are.
         n_takeovers: What a death counts: 0 where the holders were killed on purpose.
     """
+    sweep(leases_dir)  # of those who died while they made their lock files
     holders = {token: find_holder(leases_dir / token) for token in _tokens(leases_dir)}
     if not holders:
         return 0
@@ -250,21 +252,22 @@ def _take(path: Path) -> int | None:
     """Make a lock file and lock it; None where that cannot be: then a death is noticed by the lease alone.
 
     It gets its name only when it is locked and whole: others who looked at it before took the lock themselves, or found
-    it empty and deleted it, and its holder went on without.
+    it empty and deleted it, and its holder went on without. Who sweeps may still delete it under its first name.
     """
-    with contextlib.suppress(OSError):
-        make_private(path.parent)
-        part = part_of(path)
-        file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.write(file, kernel().encode()) == len(kernel()):
-                os.replace(part, path)
-                return file
-        except OSError:
-            pass
-        _close(file)
-        part.unlink(missing_ok=True)
+    for _ in range(N_TRIES):
+        with contextlib.suppress(OSError):
+            make_private(path.parent)
+            part = part_of(path)
+            file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.write(file, kernel().encode()) == len(kernel()):
+                    os.replace(part, path)
+                    return file
+            except OSError:
+                pass
+            _close(file)
+            part.unlink(missing_ok=True)
     return None
 
 

@@ -18,6 +18,7 @@ from toy import ToyStudy, wait_for
 
 from hpo.database import open_store
 from hpo.database.address import parse_address
+from hpo.files import part_of
 from hpo.study.leases import BEATS_PER_LEASE, Holder, LeaseKeeper, Limit, Watch, expire_dead, find_holder, kernel
 from hpo.study.ticket import Ticket, TicketState
 from hpo.study.tickets import TicketTable
@@ -223,7 +224,6 @@ def test_lock_file_that_others_look_at_as_it_is_made_tells_of_its_holder(
             is_looking[0] = False
 
     def lock_beside_others(file: int, operation: int) -> None:
-        others_look()
         lock(file, operation)
         others_look()
 
@@ -237,6 +237,38 @@ def test_lock_file_that_others_look_at_as_it_is_made_tells_of_its_holder(
     keeper.hold(token)
     monkeypatch.undo()
     assert [path.name for path in (tmp_path / "leases").iterdir()] == [token]
+    assert find_holder(tmp_path / "leases" / token) == Holder.LIVING
+    keeper.close()
+
+
+def test_worker_killed_while_it_makes_its_lock_file_leaves_nothing_for_ever(
+    sqlite_toy: ToyStudy, tmp_path: Path
+) -> None:
+    (tmp_path / "leases").mkdir()
+    left, living = (part_of(tmp_path / "leases" / uuid.uuid4().hex) for _ in range(2))
+    left.touch()
+    with living.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        expire_dead(sqlite_toy.tickets, tmp_path / "leases")
+        assert list((tmp_path / "leases").iterdir()) == [living]
+
+
+def test_lock_file_that_is_swept_away_as_it_is_made_is_made_again(
+    sqlite_toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = LeaseKeeper(sqlite_toy.tickets, tmp_path / "leases", 600.0)
+    token, lock, n_swept = uuid.uuid4().hex, fcntl.flock, [0]
+
+    def swept_first(file: int, operation: int) -> None:
+        if n_swept[0] == 0:
+            n_swept[0] = 1
+            assert [path.unlink() for path in (tmp_path / "leases").iterdir()] == [None]
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", swept_first)
+    keeper.hold(token)
+    monkeypatch.undo()
+    assert n_swept == [1]
     assert find_holder(tmp_path / "leases" / token) == Holder.LIVING
     keeper.close()
 
