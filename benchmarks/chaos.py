@@ -29,7 +29,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -498,7 +498,7 @@ def set_up(folder: Path, stored: StudyFacts) -> None:
     definition = load_definition(find_study("chaos", folder / "studies"))
     data = load_dataset(definition.dataset, data_dir=None, base_dir=folder / "studies", report=say)
     split = split_of(data, seed=stored.seed)
-    trainer = folder, stored, definition, Engine(data, definition.model), split
+    trainer = folder, stored, definition, Engine(data, cast(Any, definition.model)), split
 
 
 def retrain(trial: FrozenTrial) -> tuple[int, dict[int, float]]:
@@ -513,7 +513,7 @@ def retrain(trial: FrozenTrial) -> tuple[int, dict[int, float]]:
         parameters=place(definition, trial.params).parameters,
         seed=seed_of(stored.seed, trial.user_attrs[TICKET_ATTR], "training"),
         split=split,
-        is_better=lambda new, old: stored.metric.is_better(new[stored.metric.name], old[stored.metric.name]),
+        metric=stored.metric,
         checkpoint=TrialFile(folder / f"retrained-{trial.number}.npz"),
         resumed=lambda history: True,
         after_epoch=lambda epoch, logs: epoch < n_epochs,

@@ -29,6 +29,7 @@ from hpo.definition import seed_of
 from hpo.engine import Task
 from hpo.engine.model import Engine
 from hpo.engine.training import train
+from hpo.metric import METRICS
 from hpo.models import mlp
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.study import TrialFile
@@ -120,7 +121,7 @@ def record(engine: Engine, split: Split, number: int, schedule: str, epochs: int
                 parameters=Parameters(training=training, model=MLPParameters(width=chosen["width"], n_layers=2)),
                 seed=seed_of(SEED, number, "training"),
                 split=split,
-                is_better=lambda new, old: new["val_accuracy"] > old["val_accuracy"],
+                metric=METRICS["val_accuracy"],
                 checkpoint=TrialFile(Path(folder) / "checkpoint"),
                 resumed=lambda history: True,
                 after_epoch=after_epoch,

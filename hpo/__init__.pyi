@@ -1,5 +1,7 @@
 from .definition import RunningTrial as RunningTrial
 from .definition import StudyDefinition as StudyDefinition
+from .engine import TrainingRun as TrainingRun
+from .engine import load_state as load_state
 from .errors import HpoError as HpoError
 from .errors import ParameterError as ParameterError
 from .models import mlp as mlp

@@ -74,18 +74,19 @@ class TrialLog:
         self._beginnings = dict.fromkeys(files, _file_of(restart))
         self._on_loss = on_loss
 
-    def epoch(self, epoch: int, logs: Mapping[str, float], learning_rate: float) -> None:
+    def epoch(self, epoch: int, logs: Mapping[str, float], learning_rate: float | None = None) -> None:
         """Append one epoch; TensorBoard can read it at once.
 
         Args:
             epoch: Number of epochs done, from 1: the step of the charts.
             logs: As Keras's on_epoch_end gets them: "loss", "accuracy", "val_loss", "val_accuracy", ...
-            learning_rate: Of this epoch; wins over one that a schedule left in `logs`.
+            learning_rate: Of this epoch, where it is known; wins over one that a schedule left in `logs`.
         """
         if not self._files:
             return
         values: dict[str, list[Any]] = {}
-        for name, value in {**logs, "learning_rate": learning_rate}.items():
+        rate = {} if learning_rate is None else {"learning_rate": learning_rate}
+        for name, value in {**logs, **rate}.items():
             run, tag = _place(name)
             values.setdefault(run, []).append(Summary.Value(tag=tag, simple_value=float(value)))
         with _losses_told(self._trial_dir, self._go_quiet):

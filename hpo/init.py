@@ -21,7 +21,7 @@ app = plain_app()
 def init(
     name: Annotated[str | None, typer.Argument(help="The new study's name. Default: the example's.")] = None,
     example: Annotated[
-        str, typer.Option(help="What to begin with: first, a model of your own; digits_mlp; or cifar_mlp.")
+        str, typer.Option(help="What to begin with: first, a model of your own; digits_mlp; cifar_mlp; or digits_sgd.")
     ] = FIRST,
     studies_dir: Annotated[Path, typer.Option(envvar="HPO_STUDIES_DIR", help="Your study files.")] = Path("studies"),
 ) -> None:

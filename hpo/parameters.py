@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, is_dataclass
-from typing import Any
+from typing import Any, Protocol, cast
 
 from hpo.errors import ParameterError as ParameterError
 
@@ -97,7 +97,25 @@ class Parameters:
     training: TrainingParameters
     model: Any
 
+    @property
+    def epochs(self) -> int:
+        """Those of the training."""
+        return self.training.epochs
+
     def flat(self) -> dict[str, Any]:
         """Every field by its own name, as a search space names its parameters; None where a field is unused."""
         model = asdict(self.model) if is_dataclass(self.model) and not isinstance(self.model, type) else {}
         return {**asdict(self.training), **model}
+
+
+class Chosen(Protocol):
+    """What search_space returns: Parameters, or for a training function a dataclass of the study's own."""
+
+    @property
+    def epochs(self) -> int:
+        """How many there are before the trial is over, at least 1."""
+
+
+def flat(chosen: Chosen) -> dict[str, Any]:
+    """Every field by its own name, as a search space names its parameters."""
+    return chosen.flat() if isinstance(chosen, Parameters) else asdict(cast(Any, chosen))

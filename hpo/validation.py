@@ -6,6 +6,7 @@ import numpy as np
 
 from hpo.data import load_dataset, split_of
 from hpo.definition import find_study, load_definition
+from hpo.errors import StudyFileError
 
 
 def validation_rows(
@@ -25,6 +26,8 @@ def validation_rows(
     """
     file = find_study(study, Path(studies_dir))
     definition = load_definition(file)
+    if definition.dataset is None:
+        raise StudyFileError(f"{file.path}: STUDY has no dataset, so its function reads its own data.")
     where = None if data_dir is None else Path(data_dir)
     dataset = load_dataset(definition.dataset, data_dir=where, base_dir=file.path.parent)
     rows = split_of(dataset, seed=definition.seed if seed is None else seed).val_rows

@@ -300,7 +300,7 @@ def test_worker_cut_at_a_sample_of_points(site: Site, monkeypatch: pytest.Monkey
 def test_worker_cut_at_every_point(
     site: Site, monkeypatch: pytest.MonkeyPatch, name: str, *, has_checkpoints: bool
 ) -> None:
-    monkeypatch.setattr("hpo.engine.training.CHECKPOINT_SHARE", float("inf") if has_checkpoints else 0.0)
+    monkeypatch.setattr("hpo.engine.saver.CHECKPOINT_SHARE", float("inf") if has_checkpoints else 0.0)
     scenario, counted, n_skipped = SCENARIOS[name], Knife(under=site.runs_dir), 0
     undisturbed = site.run(scenario, counted, monkeypatch)
     wrong: list[str] = []

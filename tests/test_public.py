@@ -20,7 +20,9 @@ PUBLIC = {
     "Parameters",
     "RunningTrial",
     "StudyDefinition",
+    "TrainingRun",
     "TrainingParameters",
+    "load_state",
     "mlp",
     "validation_rows",
 }
@@ -47,6 +49,7 @@ def test_names_are_imported_when_they_are_asked_for() -> None:
 import sys, hpo
 print(sorted({"optuna", "sqlalchemy", "numpy", "tensorflow", "keras", "rich"} & set(sys.modules)))
 from hpo import HpoError, MLPParameters, ParameterError, Parameters, StudyDefinition, TrainingParameters
+from hpo import TrainingRun, load_state
 print(sorted({"sqlalchemy", "tensorflow", "keras", "rich"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

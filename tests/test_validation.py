@@ -66,3 +66,10 @@ def test_rows_are_drawn_from_the_seed_and_floats_stay_as_they_are(studies: Path)
 def test_study_that_is_not_there_is_named(studies: Path) -> None:
     with pytest.raises(StudyFileError, match='There is no study named "other"'):
         hpo.validation_rows("other", studies_dir=studies)
+
+
+def test_study_that_reads_its_own_data_has_no_rows_here(studies: Path) -> None:
+    head = TINY.partition("STUDY = ")[0] + "def train(run):\n    pass\n\n"
+    (studies / "own.py").write_text(f"{head}STUDY = StudyDefinition(search_space=search_space, train=train)\n")
+    with pytest.raises(StudyFileError, match="STUDY has no dataset"):
+        hpo.validation_rows("own", studies_dir=studies)

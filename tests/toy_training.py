@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from hpo.data import Split
-from hpo.engine import Trainer
+from hpo.engine import Trainer, TrainingResult
 from hpo.parameters import Parameters
 from hpo.run.settings import WorkerLimits
+from hpo.study import TrialFile
 
 SPLIT = Split(train_rows=np.arange(0), val_rows=np.arange(0))  # no toy looks at it
 LIMITS = WorkerLimits(trial_timeout_seconds=None, patience_seconds=5.0, n_kept_models=1, max_growth_bytes=2**60)
@@ -90,7 +91,15 @@ def toy_trainer(curve: Curve = noise) -> Trainer:
     from hpo.engine.training import train
 
     engine = cast("Engine", _ToyEngine(curve))
-    return cast(Trainer, SimpleNamespace(train=lambda task: train(engine, task), release=lambda: None))
+    return cast(
+        Trainer,
+        SimpleNamespace(train=lambda task: train(engine, task), save=save, model_ending=".keras", release=lambda: None),
+    )
+
+
+def save(result: TrainingResult, kept: TrialFile) -> None:
+    result.model.set_weights(result.best_weights)
+    kept.save_with(result.model.save)
 
 
 def restore(model: ToyModel, arrays: list[np.ndarray]) -> None:
@@ -101,4 +110,4 @@ def train_toys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let hpo.engine.training save and restore toy models, with a checkpoint after each epoch."""
     monkeypatch.setattr("hpo.engine.training.state", lambda model: [np.array([model.n_trained])])
     monkeypatch.setattr("hpo.engine.training.restore_state", restore)
-    monkeypatch.setattr("hpo.engine.training.CHECKPOINT_SHARE", float("inf"))
+    monkeypatch.setattr("hpo.engine.saver.CHECKPOINT_SHARE", float("inf"))

@@ -26,6 +26,7 @@ from hpo.errors import DatasetError
 from hpo.tracebacks import told
 
 NAMES = ("cifar10", "digits")
+NONE = "none"  # the name and fingerprint of no data
 DIGITS_TEST_SHARE = 0.2
 
 Function = Callable[[], Mapping[str, np.ndarray]]
@@ -59,6 +60,11 @@ class Dataset:
         return tuple(self.x.shape[1:])
 
 
+def no_data() -> Dataset:
+    """Return no rows, for a training function that reads its own."""
+    return Dataset(name=NONE, x=np.empty((0, 0)), y=np.empty(0, np.int32), n_given_val=0, n_classes=0, fingerprint=NONE)
+
+
 def describe_numbering(dataset: Dataset) -> str:
     """Say that classes seem to be numbered from 1; empty where they don't."""
     if int(dataset.y.min()) != 1:
@@ -67,7 +73,7 @@ def describe_numbering(dataset: Dataset) -> str:
 
 
 def load_dataset(
-    source: str | Path | Function,
+    source: str | Path | Function | None,
     *,
     data_dir: Path | None = None,
     base_dir: Path | None = None,
@@ -79,7 +85,7 @@ def load_dataset(
     Args:
         source: "cifar10"; "digits"; a path that ends in .npz; or a function that returns what such a file holds. Keys:
             x, y (or x_train, y_train); x_val, y_val where the data bring their validation rows; x_test, y_test are
-            left alone.
+            left alone. None for no rows.
         data_dir: Searched for CIFAR-10, and the place for what is downloaded and prepared. Without it, or where it
             cannot be written: $HPO_CACHE_DIR, $XDG_CACHE_HOME/hpo or ~/.cache/hpo; failing that, a temporary folder.
         base_dir: The study file's folder. A relative .npz path is looked up there, then in the current folder.
@@ -90,6 +96,8 @@ def load_dataset(
     Raises:
         DatasetError: The data cannot be found, read, downloaded, trained on or prepared.
     """
+    if source is None:
+        return no_data()
     report = report or (lambda line: None)
     dirs = home_dirs(data_dir)
     find = functools.partial(find_source, source, dirs, base_dir, report)

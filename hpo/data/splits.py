@@ -25,11 +25,12 @@ class Split:
 
 def split_of(dataset: Dataset, *, seed: int) -> Split:
     """Return a study's split: the validation rows that the data bring, else 10 % drawn from its seed, stratified."""
-    if not dataset.n_given_val:
+    if not dataset.n_given_val and len(dataset.y):
         train_rows, val_rows = split(dataset.y, VALIDATION_SHARE, seed=seed)
         return Split(train_rows=train_rows, val_rows=val_rows)
     rows = np.arange(len(dataset.y), dtype=np.int32)
-    return Split(train_rows=rows[: -dataset.n_given_val], val_rows=rows[-dataset.n_given_val :])
+    n_train = len(rows) - dataset.n_given_val
+    return Split(train_rows=rows[:n_train], val_rows=rows[n_train:])
 
 
 def describe_majority(dataset: Dataset, split: Split) -> str:

@@ -9,6 +9,7 @@ from .meaning import fingerprint as fingerprint
 from .points import all_points as all_points
 from .running import RunningTrial as RunningTrial
 from .running import build_callbacks as build_callbacks
+from .running import make_folder as make_folder
 from .samplers import sampler_of as sampler_of
 from .space import Draw as Draw
 from .space import ask as ask

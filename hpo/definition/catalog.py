@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo.definition.examples import find_examples
-from hpo.definition.source import definitions, parse
+from hpo.definition.source import definitions, parse, study_fields
 from hpo.definition.study import StudyDefinition
 from hpo.errors import HpoError, StudyFileError
 from hpo.names import is_file_name
@@ -52,7 +52,7 @@ def list_studies(studies_dir: Path) -> list[StudyFile]:
             warn_once(f"{path} is left out: it is no regular file.")
         else:
             files.append(path)
-    return [StudyFile(name=path.stem, path=path, title=_title(path)) for path in files if _declares_study(path)]
+    return [_study_file(path, tree) for path, tree in ((path, _tree(path)) for path in files) if tree is not None]
 
 
 def find_study(name: str, studies_dir: Path) -> StudyFile:
@@ -121,19 +121,28 @@ def load_definition(file: StudyFile) -> StudyDefinition:
     definition = getattr(module, "STUDY", None)
     if not isinstance(definition, StudyDefinition):
         raise StudyFileError(f"{file.path}: STUDY must be an hpo StudyDefinition, not {type(definition).__name__}.")
+    if definition.trainer != file.trainer:  # what trains was settled before the file was run
+        raise StudyFileError(
+            f"{file.path}: it is not to be seen in the file's text whether STUDY has train.",
+            "Write it out at the file's end: STUDY = StudyDefinition(train=..., search_space=..., ...).",
+        )
     return definition
 
 
-def _title(path: Path) -> str:
-    try:
-        text = ast.get_docstring(ast.parse(path.read_bytes())) or ""
-    except (SyntaxError, ValueError, OSError):
-        return "(cannot be read: not valid Python)"
-    return text.partition("\n")[0]
+def _study_file(path: Path, tree: ast.Module) -> StudyFile:
+    title = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return StudyFile(name=path.stem, path=path, title=title, trainer="own" if _has_train(tree) else "keras")
 
 
-def _declares_study(path: Path) -> bool:
+def _has_train(tree: ast.Module) -> bool:
+    train = (study_fields(tree) or {}).get("train")
+    return train is not None and not (isinstance(train, ast.Constant) and train.value is None)
+
+
+def _tree(path: Path) -> ast.Module | None:
+    """Return what is in a file that declares a study; None for others."""
     try:
-        return "STUDY" in definitions(ast.parse(path.read_bytes()))
+        tree = ast.parse(path.read_bytes())
+        return tree if "STUDY" in definitions(tree) else None
     except (SyntaxError, ValueError, OSError):
-        return False
+        return None

@@ -4,13 +4,13 @@ import numpy as np
 
 from hpo.definition.study import StudyDefinition
 from hpo.errors import InfeasibleError, StudyFileError
-from hpo.parameters import Parameters
+from hpo.parameters import Chosen
 from hpo.tracebacks import field_hint, told
 
 N_REFUSALS = 10_000  # points in a row that a study may refuse until somebody is told
 
 
-def check_feasible(definition: StudyDefinition, parameters: Parameters) -> None:
+def check_feasible(definition: StudyDefinition, parameters: Chosen) -> None:
     """Ask the study's rule about a point.
 
     Raises:

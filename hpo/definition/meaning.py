@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpo.definition.source import FUNCTIONS, definitions, parse
+from hpo.definition.source import FUNCTIONS, definitions, parse, study_fields
 from hpo.definition.study import StudyDefinition
 
 # What changes a trial's meaning. Not the budget, the seed or the search's own tools: those may change in mid-study.
 MEANING = ("search_space", "model", "dataset", "metric", "direction", "callbacks", "baseline", "feasible")
+FUNCTION = "train"  # a study that has it is one plain call, and never covered by its whole file
+FORMER_DEFAULTS = {"direction": "maximize"}  # which had no hash, so that it has none now
 HPO = "hpo"  # what of it a name comes from may change with its version
 FORMER_HOMES = {
     "StudyDefinition": "hpo.definition",
@@ -51,13 +53,13 @@ def fingerprint(path: Path, *, like: Mapping[str, str] | None = None) -> dict[st
     scheme = next(one for one in SCHEMES if like is None or all(h.startswith(one.prefix) for h in like.values()))
     tree = scheme.prepare(parse(path))
     defined = definitions(tree)
-    fields = _study_fields(tree)
+    fields = study_fields(tree)
     if fields is None:
         whole = _digest([scheme.render(tree), *_neighbours(tree, path, {path}, scheme)], scheme)
         return dict.fromkeys(MEANING if like is None else [name for name in MEANING if name in like], whole)
     return {
         name: _digest(_reached(fields[name], defined, path, scheme), scheme)
-        for name in MEANING
+        for name in (*MEANING, FUNCTION)
         if name in fields and not _is_default(name, fields[name])
     }
 
@@ -67,17 +69,8 @@ def _digest(parts: list[str], scheme: Scheme) -> str:
 
 
 def _is_default(name: str, value: ast.expr) -> bool:
-    return isinstance(value, ast.Constant) and value.value == getattr(StudyDefinition, name, ...)
-
-
-def _study_fields(tree: ast.Module) -> dict[str, ast.expr] | None:
-    for statement in reversed(tree.body):
-        targets = getattr(statement, "targets", [getattr(statement, "target", None)])
-        if any(isinstance(target, ast.Name) and target.id == "STUDY" for target in targets):
-            call = getattr(statement, "value", None)
-            if isinstance(call, ast.Call) and all(keyword.arg for keyword in call.keywords):
-                return {str(keyword.arg): keyword.value for keyword in call.keywords}
-    return None
+    defaults = (getattr(StudyDefinition, name, ...), FORMER_DEFAULTS.get(name, ...))
+    return isinstance(value, ast.Constant) and value.value in defaults
 
 
 def _reached(node: ast.AST, defined: dict[str, list[ast.stmt]], path: Path, scheme: Scheme) -> list[str]:

@@ -44,10 +44,19 @@ def build_callbacks(build: Callable[..., Any], parameters: Parameters, trial: Ru
     """
     if not takes_trial(build):
         return build(parameters)
+    make_folder(trial.folder)
+    return build(parameters, trial)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder that the study's own code writes a trial's files into.
+
+    Raises:
+        FolderError: It cannot be made.
+    """
     try:
-        trial.folder.parent.mkdir(exist_ok=True)  # not those above: a study that was deleted stays so
-        trial.folder.mkdir(exist_ok=True)
+        folder.parent.mkdir(exist_ok=True)  # not those above: a study that was deleted stays so
+        folder.mkdir(exist_ok=True)
     except OSError as error:
         hint = "Free some space or mend its permissions. The trial goes on with the next run."
-        raise FolderError(f"The folder {trial.folder} cannot be made: {error.strerror}.", hint) from error
-    return build(parameters, trial)
+        raise FolderError(f"The folder {folder} cannot be made: {error.strerror}.", hint) from error

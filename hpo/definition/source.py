@@ -31,6 +31,17 @@ def definitions(tree: ast.Module) -> dict[str, list[ast.stmt]]:
     return defined
 
 
+def study_fields(tree: ast.Module) -> dict[str, ast.expr] | None:
+    """Map the fields of STUDY to their expressions; None where it is not one plain call."""
+    for statement in reversed(tree.body):
+        targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+        if any(isinstance(target, ast.Name) and target.id == "STUDY" for target in targets):
+            call = getattr(statement, "value", None)
+            if isinstance(call, ast.Call) and all(keyword.arg for keyword in call.keywords):
+                return {str(keyword.arg): keyword.value for keyword in call.keywords}
+    return None
+
+
 def _bound(statement: ast.stmt) -> set[str]:
     """Return the names that a statement of a module binds or changes, with those inside if, try, with and for."""
     if isinstance(statement, FUNCTIONS):

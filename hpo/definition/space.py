@@ -14,10 +14,11 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.trial import TrialState
 
 from hpo.definition.feasibility import N_REFUSALS, check_feasible, refused_all
+from hpo.definition.own import check_chosen
 from hpo.definition.samplers import sampler_error, steady_sampler_of
 from hpo.definition.study import StudyDefinition
 from hpo.errors import InfeasibleError, ParameterError, StudyFileError
-from hpo.parameters import Parameters, is_count, is_number
+from hpo.parameters import Parameters, flat, is_count, is_number
 from hpo.tracebacks import field_hint, told
 
 STORABLE = (bool, int, float, str)  # the choices, beside None, that a database gives back as they were
@@ -29,7 +30,7 @@ FIXED_SUGGEST = optuna.trial.FixedTrial._suggest.__code__
 class Draw:
     """One configuration, as hpo trains it and as Optuna stores it."""
 
-    parameters: Parameters
+    parameters: Any  # Parameters, or what a training function is given
     params: dict[str, Any]
     distributions: dict[str, BaseDistribution]
 
@@ -60,7 +61,9 @@ def _draw_unasked(definition: StudyDefinition, trial: optuna.Trial | optuna.tria
     except Exception as error:
         hint = field_hint(error)
         raise sampler_error(error) or StudyFileError(f"search_space raised {told(error)}", hint) from error
-    if not isinstance(parameters, Parameters):
+    if definition.train is not None:
+        check_chosen(parameters, "What search_space returns")
+    elif not isinstance(parameters, Parameters):
         raise StudyFileError(f"search_space must return hpo.Parameters, not {type(parameters).__name__}.")
     _check_choices(trial.distributions)
     return Draw(parameters=parameters, params=trial.params, distributions=trial.distributions)
@@ -162,7 +165,7 @@ def place_baseline(definition: StudyDefinition) -> Draw | None:
     if definition.baseline is None:
         return None
     hint = "Parameters of the search space are looked up in the baseline by name: name them like its fields."
-    trial = optuna.trial.FixedTrial(definition.baseline.flat())
+    trial = optuna.trial.FixedTrial(flat(definition.baseline))
     try:
         found = _drawn_from_values(definition, trial)
         distributions = {name: _widen(name, found.distributions[name], value) for name, value in found.params.items()}
@@ -176,7 +179,7 @@ def is_baseline_inside(definition: StudyDefinition) -> bool:
     if definition.baseline is None:
         return False
     try:
-        return place(definition, definition.baseline.flat()).parameters == definition.baseline
+        return bool(place(definition, flat(definition.baseline)).parameters == definition.baseline)
     except (ParameterError, StudyFileError):
         return False
 

@@ -11,10 +11,11 @@ import optuna
 from optuna.pruners import BasePruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, TPESampler
 
+from hpo.definition.own import check_chosen, check_trained_by
 from hpo.definition.running import RunningTrial, takes_trial
 from hpo.errors import StudyFileError
 from hpo.metric import METRICS
-from hpo.parameters import Parameters, is_count, is_number
+from hpo.parameters import Chosen, Parameters, is_count, is_number
 
 if TYPE_CHECKING:
     import keras
@@ -24,11 +25,12 @@ AUDITED_SHARE, N_TRIALS_AUDITED = 0.05, 100
 SIGNATURES = {  # what hpo calls the study's functions with
     "search_space": ("trial",),
     "model": ("parameters", "input_shape", "n_classes"),
+    "train": ("run",),
     "sampler": ("seed",),
     "callbacks": ("parameters",),
     "feasible": ("parameters",),
 }
-OPTIONAL = {"callbacks", "feasible"}
+OPTIONAL = {"model", "train", "callbacks", "feasible"}
 BASELINE_HINT = "Write baseline=Parameters(training=TrainingParameters(...), model=...), as search_space returns it."
 CALLBACKS_HINT = (
     "Write callbacks=lambda parameters: [...]; each trial needs callbacks of its own. A second argument, trial, tells "
@@ -53,14 +55,18 @@ class StudyDefinition:
     Attributes:
         dataset: A name hpo knows ("cifar10", "digits"), the path of an .npz file (relative to the study's file), or a
             function that returns the same arrays as such a file: x, y and, if there are, x_val, y_val, x_test, y_test.
+            None where train reads its own.
         search_space: Draws one trial's parameters. Called before any data are loaded; must depend on nothing else.
             optuna.TrialPruned, raised in it, refuses a point, and another one is drawn.
         feasible: A rule between parameters: whether these make sense together, True or False. Asked before a trial is
             born; what it refuses is drawn anew. The baseline has to keep it too. Must depend on nothing else.
         model: Parameters.model, the input's shape without the batch, and the number of classes -> an uncompiled Keras
             model with one input and softmax output. Images of dtype uint8 reach it scaled to [0, 1].
-        metric: "val_accuracy" (a fraction, 0 to 1) or "val_loss" (nats); a trial's value is its best epoch's.
-        direction: "maximize" for val_accuracy, "minimize" for val_loss.
+        train: In place of model: a function that trains a trial by itself, by any means. It is called with a
+            TrainingRun, which says what to train, and to which it reports each epoch.
+        metric: "val_accuracy" (a fraction, 0 to 1) or "val_loss" (nats), or what train reports by another name; a
+            trial's value is its best epoch's.
+        direction: "maximize" or "minimize". Left out, "maximize" for val_accuracy and "minimize" for val_loss.
         n_trials: The budget over all workers; complete, pruned and failed trials all count.
         seed: What the study draws, splits and initialises comes from it. See seed_of.
         sampler: A recipe: builds a fresh sampler from a seed, one per trial. A sampler that walks through points in an
@@ -83,38 +89,33 @@ class StudyDefinition:
         StudyFileError: A field is not what hpo can work with.
     """
 
-    dataset: str | Path | Callable[[], Mapping[str, "np.ndarray[Any, Any]"]]
-    search_space: Callable[[optuna.Trial], Parameters]
-    model: Callable[[Any, tuple[int, ...], int], "keras.Model"]
+    search_space: Callable[[optuna.Trial], Chosen]
+    dataset: str | Path | Callable[[], Mapping[str, "np.ndarray[Any, Any]"]] | None = None
+    model: Callable[[Any, tuple[int, ...], int], "keras.Model"] | None = None
+    train: Callable[[Any], object] | None = None
     metric: str = "val_accuracy"
-    direction: str = "maximize"
+    direction: str = ""
     n_trials: int = 100
     seed: int = 7
     sampler: Callable[[int], BaseSampler] = default_sampler
     pruner: BasePruner = field(default_factory=default_pruner)
-    baseline: Parameters | None = None
+    baseline: Chosen | None = None
     callbacks: (
         "Callable[[Parameters], Sequence[keras.callbacks.Callback]]"
         " | Callable[[Parameters, RunningTrial], Sequence[keras.callbacks.Callback]] | None"
     ) = None
     allow_duplicates: bool = False
     audited_share: float | None = None
-    feasible: Callable[[Parameters], bool] | None = None
+    feasible: Callable[[Any], bool] | None = None
+
+    @property
+    def trainer(self) -> str:
+        """The name of what trains its trials, as in hpo.engine.TRAINERS."""
+        return "keras" if self.train is None else "own"
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            raise StudyFileError(
-                f"STUDY.metric is {self.metric!r}; hpo trains classifiers and tunes them for one of "
-                f"{', '.join(METRICS)}.",
-                "Training metrics (accuracy, loss) are left out on purpose: they reward memorising.",
-            )
-        metric = METRICS[self.metric]
-        if self.direction != metric.direction:
-            raise StudyFileError(
-                f"STUDY.direction is {self.direction!r}, but {self.metric} is better when "
-                f"{'higher' if metric.is_maximized else 'lower'}.",
-                f'Write direction="{metric.direction}".',
-            )
+        check_trained_by(self)
+        object.__setattr__(self, "direction", _settled_direction(self))
         if not is_count(self.n_trials):
             raise StudyFileError(f"STUDY.n_trials must be a whole number of at least 1, not {self.n_trials!r}.")
         if type(self.seed) is not int or not -(2**63) <= self.seed < 2**63:
@@ -128,14 +129,34 @@ class StudyDefinition:
                 _check_function(name, getattr(self, name), arguments)
 
 
+def _settled_direction(definition: StudyDefinition) -> str:
+    """Return the study's direction, said or known by its metric's name."""
+    if definition.train is None and definition.metric not in METRICS:
+        raise StudyFileError(
+            f"STUDY.metric is {definition.metric!r}; hpo trains classifiers and tunes them for one of "
+            f"{', '.join(METRICS)}.",
+            "Training metrics (accuracy, loss) are left out on purpose: they reward memorising.",
+        )
+    metric = METRICS.get(definition.metric)
+    if metric is not None and definition.direction not in ("", metric.direction):
+        raise StudyFileError(
+            f"STUDY.direction is {definition.direction!r}, but {definition.metric} is better when "
+            f"{'higher' if metric.is_maximized else 'lower'}.",
+            f'Write direction="{metric.direction}".',
+        )
+    return definition.direction or (metric.direction if metric is not None else "")
+
+
 def _check_kinds(definition: StudyDefinition) -> None:
     dataset, baseline, pruner = definition.dataset, definition.baseline, definition.pruner
-    if not isinstance(dataset, str | Path) and not callable(dataset):
+    if not isinstance(dataset, str | Path | None) and not callable(dataset):
         raise StudyFileError(
             f"STUDY.dataset must be a name, a path or a function, not of type {type(dataset).__name__}.",
             'Write dataset=lambda: {"x": x, "y": y}, or the path of an .npz file.',
         )
-    if baseline is not None and not isinstance(baseline, Parameters):
+    if baseline is not None and definition.train is not None:
+        check_chosen(baseline, "STUDY.baseline")
+    elif baseline is not None and not isinstance(baseline, Parameters):
         raise StudyFileError(f"STUDY.baseline must be Parameters, not {_kind(baseline)}.", BASELINE_HINT)
     if not isinstance(pruner, BasePruner):
         hint = "Write pruner=optuna.pruners.MedianPruner(), say; NopPruner() prunes nothing."

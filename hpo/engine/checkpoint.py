@@ -1,11 +1,13 @@
 """A trial's training at an epoch's end, in one piece: state, best weights and the history of metrics."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
+
+from hpo.engine.state import packed, unpacked
 
 Arrays = list[np.ndarray[Any, Any]]
 
@@ -48,7 +50,7 @@ def save(kept: Kept, checkpoint: Checkpoint) -> None:
     arrays = {f"state_{i}": array for i, array in enumerate(checkpoint.state)}
     arrays |= {f"best_{i}": array for i, array in enumerate(checkpoint.best_weights)}
     counts = [len(checkpoint.state), len(checkpoint.best_weights)]
-    callbacks = [_packed(state, arrays) for state in checkpoint.callbacks]
+    callbacks = [packed(state, arrays) for state in checkpoint.callbacks]
     told = json.dumps(
         {
             "counts": counts,
@@ -74,30 +76,8 @@ def load(kept: Kept) -> Checkpoint | None:
                 state=[arrays[f"state_{i}"] for i in range(n_states)],
                 best_weights=[arrays[f"best_{i}"] for i in range(n_best)],
                 history=told["history"],
-                callbacks=[_unpacked(state, arrays) for state in told["callbacks"]],
+                callbacks=[unpacked(state, arrays) for state in told["callbacks"]],
                 is_over=told.get("is_over", False),
             )
     except Exception:  # a damaged zip file raises nearly anything: NotImplementedError, RuntimeError, zlib.error ...
         return None
-
-
-def _packed(value: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
-    """Return the value with its arrays moved to `arrays`, and dictionaries marked to tell them from an array's name."""
-    if isinstance(value, np.ndarray):
-        name = f"callback_{len(arrays)}"
-        arrays[name] = value
-        return {"array": name}
-    if isinstance(value, list):
-        return [_packed(part, arrays) for part in value]
-    if isinstance(value, dict):
-        return {"dict": {key: _packed(part, arrays) for key, part in value.items()}}
-    return value
-
-
-def _unpacked(value: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any:
-    if isinstance(value, list):
-        return [_unpacked(part, arrays) for part in value]
-    if isinstance(value, dict):
-        ((kind, content),) = value.items()
-        return arrays[content] if kind == "array" else {key: _unpacked(part, arrays) for key, part in content.items()}
-    return value

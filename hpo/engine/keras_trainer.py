@@ -1,6 +1,7 @@
 """The trainer of Keras models: TensorFlow's threads and devices, and one engine per process."""
 
 import gc
+from typing import Any, cast
 
 import tensorflow as tf
 
@@ -8,13 +9,14 @@ from hpo.data import Dataset
 from hpo.definition import StudyDefinition
 from hpo.engine.model import Engine
 from hpo.engine.rehearsal import rehearse_training
-from hpo.engine.trainer import Task, TrainingResult
+from hpo.engine.trainer import Saved, Task, TrainingResult
 from hpo.engine.training import train
 
 
 class Trainer:
     """See hpo.engine.trainer."""
 
+    model_ending = ".keras"
     _engine: Engine
 
     def set_up(self, *, n_threads: int, slot: int) -> None:
@@ -29,11 +31,16 @@ class Trainer:
 
     def load(self, definition: StudyDefinition, dataset: Dataset) -> None:
         """Hand the data to TensorFlow."""
-        self._engine = Engine(dataset, definition.model)
+        self._engine = Engine(dataset, cast(Any, definition.model))
 
     def train(self, task: Task) -> TrainingResult:
         """Train by compiled epochs."""
         return train(self._engine, task)
+
+    def save(self, result: TrainingResult, kept: Saved) -> None:
+        """Write the model with its best weights, as Keras's own file."""
+        result.model.set_weights(result.best_weights)
+        kept.save_with(result.model.save)
 
     def release(self) -> None:
         """Collect models: they hold cycles, and would pile up until Python feels like it."""

@@ -13,7 +13,6 @@ from hpo.definition import N_REFUSALS, RunningTrial, StudyDefinition, build_call
 from hpo.engine.costs import forward_graph
 from hpo.engine.refusals import check_callbacks, check_calls, check_model
 from hpo.errors import InfeasibleError, StudyFileError, TrialError
-from hpo.parameters import Parameters
 from hpo.tracebacks import field_hint, told
 
 FAULTS = (NameError, AttributeError, TypeError, ImportError)  # of the file: a trial would meet them at any point
@@ -27,12 +26,13 @@ def rehearse_training(definition: StudyDefinition, dataset: Dataset) -> None:
     Raises:
         StudyFileError: They ask for what hpo does not do, or cannot be built.
     """
-    parameters = definition.baseline or _drawn(definition)
+    parameters: Any = definition.baseline or _drawn(definition)
     if parameters is None:
         return
     try:
         keras.utils.set_random_seed(definition.seed)
-        inner = definition.model(parameters.model, dataset.input_shape, dataset.n_classes)
+        build: Any = definition.model
+        inner = build(parameters.model, dataset.input_shape, dataset.n_classes)
         check_model(inner, dataset.input_shape, dataset.n_classes)
         check_calls(forward_graph(inner, dataset.input_shape), inner, is_bytes=dataset.x.dtype == np.uint8)
         check_callbacks(_callbacks(definition, parameters))
@@ -46,7 +46,7 @@ def rehearse_training(definition: StudyDefinition, dataset: Dataset) -> None:
         return
 
 
-def _callbacks(definition: StudyDefinition, parameters: Parameters) -> Any:
+def _callbacks(definition: StudyDefinition, parameters: Any) -> Any:
     if definition.callbacks is None:
         return ()
     with tempfile.TemporaryDirectory() as folder:  # as the first trial's, whose own is not made yet
@@ -54,7 +54,7 @@ def _callbacks(definition: StudyDefinition, parameters: Parameters) -> Any:
         return build_callbacks(definition.callbacks, parameters, first)
 
 
-def _drawn(definition: StudyDefinition) -> Parameters | None:
+def _drawn(definition: StudyDefinition) -> Any:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(N_REFUSALS):
         try:

@@ -4,6 +4,7 @@ import importlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -11,9 +12,10 @@ import numpy as np
 from hpo.data import Dataset, Split
 from hpo.definition import StudyDefinition
 from hpo.engine.checkpoint import Kept
-from hpo.parameters import Parameters
+from hpo.metric import Metric
 
-TRAINERS = {"keras": "hpo.engine.keras_trainer"}  # each has a class Trainer; importing one loads its framework
+# Each has a class Trainer; importing one loads its framework, if it has one.
+TRAINERS = {"keras": "hpo.engine.keras_trainer", "own": "hpo.engine.own_trainer"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,10 +23,10 @@ class Task:
     """What to train and whom to tell.
 
     Attributes:
-        parameters: The trial's.
+        parameters: The trial's: Parameters, or what a training function of the study's own is given.
         seed: Initial weights, random layers and the order of rows come from it.
         split: The rows to train and to validate on.
-        is_better: Whether the first logs are better than the second, by the study's metric.
+        metric: The study's, which tells the best epoch.
         checkpoint: Where to go on from and save to; a missing or damaged one is a start from epoch 1.
         resumed: Called once before training with the history that the checkpoint brought, which may be empty; returns
             whether to go on.
@@ -32,18 +34,20 @@ class Task:
         should_stop: Asked between compiled calls.
         on_loss: Told once, in a sentence, when checkpoints cannot be written.
         callbacks: Further Keras callbacks.
+        folder: For files of a training function's own; made when it asks for it.
     """
 
-    parameters: Parameters
+    parameters: Any
     seed: int
     split: Split
-    is_better: Callable[[dict[str, float], dict[str, float]], bool]
+    metric: Metric
     checkpoint: Kept
     resumed: Callable[[list[dict[str, float]]], bool]
     after_epoch: Callable[[int, dict[str, float]], bool]
     should_stop: Callable[[], bool]
     on_loss: Callable[[str], None]
     callbacks: Sequence[Any] = ()
+    folder: Path = Path("files")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +57,9 @@ class TrainingResult:
     Attributes:
         history: Each epoch's logs.
         best_epoch: From 1; 0 when no epoch had finite values.
-        best_weights: At that epoch, in Keras's order.
-        model: The study's own Keras model; its weights are the last epoch's.
+        best_weights: At that epoch, in Keras's order; none of a training function.
+        model: The study's own Keras model; its weights are the last epoch's. None of a training function.
+        best_state: What a training function reported at that epoch.
         is_diverged: The loss became NaN or infinite.
         is_stopped: should_stop ended it before it was over; a checkpoint, if one could be taken, holds the last epoch.
         seconds: This call's.
@@ -67,15 +72,41 @@ class TrainingResult:
     is_diverged: bool
     is_stopped: bool
     seconds: float
+    best_state: Any = None
+
+    @property
+    def has_model(self) -> bool:
+        """Whether there is something to be kept of it."""
+        return bool(self.best_weights) or self.best_state is not None
 
 
-def is_finite(logs: dict[str, float]) -> bool:
-    """Whether an epoch's losses are numbers."""
-    return math.isfinite(logs["loss"]) and math.isfinite(logs["val_loss"])
+def is_finite(logs: dict[str, float], metric: Metric) -> bool:
+    """Whether an epoch's losses, and what the study is tuned for, are numbers."""
+    return all(math.isfinite(logs[name]) for name in {"loss", "val_loss", metric.name} & {*logs})
+
+
+def find_best(history: Sequence[dict[str, float]], metric: Metric) -> int:
+    """Return the best of the epochs with finite values, of equal ones the first, from 1; 0 where there is none."""
+    whole = [(epoch, logs[metric.name]) for epoch, logs in enumerate(history, 1) if is_finite(logs, metric)]
+    best = metric.best(whole, key=lambda one: one[1])
+    return 0 if best is None else best[0]
+
+
+class Saved(Kept, Protocol):
+    """Where a trial's model is kept; as Kept, and for libraries that write to a path only."""
+
+    def save_with(self, write: Callable[[Path], object]) -> None:
+        """Have it written to a path that write is given, whole or not at all. Raises OSError."""
 
 
 class Trainer(Protocol):
-    """Trains a study's tasks in one process, which asks set_up first and load before train."""
+    """Trains a study's tasks in one process, which asks set_up first and load before train.
+
+    Attributes:
+        model_ending: What the file's name ends with that a trial's model is kept in.
+    """
+
+    model_ending: str
 
     def set_up(self, *, n_threads: int, slot: int) -> None:
         """Settle this process's threads and devices, before the study's own code runs.
@@ -101,6 +132,9 @@ class Trainer(Protocol):
         Raises:
             TrialError: It cannot be trained; the message is the reason.
         """
+
+    def save(self, result: TrainingResult, kept: Saved) -> None:
+        """Write the model of a result that has one."""
 
     def release(self) -> None:
         """Free what the last task leaves behind."""

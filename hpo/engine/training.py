@@ -5,16 +5,13 @@ import time
 from hpo.engine import checkpoint as checkpoints
 from hpo.engine.callback_state import fits
 from hpo.engine.callbacks import AfterEpoch, StopOnRequest, StudyCallbacks
-from hpo.engine.checkpoint import Checkpoint
+from hpo.engine.checkpoint import Checkpoint, Kept
 from hpo.engine.model import Engine, EpochModel, restore_state, state
 from hpo.engine.refusals import check_callbacks
-from hpo.engine.trainer import Task, TrainingResult, is_finite
+from hpo.engine.saver import Saver
+from hpo.engine.trainer import Task, TrainingResult, find_best, is_finite
 from hpo.errors import HpoError, LeaseLostError, TrialError
 from hpo.tracebacks import told
-
-# A checkpoint is due once it takes less than this share of the time since the last one. Saving what an epoch of a few
-# milliseconds did would take longer than the epoch; a kill costs at most 20 times the saving of a checkpoint.
-CHECKPOINT_SHARE = 0.05
 
 
 class _Progress:
@@ -30,58 +27,45 @@ class _Progress:
             is_over=lambda: self.is_over,
             on_loss=task.on_loss,
         )
-        self._saved_at, self._save_seconds, self._has_said = time.monotonic(), 0.0, False
+        self._saver = Saver(task.checkpoint, task.on_loss)
 
     @property
     def best_epoch(self) -> int:
-        best = 0
-        for epoch, logs in enumerate(self.history, 1):
-            if is_finite(logs) and (best == 0 or self.task.is_better(logs, self.history[best - 1])):
-                best = epoch
-        return best
+        return find_best(self.history, self.task.metric)
 
     def after_epoch(self, epoch: int, logs: dict[str, float]) -> bool:
         self.history.append(logs)
         if self.best_epoch == epoch:
             self.best_weights = self.model.validated_weights()
         # Another callback, EarlyStopping say, may have ended training here.
-        self.is_over = self.model.stop_training or not is_finite(logs) or epoch >= self.task.parameters.training.epochs
+        self.is_over = (
+            self.model.stop_training
+            or not is_finite(logs, self.task.metric)
+            or epoch >= self.task.parameters.training.epochs
+        )
         is_stopped = self.task.should_stop()
-        is_due = self._save_seconds < CHECKPOINT_SHARE * (time.monotonic() - self._saved_at)
-        if is_finite(logs) and (is_due or is_stopped):
-            self.save()
+        if is_finite(logs, self.task.metric) and (self._saver.is_due or is_stopped):
+            self._saver.save(self._save)
         goes_on = self.task.after_epoch(epoch, logs)
         self.is_over = self.is_over or not goes_on
         return not self.is_over and not is_stopped
 
-    def save(self) -> None:
-        begun = time.monotonic()
-        try:
-            forgotten = self.callbacks.forgotten()
-            if forgotten:  # goes on from the last checkpoint that holds all there was, or from the start: never wrong
-                self._say_once(
-                    f"No checkpoint: it would not hold what callbacks count ({', '.join(forgotten)}). A trial that is "
-                    "interrupted starts over, unless they have state() and restore(state)."
-                )
-                return
-            whole = Checkpoint(
-                state=state(self.model),
-                best_weights=self.best_weights,
-                history=self.history,
-                callbacks=self.callbacks.states(),
-                is_over=self.is_over,
+    def _save(self, kept: Kept) -> None:
+        forgotten = self.callbacks.forgotten()
+        if forgotten:  # goes on from the last checkpoint that holds all there was, or from the start: never wrong
+            self._saver.say_once(
+                f"No checkpoint: it would not hold what callbacks count ({', '.join(forgotten)}). A trial that is "
+                "interrupted starts over, unless they have state() and restore(state)."
             )
-            checkpoints.save(self.task.checkpoint, whole)
-        except OSError as error:
-            reason = error.strerror or error
-            self._say_once(f"No checkpoint at {self.task.checkpoint}: {reason}. Training goes on.")
-        self._saved_at = time.monotonic()
-        self._save_seconds = self._saved_at - begun
-
-    def _say_once(self, text: str) -> None:
-        if not self._has_said:
-            self.task.on_loss(text)
-        self._has_said = True
+            return
+        whole = Checkpoint(
+            state=state(self.model),
+            best_weights=self.best_weights,
+            history=self.history,
+            callbacks=self.callbacks.states(),
+            is_over=self.is_over,
+        )
+        checkpoints.save(kept, whole)
 
 
 def train(engine: Engine, task: Task) -> TrainingResult:
@@ -117,7 +101,7 @@ def train(engine: Engine, task: Task) -> TrainingResult:
         best_epoch=progress.best_epoch,
         best_weights=progress.best_weights,
         model=model.inner,
-        is_diverged=bool(progress.history) and not is_finite(progress.history[-1]),
+        is_diverged=bool(progress.history) and not is_finite(progress.history[-1], task.metric),
         is_stopped=(stop.stopped or task.should_stop()) and not progress.is_over,
         seconds=time.monotonic() - begun_seconds,
     )

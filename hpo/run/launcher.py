@@ -32,6 +32,7 @@ from hpo.study import (
 )
 
 N_FAILING_TRIALS = 3
+LOADED = {"keras": "TensorFlow", "own": "the study's file"}  # by what trains
 
 T = TypeVar("T")
 
@@ -47,8 +48,8 @@ def run_study(settings: RunSettings, view: View, signals: Signals) -> Outcome:
     finished = _wait(lambda: find_finished(settings.options), settings, view, signals)
     if finished is not None:
         return finished
-    view.say("starting: TensorFlow and the data are being loaded")
     file = settings.options.file
+    view.say(f"starting: {LOADED[file.trainer]} and the data are being loaded")
     context = start_forkserver(folder_of(settings.options.runs_dir, file.name), file.trainer)
     facts = open_in_child(context, settings, view, signals)
     if facts is None:

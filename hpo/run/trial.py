@@ -15,7 +15,6 @@ from hpo.definition import RunningTrial, build_callbacks, is_audited, place, see
 from hpo.engine import Task, TrainingResult, is_finite
 from hpo.errors import FolderError, LeaseLostError, ParameterError, TrialError
 from hpo.events import Session, State, open_log, write_session
-from hpo.parameters import Parameters
 from hpo.run.context import WorkerContext
 from hpo.run.logs import note_trial
 from hpo.study import (
@@ -87,7 +86,7 @@ def _run_leased(
         record.end(TrialState.FAIL, None, {REASON_ATTR: reason[:2000]}, seconds=0.0, clean_up=clean_up)
         return
     run = _Run(context, record, ticket, trial, parameters)  # takes the place of its log
-    record.note(epochs=parameters.training.epochs)  # raises where the ticket is another's by now
+    record.note(epochs=parameters.epochs)  # raises where the ticket is another's by now
     if ticket.deaths >= MAX_DEATHS:
         why = "out of memory, or longer than --trial-timeout?"
         run.fail(f"Its worker died {ticket.deaths} times without a new epoch ({why}).", seconds=0.0)
@@ -111,7 +110,7 @@ class _Run:
     """The stretch of a trial that this worker trains."""
 
     def __init__(
-        self, context: WorkerContext, record: TrialRecord, ticket: Ticket, trial: FrozenTrial, parameters: Parameters
+        self, context: WorkerContext, record: TrialRecord, ticket: Ticket, trial: FrozenTrial, parameters: Any
     ) -> None:
         self._context, self._record, self._ticket, self._trial, self._parameters = (
             context,
@@ -129,8 +128,6 @@ class _Run:
         self._is_pruned = False
 
     def task(self, should_stop: Callable[[], bool], on_epoch: Callable[[], None]) -> Task:
-        metric = self._context.study.metric
-
         def after_epoch(epoch: int, logs: dict[str, float]) -> bool:
             on_epoch()
             return self._after_epoch(epoch, logs)
@@ -139,13 +136,14 @@ class _Run:
             parameters=self._parameters,
             seed=self._seed,
             split=self._context.split,
-            is_better=lambda new, old: metric.is_better(new[metric.name], old[metric.name]),
+            metric=self._context.study.metric,
             checkpoint=self._context.study.folder.checkpoint(self._trial.number),
             resumed=self._resumed,
             after_epoch=after_epoch,
             should_stop=should_stop,
             on_loss=self._context.warn,
             callbacks=self._callbacks(),
+            folder=self._context.study.folder.own_dir(self._trial.number),
         )
 
     def _callbacks(self) -> Sequence[Any]:
@@ -171,9 +169,9 @@ class _Run:
         return self._goes_on(epoch, logs)
 
     def _goes_on(self, epoch: int, logs: dict[str, float]) -> bool:
-        if not is_finite(logs):
+        if not is_finite(logs, self._context.study.metric):
             return False
-        if epoch < self._parameters.training.epochs:
+        if epoch < self._parameters.epochs:
             self._is_pruned = self._record.decide(epoch, self._judge) == Verdict.PRUNE
         return not self._is_pruned
 
@@ -187,10 +185,11 @@ class _Run:
         return Verdict.SPARE if is_spared else Verdict.PRUNE
 
     def _show(self, epoch: int, logs: dict[str, float]) -> None:
-        self._log.epoch(epoch, logs, logs["learning_rate"])
-        if not is_finite(logs):
+        metric = self._context.study.metric
+        self._log.epoch(epoch, logs, logs.get("learning_rate"))
+        if not is_finite(logs, metric):
             return  # the accuracy of a model that diverged is no result
-        value = logs[self._context.study.metric.name]
+        value = logs[metric.name]
         self._values[epoch] = value
         self._record.report(epoch, value)
 
@@ -236,8 +235,10 @@ class _Run:
     def _keep_model(self, result: TrainingResult, value: float) -> None:
         """Save this trial's model if it is among the best few so far."""
         try:
-            if result.best_weights and self._is_among_best(value):
-                save_model(self._context.study.folder.model(self._trial.number), result)
+            if result.has_model and self._is_among_best(value):
+                trainer, folder = self._context.trainer, self._context.study.folder
+                place: TrialFile = folder.model(self._trial.number, trainer.model_ending)
+                trainer.save(result, place)
         except Exception as error:  # saving runs the study's own code
             self._context.warn(f"trial {self._trial.number}: its model was not kept: {error}.")
 
@@ -272,10 +273,3 @@ def _drop_files(context: WorkerContext) -> None:
         drop_files(study.folder, study.rows(), study.metric, context.limits.n_kept_models)
     except (OSError, *TRANSIENT) as error:
         context.warn(f"Files of ended trials were not deleted: {error}.")
-
-
-def save_model(kept: TrialFile, result: TrainingResult) -> None:
-    """Write a trial's model with its best weights, as Keras's own file, whole or not at all."""
-    model: Any = result.model
-    model.set_weights(result.best_weights)
-    kept.save_with(model.save)

@@ -10,7 +10,7 @@ def differences(facts: StudyFacts, meaning: Mapping[str, str], data: str | None)
     """Name what differs between a stored study and what a worker would run; data None leaves the data out."""
     fields = dict.fromkeys([*facts.meaning, *meaning])  # one that only one side has differs, too
     found = [f"its {field}" for field in fields if meaning.get(field) != facts.meaning.get(field)]
-    installed = libraries()
+    installed = libraries(meaning)
     stored_ones = {ENGINE: "1", **facts.libraries}  # hpo 0.1 wrote its own version in the engine's place
     found += [
         f"{name} ({here} here, {stored_ones.get(name, 'none')} there)"

@@ -60,7 +60,7 @@ def create(
         key=key,
         metric=metric,
         baseline=None if baseline is None else baseline.params,
-        libraries=libraries(),
+        libraries=libraries(facts["meaning"]),
         **facts,
     )
     study = OpenStudy(facts=made, database=database, folder=folder_of(runs_dir, name))

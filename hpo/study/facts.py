@@ -7,6 +7,7 @@ results. Any client of the database can write it; another version of hpo may hav
 import math
 import re
 import types
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
@@ -27,6 +28,7 @@ METRIC = {"metric": str, "direction": str}  # what a field that is a Metric is s
 MAKER = "hpo"  # the facts' own word of the version that wrote them
 
 LIBRARIES = {"tensorflow": 2, "keras": 2, "optuna": 1}  # how many parts of the version must agree
+OWN_LIBRARIES = {"optuna": 1}  # of a study that trains with a function of its own
 # What hpo itself makes of the same parameters, seed and data. Raised when that changes a trial's meaning or its bits; a
 # new version of hpo alone does not, and goes on with an older one's studies.
 ENGINE, ENGINE_VERSION = "hpo's engine", 1
@@ -145,10 +147,11 @@ def stamp(facts: StudyFacts) -> dict[str, Any]:
     return {**asdict(facts), **metric, "version": FACTS_VERSION, MAKER: __version__}
 
 
-def libraries() -> dict[str, str]:
-    """Return the installed versions, as far as they must agree between the workers of a study."""
-    versions = {name: _version(name).split(".") for name in LIBRARIES}
-    found = {name: ".".join(versions[name][:n_parts]) for name, n_parts in LIBRARIES.items()}
+def libraries(meaning: Mapping[str, str]) -> dict[str, str]:
+    """Return the installed versions, as far as they must agree between the workers of a study that means this."""
+    asked = OWN_LIBRARIES if "train" in meaning else LIBRARIES
+    versions = {name: _version(name).split(".") for name in asked}
+    found = {name: ".".join(versions[name][:n_parts]) for name, n_parts in asked.items()}
     return {**found, ENGINE: str(ENGINE_VERSION)}
 
 

@@ -20,7 +20,8 @@ from hpo.study.files import TrialFile
 
 OWNER = ".study"  # in a study's folder: its key
 LOG, IMPORT_LOG, LEASES = "workers.log", "tensorflow.log", "leases"
-CHECKPOINT, MODEL, OWN = "checkpoint.npz", "model.keras", "files"  # in a trial's folder
+CHECKPOINT, OWN = "checkpoint.npz", "files"  # in a trial's folder; the latter is the study's own code's
+MODEL, OWN_MODEL = "model.keras", "model.npz"  # the latter of a training function: the state that it reported
 WRITTEN_BEFORE = {LOG, IMPORT_LOG, LEASES}  # what commands may write into it before it is marked
 KEY = re.compile(r"[0-9a-f]{32}")
 TRIAL = re.compile(r"trial-([0-9]{5,})")
@@ -84,9 +85,11 @@ class StudyFolder:
         """Return where it is kept from what a trial goes on."""
         return TrialFile(self.trial_dir(number) / CHECKPOINT)
 
-    def model(self, number: int) -> TrialFile:
-        """Return where a trial's model is kept."""
-        return TrialFile(self.trial_dir(number) / MODEL)
+    def model(self, number: int, ending: str | None = None) -> TrialFile:
+        """Return where a trial's model is kept, by its file's ending; without one, that which is there."""
+        own = TrialFile(self.trial_dir(number) / OWN_MODEL)
+        is_own = own.is_there if ending is None else OWN_MODEL.endswith(ending)
+        return own if is_own else TrialFile(self.trial_dir(number) / MODEL)
 
     def own_dir(self, number: int) -> Path:
         """Return where the study's own code keeps a trial's files, whatever they are called: hpo deletes none alone."""

@@ -127,7 +127,7 @@ class OpenStudy:
         )
 
         def note(connection: Connection, trial_id: int) -> None:
-            tickets.add(connection, number, trial_id=trial_id, epochs=draw.parameters.training.epochs)
+            tickets.add(connection, number, trial_id=trial_id, epochs=draw.parameters.epochs)
 
         try:
             trial_id = self.database.rdb.bear(self.facts.study_id, waiting, note)

@@ -114,6 +114,8 @@ def prepare(
         base_dir=options.file.path.parent,
         report=report,
     )
+    if definition.dataset is None:
+        return dataset
     if line := describe_numbering(dataset):
         report(line)
     split = split_of(dataset, seed=definition.seed if options.seed is None else options.seed)
@@ -127,6 +129,8 @@ def prepare(
 
 def largest_batch(definition: StudyDefinition, space: Mapping[str, Sequence[object]]) -> int:
     """Return the largest batch size seen: the baseline's, the space's by that name, or one that search_space fixes."""
+    if definition.train is not None:  # what its function makes of a batch size is its own
+        return 0
     points: list[object] = [definition.baseline]
     with contextlib.suppress(ParameterError, StudyFileError):  # refused, say: then only what has a name is seen
         points.append(place(definition, {name: ends[-1] for name, ends in space.items()}).parameters)

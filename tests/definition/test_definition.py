@@ -25,7 +25,7 @@ POINT["width"] = 4
         ({"n_trials": 2.5}, "n_trials"),
         ({"seed": "7"}, "seed"),
         ({"search_space": {"width": [4, 8]}}, "search_space must be a function"),
-        ({"model": None}, "model must be a function"),
+        ({"model": None}, "STUDY has neither model nor train"),
         ({"sampler": optuna.samplers.RandomSampler()}, "sampler must be a function"),
         ({"baseline": {"learning_rate": 0.001}}, "baseline must be Parameters, not of type dict"),
         ({"pruner": "median"}, "pruner must be a pruner of Optuna, not of type str"),

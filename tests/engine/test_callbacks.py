@@ -19,6 +19,7 @@ from hpo.engine.callback_state import carried, fits, give_back
 from hpo.engine.model import Engine
 from hpo.engine.training import train
 from hpo.errors import TrialError
+from hpo.metric import METRICS
 from hpo.models import mlp
 from hpo.study import TrialFile
 
@@ -48,7 +49,7 @@ def run(
         parameters=replace(parameters, training=replace(parameters.training, epochs=EPOCHS)),
         seed=11,
         split=SPLIT,
-        is_better=lambda new, old: new["val_accuracy"] > old["val_accuracy"],
+        metric=METRICS["val_accuracy"],
         checkpoint=TrialFile(folder / "checkpoint.npz"),
         resumed=lambda history: done.append(len(history)) or True,
         after_epoch=lambda epoch, logs: done.append(epoch) or True,

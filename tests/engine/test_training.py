@@ -17,6 +17,7 @@ from hpo.engine.checkpoint import Checkpoint
 from hpo.engine.model import Engine
 from hpo.engine.training import train
 from hpo.errors import TrialError
+from hpo.metric import METRICS, Metric
 from hpo.models import mlp
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.study import TrialFile
@@ -74,7 +75,7 @@ def run(
         parameters=chosen,
         seed=11,
         split=split_of(data, seed=1),
-        is_better=options.pop("is_better", lambda new, old: new["val_accuracy"] > old["val_accuracy"]),
+        metric=options.pop("metric", METRICS["val_accuracy"]),
         checkpoint=TrialFile(folder / "checkpoint.npz"),
         resumed=options.pop("resumed", lambda history: True),
         after_epoch=options.pop("after_epoch", lambda epoch, logs: bool(done.append(epoch)) or True),
@@ -95,7 +96,7 @@ def test_stopped_and_resumed_training_ends_with_the_same_numbers(
     *,
     averaged: bool,
 ) -> None:
-    monkeypatch.setattr("hpo.engine.training.CHECKPOINT_SHARE", 0.0)  # none is ever due: the stop itself saves
+    monkeypatch.setattr("hpo.engine.saver.CHECKPOINT_SHARE", 0.0)  # none is ever due: the stop itself saves
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     stopped = run(data, tmp_path / "a", parameters(averaged=averaged), stop_after=3)
@@ -134,7 +135,8 @@ def test_checkpoints_take_a_twentieth_of_the_time(
     def pass_a_second(epoch: int, logs: dict[str, float]) -> None:
         now[0] += 1.0
 
-    monkeypatch.setattr("hpo.engine.training.time", SimpleNamespace(monotonic=lambda: now[0]))
+    for module in ("training", "saver"):
+        monkeypatch.setattr(f"hpo.engine.{module}.time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr("hpo.engine.training.checkpoints.save", save)
     clock = keras.callbacks.LambdaCallback(on_epoch_begin=pass_a_second)
     monkeypatch.setattr("hpo.engine.callbacks.changed", lambda callback, before: [])  # the clock's own counting
@@ -181,12 +183,9 @@ def test_validation_that_is_no_number_is_a_divergence(data: Dataset, tmp_path: P
 @pytest.mark.parametrize(("best", "averaged"), [(3, False), (4, False), (4, True)])
 def test_best_weights_are_those_of_the_best_epoch(data: Dataset, tmp_path: Path, *, best: int, averaged: bool) -> None:
     """The best is neither the last nor the first, and no two epochs have the same loss."""
-
-    def is_better(new: dict[str, float], old: dict[str, float]) -> bool:
-        return abs(new["learning_rate"] - 0.001 * best) < abs(old["learning_rate"] - 0.001 * best)
-
-    rates = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.001 * (epoch + 1))
-    result = run(data, tmp_path, parameters(epochs=6, averaged=averaged), callbacks=[rates], is_better=is_better)
+    metric = Metric(name="learning_rate", direction="maximize")
+    rates = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.001 * (7 - abs(epoch + 1 - best)))
+    result = run(data, tmp_path, parameters(epochs=6, averaged=averaged), callbacks=[rates], metric=metric)
     assert result.best_epoch == best
     result.model.set_weights(result.best_weights)
     result.model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -240,7 +239,7 @@ def test_training_that_was_over_at_its_checkpoint_goes_no_further(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     """A worker killed between its last checkpoint and the recorded end of the trial."""
-    monkeypatch.setattr("hpo.engine.training.CHECKPOINT_SHARE", float("inf"))
+    monkeypatch.setattr("hpo.engine.saver.CHECKPOINT_SHARE", float("inf"))
     chosen = parameters(epochs=4 if ending == "last epoch" else 9)
 
     def go(**options: Any) -> TrainingResult:

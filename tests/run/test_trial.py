@@ -181,7 +181,7 @@ def test_model_that_cannot_be_saved_costs_nothing_else(
     def refuse(*_: object) -> None:
         raise TypeError("no get_config")
 
-    monkeypatch.setattr("hpo.run.trial.save_model", refuse)
+    monkeypatch.setattr(context.trainer, "save", refuse)
     run(context, toy.claim())
     assert toy.tickets.read()[0].outcome == "COMPLETE"
 
@@ -563,7 +563,7 @@ def test_audited_trials_go_on_after_the_pruner_gave_them_up_and_are_counted(
 def test_worker_killed_between_a_verdict_and_the_recorded_end_leaves_a_pruned_trial(
     toy: ToyStudy, context: WorkerContext, monkeypatch: pytest.MonkeyPatch, *, has_checkpoint: bool
 ) -> None:
-    monkeypatch.setattr("hpo.engine.training.CHECKPOINT_SHARE", float("inf") if has_checkpoint else 0.0)
+    monkeypatch.setattr("hpo.engine.saver.CHECKPOINT_SHARE", float("inf") if has_checkpoint else 0.0)
     toy.tickets.grow(12)
     context = prune_at_once(toy, context, 0.0)
     run(context, toy.claim())

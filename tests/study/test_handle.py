@@ -438,7 +438,7 @@ def test_tensorflow_without_cuda_is_the_same_library_under_another_name(monkeypa
         return versions[name]
 
     monkeypatch.setattr("hpo.study.facts.version_of", version_of)
-    found = libraries()
+    found = libraries({})
     assert (found["tensorflow"], found["keras"], found["optuna"]) == ("2.21", "3.15", "5")
 
 
