@@ -2,6 +2,7 @@
 
 import re
 
+FIRST = "@1"  # is not part of the first generation's stored name
 MAX_NAME_BYTES = 200  # file systems take 255 for one part; temporary names beside it add some
 
 
@@ -33,5 +34,7 @@ def generation(name: str) -> int:
 
 
 def is_generation_of(name: str, file: str) -> bool:
-    """Whether a stored study is the first or a later generation of a file's."""
+    """Whether a stored study is the first or a later generation of a file's; NAME@1 stands for the first alone."""
+    if file.endswith(FIRST) and name == file.removesuffix(FIRST):
+        return True
     return re.fullmatch(re.escape(file) + r"(@[1-9][0-9]{0,8})?", name) is not None

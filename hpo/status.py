@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import socket
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.command import Storage, plain_app, run_command
+from hpo.command import Storage, plain_app, run_command, typed_hpo
 
 if TYPE_CHECKING:
     from hpo.database import DatabaseAddress
@@ -21,12 +22,6 @@ app = plain_app()
 
 # What a person reads for the words of --json.
 LABELS = {"waiting": "interrupted", "free": "not begun", "unused": "not needed"}
-WHY = {
-    "stopped": " (nobody works on it; hpo run goes on)",
-    "stalled": " (its workers died; hpo run goes on)",
-    "paused": " (hpo study resume lets it go on)",
-}
-
 BETWEEN_SECONDS = 10.0
 SILENT_SECONDS = 120.0  # a holder that has not written for so long is shown as silent; nothing is decided by it
 
@@ -42,6 +37,7 @@ class StudyStatus:
             was died, with a trial that nobody has gone on with since.
         metric: See StudyDefinition.
         n_trials: The budget.
+        is_latest: Whether it is the generation that NAME alone stands for.
         trials: How many are complete, pruned, failed, unused (the space ran out), running, waiting (interrupted, to be
             gone on with), free (not begun).
         best: number, value and parameters; None before there is one.
@@ -53,6 +49,7 @@ class StudyStatus:
     state: str
     metric: str
     n_trials: int
+    is_latest: bool
     trials: dict[str, int]
     best: dict[str, Any] | None
     baseline: dict[str, Any] | None
@@ -68,7 +65,7 @@ def status(
 ) -> None:
     """Show studies, their trials and their workers."""
     from hpo.database import address_of, wait_shortly
-    from hpo.names import file_of
+    from hpo.names import is_generation_of
     from hpo.study import all_studies, find_latest, not_there, open_to_look
 
     address = address_of(storage, runs_dir)
@@ -76,40 +73,43 @@ def status(
     def look() -> list[StudyStatus]:
         database = open_to_look(address)
         studies = all_studies(database, runs_dir)
-        found = [one for one in studies if study is None or study in (one.name, file_of(one.name))]
+        found = [one for one in studies if study is None or is_generation_of(one.name, study)]
         if study is not None and not found:
             find_latest(database, runs_dir, study)  # says so if what has this name cannot be used
             raise not_there(database, runs_dir, study)
-        return list(read_statuses(found))
+        return list(read_statuses(found, studies))
 
     statuses = wait_shortly(look, address)
     if as_json:
         print(json.dumps([asdict(one) for one in statuses]))
     else:
-        show(statuses, address)
+        show(statuses, address, runs_dir)
 
 
-def read_statuses(found: "list[OpenStudy]") -> Iterator[StudyStatus]:
-    """Read the studies' statuses; one that cannot be read is named and left out."""
+def read_statuses(found: "list[OpenStudy]", studies: "list[OpenStudy]") -> Iterator[StudyStatus]:
+    """Read the statuses of those found among all studies; one that cannot be read is named and left out."""
     from hpo.database import ODD, describe_odd
     from hpo.errors import HpoError
+    from hpo.names import file_of, generation
     from hpo.terminal import warn_once
 
+    latest: dict[str, int] = {}
+    for one in studies:
+        latest[file_of(one.name)] = max(generation(one.name), latest.get(file_of(one.name), 1))
     for one in found:
         try:
-            yield read_status(one)
+            yield read_status(one, is_latest=generation(one.name) == latest[file_of(one.name)])
         except (HpoError, *ODD) as error:
             reason = error.message if isinstance(error, HpoError) else describe_odd(error)
             warn_once(f'The study "{one.name}" cannot be read and is left out: {reason}')
 
 
-def read_status(study: "OpenStudy") -> StudyStatus:
+def read_status(study: "OpenStudy", *, is_latest: bool = True) -> StudyStatus:
     """Read one study's status from its tickets, and no more than three of its trials."""
-    from hpo.study import UNUSED, TicketState, count_ended
+    from hpo.study import TicketState, count_by_state, count_ended
 
     tickets, now = study.tickets.read(), time.time()
     leased = [ticket for ticket in tickets if ticket.state == TicketState.LEASED]
-    outcomes = [ticket.outcome for ticket in tickets]
     valued = [ticket for ticket in tickets if ticket.value is not None and ticket.outcome != "FAIL"]
     best = study.metric.best(valued, key=lambda ticket: ticket.value or 0.0)
     baseline = next((ticket for ticket in tickets if study.facts.is_baseline(ticket.number)), None)
@@ -132,15 +132,8 @@ def read_status(study: "OpenStudy") -> StudyStatus:
         state=state,
         metric=study.metric.name,
         n_trials=len(tickets),
-        trials={
-            "complete": outcomes.count("COMPLETE"),
-            "pruned": outcomes.count("PRUNED"),
-            "failed": outcomes.count("FAIL"),
-            "unused": outcomes.count(UNUSED),
-            "running": len(leased),
-            "waiting": sum(ticket.state == TicketState.HANDED_BACK and ticket.is_begun for ticket in tickets),
-            "free": sum(not ticket.is_begun for ticket in tickets),
-        },
+        is_latest=is_latest,
+        trials=count_by_state(tickets),
         best=describe_ticket(study, best),
         baseline=describe_ticket(study, baseline),
         workers=workers,
@@ -199,16 +192,33 @@ def read_trial(study: "OpenStudy", ticket: Any) -> Any:
         return None
 
 
-def show(statuses: list[StudyStatus], address: "DatabaseAddress") -> None:
+def why(one: StudyStatus, where: str) -> str:
+    """Say what a state means and what to type, given the options of the database; with a space before."""
+    from hpo.names import file_of
+
+    if one.state == "paused":
+        return f" ({typed_hpo()} study resume --study {shlex.quote(one.study)}{where} lets it go on)"
+    if one.state not in ("stopped", "stalled"):
+        return ""
+    reason = "nobody works on it" if one.state == "stopped" else "its workers died"
+    # A run is of a file, and so of its latest generation.
+    how = f"; {typed_hpo()} run --study {shlex.quote(file_of(one.study))} goes on" if one.is_latest else ""
+    return f" ({reason}{how})"
+
+
+def show(statuses: list[StudyStatus], address: "DatabaseAddress", runs_dir: Path) -> None:
     """Print the statuses for people."""
     from hpo.run import describe_params, duration, number
     from hpo.terminal import plain
 
     if not statuses:
         print(f"There is no study in {address} yet.")
+    where = address.as_options(runs_dir)
     for one in statuses:
+        older = "" if one.is_latest else " (an older generation)"
         counts = ", ".join(f"{n} {LABELS.get(state, state)}" for state, n in one.trials.items() if n)
-        print(f"{plain(one.study)}: {one.state}{WHY.get(one.state, '')}; {one.n_trials} trials: {counts}")
+        trials = f"{one.n_trials} {'trial' if one.n_trials == 1 else 'trials'}"
+        print(plain(f"{one.study}{older}: {one.state}{why(one, where)}; {trials}: {counts}"))
         for label, entry in (("best", one.best), ("baseline", one.baseline)):
             if entry is not None:
                 params = describe_params(entry["parameters"])

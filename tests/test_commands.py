@@ -106,7 +106,7 @@ def test_paused_study_is_handed_back_and_goes_on_when_resumed(tmp_path: Path) ->
     assert process.returncode == 0
     assert "the study is paused" in out
     assert status(project)["state"] == "paused"
-    assert "-m hpo.study resume --study blobs" in project.run("--study", "blobs").stdout
+    assert "study resume --study blobs" in project.run("--study", "blobs").stdout
     assert status(project)["trials"]["running"] == 0
 
     call(project, "study", "resume", "--study", "blobs")

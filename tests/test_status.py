@@ -2,17 +2,21 @@
 
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from toy import ToyStudy
 from typer.testing import CliRunner
 
-from hpo.status import BETWEEN_SECONDS, SILENT_SECONDS, may_live, read_status, show, state_of
+from hpo.command import typed_hpo
+from hpo.database import Store
+from hpo.status import BETWEEN_SECONDS, SILENT_SECONDS, may_live, read_status, show, state_of, status
 from hpo.study import TicketState
 from hpo.study.__main__ import app
 
@@ -75,9 +79,17 @@ def test_worker_of_an_odd_name_may_live(worker: str | None) -> None:
 def test_status_says_in_words_what_its_states_mean(sqlite_toy: ToyStudy, capsys: pytest.CaptureFixture[str]) -> None:
     record, _ = sqlite_toy.begin()
     record.hand_back(seconds=1.0)
-    show([read_status(sqlite_toy.study)], sqlite_toy.store.address)
-    first = capsys.readouterr().out.splitlines()[0]
-    assert first == ("toy: stopped (nobody works on it; hpo run goes on); 4 trials: 1 interrupted, 3 not begun")
+    address = sqlite_toy.store.address
+    show([read_status(sqlite_toy.study)], address, Path("runs"))
+    show([read_status(sqlite_toy.study, is_latest=False)], address, Path("runs"))
+    sqlite_toy.study.set_paused(is_paused=True)
+    show([read_status(sqlite_toy.study)], address, Path("runs"))
+    latest, older, paused = [line for line in capsys.readouterr().out.splitlines() if line.startswith("toy")]
+    counts = "4 trials: 1 interrupted, 3 not begun"
+    assert latest == f"toy: stopped (nobody works on it; {typed_hpo()} run --study toy goes on); {counts}"
+    assert older == f"toy (an older generation): stopped (nobody works on it); {counts}"
+    command = f"{typed_hpo()} study resume --study toy --storage {shlex.quote(address.public)}"
+    assert paused == f"toy: paused ({command} lets it go on); {counts}"
 
 
 def test_pausing_and_resuming_are_told_without_hpo_s_own_words(sqlite_toy: ToyStudy) -> None:
@@ -88,6 +100,43 @@ def test_pausing_and_resuming_are_told_without_hpo_s_own_words(sqlite_toy: ToySt
 
     paused, resumed = say("pause"), say("resume")
     assert "save their trials and leave" in paused
-    assert "hpo study resume" in paused
+    assert f"study resume --study toy --storage {sqlite_toy.store.address.public}\n" in paused
     assert "no worker has been started" in resumed
     assert not re.search("ticket|lease|hand", paused + resumed)
+
+
+def test_finished_study_is_not_paused_and_the_pause_of_one_that_ended_is_over(sqlite_toy: ToyStudy) -> None:
+    sqlite_toy.study.set_paused(is_paused=True)  # while its last trials were running
+    for _ in range(4):
+        sqlite_toy.run(0.5)
+    assert state(sqlite_toy) == "finished"
+    sqlite_toy.study.grow(6)
+    assert not sqlite_toy.study.is_paused(), "or a larger --trials would be refused"
+    sqlite_toy.study.set_paused(is_paused=True)
+    sqlite_toy.study.grow(7)
+    assert state(sqlite_toy) == "paused", "it had trials left"
+    for _ in range(3):
+        sqlite_toy.run(0.5)
+    sqlite_toy.study.set_paused(is_paused=False)
+    url = sqlite_toy.store.address.public
+    done = CliRunner().invoke(app, ["pause", "--study", "toy", "--storage", url])
+    assert "toy is finished: all of its trials have ended, and there is nothing to pause." in done.stdout
+    assert not sqlite_toy.study.is_paused()
+
+
+def test_generations_are_told_apart_and_each_can_be_named(
+    sqlite_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = sqlite_store.address.public
+    for name in ("toy", "toy@2", "toy@10", "other"):
+        ToyStudy.create(sqlite_store, name=name)
+
+    def named(*typed: str) -> list[str]:
+        status(study=typed[0] if typed else None, storage=url, runs_dir=Path("runs"), as_json=False)
+        lines = capsys.readouterr().out.splitlines()
+        return [line.partition(":")[0] for line in lines if not line.startswith(" ")]
+
+    assert named() == ["toy (an older generation)", "toy@2 (an older generation)", "toy@10", "other"]
+    assert named("toy") == ["toy (an older generation)", "toy@2 (an older generation)", "toy@10"]
+    assert named("toy@1") == ["toy (an older generation)"]
+    assert named("toy@2") == ["toy@2 (an older generation)"]

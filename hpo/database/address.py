@@ -4,7 +4,9 @@ What is wrong with one is said without a value out of it: any of them may be a p
 """
 
 import difflib
+import os
 import re
+import shlex
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +84,14 @@ class DatabaseAddress:
     def is_default(self, runs_dir: Path) -> bool:
         """Whether commands find it without being told."""
         return self.typed == _default(runs_dir)
+
+    def as_options(self, runs_dir: Path) -> str:
+        """Return the options by which another command finds it, with a space before; never a password."""
+        if self.is_default(runs_dir):
+            return "" if runs_dir == Path("runs") else f" --runs-dir {shlex.quote(str(runs_dir))}"
+        if self.has_password and os.environ.get("HPO_STORAGE") == self.typed:
+            return ""  # the next command reads it there too
+        return f" --storage {shlex.quote(self.typable)}"
 
     def without_secrets(self, text: str) -> str:
         """Strike out of a driver's or server's message, in one line, what of the URL may be secret."""

@@ -23,10 +23,17 @@ from hpo.study import (
     find_baseline,
     group_parameter,
     rank,
+    state_word,
 )
 from hpo.terminal import plain, plain_lines
 
 MIN_TRIALS_FOR_ESTIMATE = 3
+# Behind the name of a trial that was not trained to its end, in the summary.
+OF_STATE = {
+    TrialState.PRUNED: " (pruned)",
+    TrialState.WAITING: " (interrupted)",
+    TrialState.RUNNING: " (running)",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +199,7 @@ def describe_best(rows: Sequence[TrialRow], facts: StudyFacts) -> str:
 
 def describe_row(row: TrialRow, facts: StudyFacts) -> str:
     """Say how one trial ended."""
-    state = row.state.name.lower() + (", diverged" if row.is_diverged else "")
+    state = state_word(row.state) + (", diverged" if row.is_diverged else "")
     result = (
         row.reason.partition("\n")[0] if row.state == TrialState.FAIL else f"{facts.metric.name} {number(row.value)}"
     )
@@ -228,8 +235,7 @@ def summary(rows: Sequence[TrialRow], facts: StudyFacts) -> Group:
     for label, row in shown:
         epoch = "" if row.best_epoch is None else str(row.best_epoch)
         parameters = Text(describe_params(row.params))  # not a str: rich would read "[relu]" as markup
-        label += "" if row.state.is_finished() else " (goes on)"
-        label += " (pruned)" if row.state == TrialState.PRUNED else ""
+        label += OF_STATE.get(row.state, "")
         table.add_row(Text(plain(label)), number(row.value), str(row.number), epoch, parameters)
     return Group(Text(describe_best(rows, facts), style="bold"), table)
 
@@ -238,13 +244,18 @@ def describe_audit(audit: Audit) -> str:
     """Say in a line what pruning saved and how often it was wrong; empty where nothing was pruned."""
     if audit.n_pruned == 0:
         return ""
-    text = f"pruning:      saved {audit.n_saved} epochs of {audit.n_pruned} trials"
+    text = f"pruning:      saved {counted(audit.n_saved, 'epoch')} of {counted(audit.n_pruned, 'trial')}"
     if audit.n_audited:
         text += (
-            f"; of {audit.n_audited} that were trained to their end to check it, {audit.n_wrong} became the best "
+            f"; of {counted(audit.n_audited, 'trial')} trained to the end as a check, {audit.n_wrong} became the best "
             f"(95 % interval {audit.low:.0%} to {audit.high:.0%})"
         )
     return text
+
+
+def counted(n: int, noun: str) -> str:
+    """Say how many there are of something."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def number(value: float | None) -> str:

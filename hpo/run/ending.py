@@ -122,8 +122,8 @@ def find_finished(options: StudyOptions) -> Outcome | None:
         if not any(ticket.is_trained for ticket in tickets) and not study.is_paused():
             return None  # the file or the data may mean something else by now, and take its place
         check_same(study.facts, fingerprint(options.file.path, like=study.facts.meaning), None, options.seed)
-        is_finished = count_ended(tickets) == len(tickets) >= (options.n_trials or 0)
-        if not is_finished and not study.is_paused():
+        is_finished = count_ended(tickets) == len(tickets)
+        if len(tickets) < (options.n_trials or 0) if is_finished else not study.is_paused():
             return None
         ending, rows = Ending.FINISHED if is_finished else Ending.PAUSED, study.rows()
         if is_finished:

@@ -119,7 +119,7 @@ class Launcher:
             self._crew.reap(self._n_trained(rows))
             ending = self._ending(tickets, rows)
             self._show(tickets, rows)
-        self._crew.stop()
+        self._stop(tickets)
         tickets, rows = self._look()
         self._show(tickets, rows)
         error = self._error or self._crew.error
@@ -135,6 +135,12 @@ class Launcher:
                 drop_files(self._study.folder, rows, self._study.metric, self._settings.limits.n_kept_models)
             check_some_trained(rows)
         return Outcome(ending=ending, study=self._study, tickets=tickets, rows=rows)
+
+    def _stop(self, tickets: Sequence[Ticket]) -> None:
+        if any(ticket.state == TicketState.LEASED for ticket in tickets):
+            again = " again" if self._signals.n_interrupts else ""
+            self._view.say(f"saving the running trials; Ctrl-C{again} stops at once")
+        self._crew.stop()
 
     def _ending(self, tickets: Sequence[Ticket], rows: Sequence[TrialRow]) -> Ending | None:
         if count_ended(tickets) == len(tickets):

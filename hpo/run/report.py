@@ -1,6 +1,5 @@
 """What a command says at its end: how it ended, the result, how to go on, where to look; the same as JSON."""
 
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,7 +8,7 @@ from pathlib import Path
 from optuna.trial import TrialState
 from rich.console import Console
 
-from hpo.command import as_given, typed_python
+from hpo.command import as_given, typed_hpo
 from hpo.errors import NotOpenedError
 from hpo.run.display import describe_audit, describe_best, say, summary
 from hpo.run.ending import Ending, Outcome
@@ -18,8 +17,8 @@ from hpo.study import (
     TicketState,
     as_json,
     audit,
+    count_by_state,
     count_infeasible,
-    count_states,
     count_unused,
     find_baseline,
     rank,
@@ -39,13 +38,13 @@ def show(outcome: Outcome, options: StudyOptions, console: Console) -> None:
     n_infeasible = count_infeasible(outcome.rows)
     if n_infeasible:
         say(console, f"infeasible:   {n_infeasible} of the draws, each refused and drawn anew")
-    model = best_model(outcome, options)
     say(console, f"files:        {outcome.study.folder}")
-    if model is not None:
+    model = describe_model(outcome, options)
+    if model:
         say(console, f"best model:   {model}")
     for command in commands(outcome, options):
         say(console, f"look further: {command}")
-    if "PASSWORD@" in storage_option(outcome, options):
+    if "PASSWORD@" in options.address.as_options(options.runs_dir):
         say(console, "              (with the database's password in place of PASSWORD)")
 
 
@@ -60,7 +59,8 @@ def headlines(outcome: Outcome, options: StudyOptions) -> list[str]:
             f"{n_unused} of {n_trials} trials were not needed (allow_duplicates would try some again).",
         ]
     elif outcome.ending == Ending.FINISHED:
-        lines = [f"{name} is finished: all of its {n_trials} trials have ended."]
+        ended = "its one trial has" if n_trials == 1 else f"all of its {n_trials} trials have"
+        lines = [f"{name} is finished: {ended} ended."]
     else:
         ended = f"{name}: {outcome.n_ended} of {n_trials} trials have ended."
         lines = [f"{ended} Stopped: {outcome.ending.value}. {go_on(outcome, options)}{starting_over(outcome, options)}"]
@@ -115,32 +115,33 @@ def best_model(outcome: Outcome, options: StudyOptions) -> Path | None:
     return model.path if model is not None and model.is_there else None
 
 
+def describe_model(outcome: Outcome, options: StudyOptions) -> str:
+    """Say where the best trial's model is, or why there is none yet; empty where it was not kept."""
+    model, ranked = best_model(outcome, options), rank(outcome.rows, outcome.study.metric)
+    if model is not None:
+        return str(model)
+    if not ranked or ranked[0].state.is_finished():
+        return ""
+    return f"none yet: trial {ranked[0].number} has not ended, and goes on with the study"
+
+
 def commands(outcome: Outcome, options: StudyOptions) -> Sequence[str]:
     """Return the commands that show more, to be pasted."""
     return [
-        f"{typed_python()} -m hpo.dashboard{storage_option(outcome, options)}",
-        f"{typed_python()} -m hpo.tensorboard --study {outcome.study.name}{runs_option(options)}",
+        f"{typed_hpo()} dashboard{options.address.as_options(options.runs_dir)}",
+        f"{typed_hpo()} tensorboard --study {shlex.quote(outcome.study.name)}{runs_option(options)}",
     ]
 
 
 def resume_command(outcome: Outcome, options: StudyOptions) -> str:
     """Return the command that lets a paused study go on."""
-    return f"{typed_python()} -m hpo.study resume --study {outcome.study.name}{storage_option(outcome, options)}"
+    where = options.address.as_options(options.runs_dir)
+    return f"{typed_hpo()} study resume --study {shlex.quote(outcome.study.name)}{where}"
 
 
 def runs_option(options: StudyOptions) -> str:
     """Return --runs-dir as a command needs it, with a space before."""
     return "" if options.runs_dir == Path("runs") else f" --runs-dir {shlex.quote(str(options.runs_dir))}"
-
-
-def storage_option(outcome: Outcome, options: StudyOptions) -> str:
-    """Return the option by which another command finds the database, with a space before; never a password."""
-    address = options.address
-    if address.is_default(options.runs_dir):
-        return runs_option(options)
-    if address.has_password and os.environ.get("HPO_STORAGE") == address.typed:
-        return ""  # the next command reads it there too
-    return f" --storage {shlex.quote(address.typable)}"
 
 
 def describe(outcome: Outcome, options: StudyOptions, *, seconds: float) -> dict[str, object]:
@@ -154,7 +155,7 @@ def describe(outcome: Outcome, options: StudyOptions, *, seconds: float) -> dict
         "n_trials": len(outcome.tickets),
         "n_unused": count_unused(outcome.tickets),
         "n_infeasible": count_infeasible(outcome.rows),
-        "states": count_states(outcome.rows),
+        "states": count_by_state(outcome.tickets),
         "metric": outcome.study.metric.name,
         "pruning": asdict(audit(outcome.tickets, outcome.rows, outcome.study.metric)),
         "best": as_json(ranked[0] if ranked else None),

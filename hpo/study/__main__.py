@@ -4,13 +4,14 @@ import contextlib
 import csv
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.command import Storage, plain_app, run_command, stderr_to
+from hpo.command import Storage, plain_app, run_command, stderr_to, typed_hpo
 from hpo.errors import OptionError, ParameterError
 from hpo.terminal import plain
 
@@ -36,8 +37,15 @@ def pause(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs")
     from hpo.database import wait_shortly
 
     opened = find(study, storage, runs_dir)
-    wait_shortly(lambda: opened.set_paused(is_paused=True), opened.database.address)
-    print(f"{opened.name} is paused: its workers save their trials and leave in seconds. To go on: hpo study resume.")
+    address = opened.database.address
+    if wait_shortly(opened.is_finished, address):
+        print(f"{opened.name} is finished: all of its trials have ended, and there is nothing to pause.")
+        return
+    wait_shortly(lambda: opened.set_paused(is_paused=True), address)
+    print(
+        f"{opened.name} is paused: its workers save their trials and leave in seconds.\n"
+        f"To go on: {typed_hpo()} study resume --study {shlex.quote(opened.name)}{address.as_options(runs_dir)}"
+    )
 
 
 @app.command()
@@ -46,8 +54,10 @@ def resume(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs"
     from hpo.database import wait_shortly
 
     opened = find(study, storage, runs_dir)
+    was_paused = wait_shortly(opened.is_paused, opened.database.address)
     wait_shortly(lambda: opened.set_paused(is_paused=False), opened.database.address)
-    print(f"{opened.name} is not paused any more. Run it to go on: no worker has been started.")
+    now = "not paused any more" if was_paused else "not paused"
+    print(f"{opened.name} is {now}. Run it to go on: no worker has been started.")
 
 
 @app.command()

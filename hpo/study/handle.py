@@ -24,6 +24,7 @@ from hpo.study.folder import StudyFolder, folder_of
 from hpo.study.origin import origin
 from hpo.study.results import ORIGIN_ATTR, TICKET_ATTR, TrialRow, row_of
 from hpo.study.schema import check_schema, keys
+from hpo.study.ticket import count_ended
 from hpo.study.tickets import TicketTable
 from hpo.terminal import warn_once
 
@@ -68,7 +69,7 @@ class OpenStudy:
         return bool(self._attrs().get(PAUSED_ATTR))
 
     def set_paused(self, *, is_paused: bool) -> None:
-        """Pause it, or let it go on."""
+        """Pause it, or let it go on. Call it on a study that has trials left: a pause ends with the last of them."""
         self.check_there()
         self.database.optuna.set_study_user_attr(self.facts.study_id, PAUSED_ATTR, is_paused)
 
@@ -91,6 +92,21 @@ class OpenStudy:
     def all_trials(self) -> list[FrozenTrial]:
         """Return the trials as Optuna has them, whoever added them."""
         return self.database.optuna.get_all_trials(self.facts.study_id, deepcopy=False)
+
+    def is_finished(self) -> bool:
+        """Whether all of its trials have ended."""
+        tickets = self.tickets.read()
+        return count_ended(tickets) == len(tickets)
+
+    def grow(self, n_trials: int) -> None:
+        """Extend the budget to n_trials; a smaller one changes nothing. Call under storage.setup_lock."""
+        self._end_pause()
+        self.tickets.grow(n_trials)
+
+    def _end_pause(self) -> None:
+        # It was asked of trials that have ended since; those that are added now are not meant.
+        if self.is_paused() and self.is_finished():
+            self.set_paused(is_paused=False)
 
     def own_trials(self) -> list[FrozenTrial]:
         """Return the trials that hpo bore, by number; what another program added or changed is named and left out."""
@@ -117,6 +133,7 @@ class OpenStudy:
 
         Returns the trial's number and the budget.
         """
+        self._end_pause()
         tickets = self.tickets
         number = tickets.count()
         waiting = create_trial(

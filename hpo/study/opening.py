@@ -84,7 +84,7 @@ def open_study(options: StudyOptions, report: Callable[[str], None], *, patience
             else:
                 check_joined(study, options, data)
             if options.n_trials is not None:
-                study.tickets.grow(options.n_trials)
+                study.grow(options.n_trials)
             study.folder.mark(study.facts.key)
         return study
 

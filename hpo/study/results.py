@@ -101,10 +101,9 @@ def find_baseline(rows: Sequence[TrialRow], facts: StudyFacts) -> TrialRow | Non
     return next((row for row in rows if facts.is_baseline(row.number)), None)
 
 
-def count_states(rows: Sequence[TrialRow]) -> dict[str, int]:
-    """Count the trials by their states, all of them named, in the words of hpo status."""
-    words = {state: "failed" if state == TrialState.FAIL else state.name.lower() for state in TrialState}
-    return {word: sum(row.state == state for row in rows) for state, word in words.items()}
+def state_word(state: TrialState) -> str:
+    """Return what hpo calls a trial's state."""
+    return "failed" if state == TrialState.FAIL else state.name.lower()
 
 
 def count_infeasible(rows: Sequence[TrialRow]) -> int:

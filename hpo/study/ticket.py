@@ -95,6 +95,20 @@ def count_unused(tickets: Sequence[Ticket]) -> int:
     return sum(ticket.outcome == UNUSED for ticket in tickets)
 
 
+def count_by_state(tickets: Sequence[Ticket]) -> dict[str, int]:
+    """Count the budget's trials by what became of them, as --json names it; the counts add up to the budget."""
+    outcomes = [ticket.outcome for ticket in tickets]
+    return {
+        "complete": outcomes.count("COMPLETE"),
+        "pruned": outcomes.count("PRUNED"),
+        "failed": outcomes.count("FAIL"),
+        "unused": outcomes.count(UNUSED),
+        "running": sum(ticket.state == TicketState.LEASED for ticket in tickets),
+        "waiting": sum(ticket.state == TicketState.HANDED_BACK and ticket.is_begun for ticket in tickets),
+        "free": sum(not ticket.is_begun for ticket in tickets),
+    }
+
+
 def columns_of(engine: sa.Engine) -> list[sa.ColumnElement[Any]]:
     """Return what a Ticket is read from, also where the tables are of an older version."""
     missing = missing_columns(engine)

@@ -16,6 +16,7 @@ from hpo.run.display import (
     LinesView,
     LiveView,
     Snapshot,
+    describe_audit,
     describe_best,
     describe_params,
     describe_row,
@@ -24,7 +25,7 @@ from hpo.run.display import (
     page,
     summary,
 )
-from hpo.study import StudyFacts, Ticket, TicketState, TrialRow
+from hpo.study import Audit, StudyFacts, Ticket, TicketState, TrialRow
 
 
 @pytest.fixture
@@ -73,6 +74,35 @@ def test_summary_marks_what_was_pruned(stored: StudyFacts) -> None:
     rows.append(row(2, 0.6, TrialState.PRUNED, optimizer="adam"))
     labels = [line.partition("  ")[0] for line in shown(summary(rows, stored)).splitlines()]
     assert labels[2:6] == ["best", "best sgd", "best adam (pruned)", "baseline (pruned)"]
+
+
+def test_summary_says_of_each_trial_that_was_not_trained_to_its_end(stored: StudyFacts) -> None:
+    rows = [
+        row(0, 0.9, TrialState.WAITING, optimizer="adam"),
+        row(1, 0.8, TrialState.PRUNED, optimizer="sgd"),
+        row(2, 0.7, TrialState.RUNNING, optimizer="rmsprop"),
+        row(3, 0.6, optimizer="nadam"),
+    ]
+    labels = [line.partition("  ")[0] for line in shown(summary(rows, stored)).splitlines()[2:]]
+    assert labels == [
+        "best (interrupted)", "best adam (interrupted)", "best sgd (pruned)", "best rmsprop (running)", "best nadam",
+        "baseline (interrupted)",
+    ]  # fmt: skip
+
+
+def test_pruning_of_one_trial_is_told_as_of_one() -> None:
+    def said(n: int, n_audited: int) -> str:
+        return describe_audit(Audit(n_pruned=n, n_saved=n, n_audited=n_audited, n_wrong=0, low=0.0, high=0.5))
+
+    assert said(1, 0) == "pruning:      saved 1 epoch of 1 trial"
+    assert said(2, 1).startswith(
+        "pruning:      saved 2 epochs of 2 trials; of 1 trial trained to the end as a check, 0 "
+    )
+    assert said(0, 0) == ""
+
+
+def test_trial_that_failed_is_told_in_the_word_that_counts_it(stored: StudyFacts) -> None:
+    assert describe_row(replace(row(0, None, TrialState.FAIL), reason="no"), stored).startswith("trial 0: failed, no, ")
 
 
 def test_summary_without_optimizer_or_baseline(without_baseline: StudyFacts) -> None:

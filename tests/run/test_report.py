@@ -15,12 +15,13 @@ from optuna.trial import TrialState
 from rich.console import Console
 from toy import BASELINE, ToyStudy
 
-from hpo.command import as_given
+from hpo.command import as_given, typed_hpo
 from hpo.database import Store, address_of
 from hpo.database.address import parse_address
 from hpo.errors import NotOpenedError, SpaceExhaustedError
 from hpo.run.ending import Ending, Outcome, Signals, find_cut, find_finished
-from hpo.run.report import best_model, commands, describe, describe_not_opened, headlines, show, storage_option
+from hpo.run.report import best_model, commands, describe, describe_not_opened, headlines, show
+from hpo.status import read_status
 from hpo.study import StudyOptions
 
 
@@ -228,6 +229,36 @@ def test_json_names_the_best_model_and_says_what_people_are_told(
     assert best_model(outcome, options) == model
 
 
+def test_who_ends_without_a_model_is_told_why_there_is_none(
+    sqlite_toy: ToyStudy, options_for: Callable[..., StudyOptions]
+) -> None:
+    def said() -> str:
+        console = Console(record=True, file=io.StringIO(), width=200)
+        show(outcome_of(sqlite_toy, Ending.TARGET), options_for(), console)
+        return console.export_text()
+
+    sqlite_toy.run(0.5)
+    assert "best model" not in said(), "its trial ended, and --keep-models may be 0"
+    record, _ = sqlite_toy.begin()
+    record.report(1, 0.75)
+    record.hand_back(seconds=1.0)
+    assert "best model:   none yet: trial 1 has not ended, and goes on with the study" in said()
+    assert "best (interrupted)" in said()
+
+
+def test_counts_of_a_run_add_up_to_its_budget_in_the_words_of_status(
+    sqlite_toy: ToyStudy, options_for: Callable[..., StudyOptions]
+) -> None:
+    sqlite_toy.run(0.5)
+    sqlite_toy.run(state=TrialState.FAIL)
+    sqlite_toy.begin()[0].hand_back(seconds=1.0)
+    states = describe(outcome_of(sqlite_toy, Ending.TIMEOUT), options_for(), seconds=1.0)["states"]
+    assert states == read_status(sqlite_toy.study).trials
+    assert isinstance(states, dict)
+    assert (states["complete"], states["failed"], states["waiting"], states["free"]) == (1, 1, 1, 1)
+    assert sum(states.values()) == 4
+
+
 @pytest.mark.parametrize("ending", [Ending.PAUSED, Ending.FINISHED])
 def test_everything_is_printed_with_folders_that_need_quotes(
     sqlite_toy: ToyStudy, options_for: Callable[..., StudyOptions], ending: Ending, tmp_path: Path
@@ -237,10 +268,11 @@ def test_everything_is_printed_with_folders_that_need_quotes(
     console = Console(record=True, width=1000, file=io.StringIO())
     show(outcome, options, console)
     printed = console.export_text()
-    assert ("hpo.study resume --study toy" in printed) == (ending == Ending.PAUSED)
+    assert (f"resume it:    {typed_hpo()} study resume --study toy" in printed) == (ending == Ending.PAUSED)
     pasted = [line.partition(": ")[2].strip() for line in printed.splitlines() if line.startswith("look further")]
-    assert shlex.split(pasted[0])[1:] == ["-m", "hpo.dashboard", "--storage", outcome.study.database.address.public]
-    assert shlex.split(pasted[1])[1:] == ["-m", "hpo.tensorboard", "--study", "toy", "--runs-dir", str(runs_dir)]
+    typed = shlex.split(typed_hpo())
+    assert shlex.split(pasted[0]) == [*typed, "dashboard", "--storage", outcome.study.database.address.public]
+    assert shlex.split(pasted[1]) == [*typed, "tensorboard", "--study", "toy", "--runs-dir", str(runs_dir)]
 
 
 @pytest.mark.parametrize(
@@ -255,18 +287,15 @@ def test_url_to_paste_holds_no_password(typed: str, pasted: str) -> None:
     assert parse_address(typed).typable == pasted
 
 
-def test_url_to_paste_keeps_its_password_file(
-    sqlite_toy: ToyStudy, options_for: Callable[..., StudyOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_url_to_paste_keeps_its_password_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a password"
     path.write_text("geheim\n")
     typed = f"postgresql://me@db/hpo?sslmode=prefer&password_file={path}"
-    outcome = outcome_of(sqlite_toy, Ending.FINISHED)
-    option, url = shlex.split(storage_option(outcome, options_for(address=parse_address(typed))))
+    option, url = shlex.split(parse_address(typed).as_options(tmp_path))
     assert option == "--storage"
     assert parse_address(url).url == parse_address(typed).url
     assert "geheim" not in url
 
     typed = "postgresql://me:geheim@db/hpo"
     monkeypatch.setenv("HPO_STORAGE", typed)
-    assert storage_option(outcome, options_for(address=parse_address(typed))) == ""
+    assert parse_address(typed).as_options(tmp_path) == ""

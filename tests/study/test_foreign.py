@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from rich.console import Console
 from rows import row
 from tampering import change
-from toy import ToyStudy
+from toy import RUNS_DIR, ToyStudy
 
 from hpo.dashboard import Database, build_app
 from hpo.database import Store
@@ -133,7 +133,7 @@ def test_ticket_whose_trial_cannot_be_read_ends_and_the_others_go_on(
     first = toy.tickets.read()[0]
     assert (first.state, first.outcome) == (TicketState.ENDED, "FAIL")
     assert [toy.run(0.5) for _ in range(3)] == [1, 2, 3]
-    show([read_status(toy.study)], toy.store.address)
+    show([read_status(toy.study)], toy.store.address, RUNS_DIR)
     assert "3 complete, 1 failed" in capsys.readouterr().out
 
 
@@ -148,7 +148,7 @@ def test_status_of_a_study_whose_best_trial_cannot_be_read(toy: ToyStudy, capsys
     status = read_status(toy.study)
     assert status.best == {"number": None, "value": 0.75, "parameters": {}}
     json.dumps([status.best, status.workers])
-    show([status], toy.store.address)
+    show([status], toy.store.address, RUNS_DIR)
     assert "val_accuracy 0.7500  a trial that cannot be read" in capsys.readouterr().out
 
 

@@ -18,7 +18,6 @@ from hpo.study.results import (
     TrialRow,
     as_json,
     audit,
-    count_states,
     find_baseline,
     group_parameter,
     kept,
@@ -172,11 +171,6 @@ def test_baseline_is_trial_0_of_a_study_that_has_one(new_study: Callable[..., To
     assert find_baseline(rows, new_study(name="a").stored) == rows[0]
     assert find_baseline(rows, new_study(name="b", baseline=None).stored) is None
     assert find_baseline([], new_study(name="c").stored) is None
-
-
-def test_states_are_counted_in_the_words_of_status() -> None:
-    rows = [row(0, 0.5), row(1, 0.5), row(2, None, TrialState.FAIL)]
-    assert count_states(rows) == {"running": 0, "complete": 2, "pruned": 0, "failed": 1, "waiting": 0}
 
 
 def test_table_is_grouped_by_the_optimizer_or_the_first_of_words() -> None:
