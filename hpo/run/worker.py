@@ -20,10 +20,10 @@ from pathlib import Path
 import optuna
 
 from hpo.data import load_dataset, split_of
-from hpo.database import insist, open_store
+from hpo.database import TRANSIENT, insist, open_store
 from hpo.definition import fingerprint, load_definition
 from hpo.engine import load_trainer
-from hpo.errors import DatabaseAwayError, HpoError, LeaseLostError, SpaceExhaustedError, StorageError
+from hpo.errors import DatabaseAwayError, HpoError, LeaseLostError, SpaceExhaustedError, StorageError, StudyFileError
 from hpo.run.context import WorkerContext
 from hpo.run.logs import log, note_trial, open_log
 from hpo.run.settings import HUNG, REPLACE_ME, RunSettings, WorkerSettings
@@ -106,7 +106,7 @@ def work(context: WorkerContext, should_stop: Callable[[], bool]) -> int:
                 threading.Event().wait(IDLE_SECONDS)
                 continue
             try:
-                with _deletion_told(context):
+                with _deletion_told(context), _handed_back_unless_drawn(context, token):
                     run_trial(context, ticket, lambda: should_stop() or keeper.is_lost, keeper.note_epoch)
             except LeaseLostError:
                 context.say("this trial is left to another worker: this one was silent too long, or it was deleted")
@@ -174,6 +174,16 @@ def _deletion_told(context: WorkerContext) -> Iterator[None]:
         yield
     except KeyError:  # Optuna's, for a trial that is not there
         context.study.check_there()
+        raise
+
+
+@contextlib.contextmanager
+def _handed_back_unless_drawn(context: WorkerContext, token: str) -> Iterator[None]:
+    try:
+        yield
+    except StudyFileError:  # the study's own code finds no point: its ticket waits for whoever has mended it
+        with contextlib.suppress(LeaseLostError, *TRANSIENT):
+            context.study.tickets.hand_back(token, seconds=0.0)
         raise
 
 
