@@ -147,7 +147,10 @@ def test_killed_in_an_epoch_and_resumed_training_ends_with_the_same_numbers(
     same(resumed, run(regression, data, tmp_path / "whole"))
 
 
-def test_stopped_training_is_committed_and_goes_on_with_the_same_numbers(data: Dataset, tmp_path: Path) -> None:
+def test_stopped_training_is_committed_and_goes_on_with_the_same_numbers(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpo.engine.saver.CHECKPOINT_SHARE", 0.0)  # none is ever due: the stop itself saves
     done: list[int] = []
     stopped = run(
         regression,
@@ -157,8 +160,9 @@ def test_stopped_training_is_committed_and_goes_on_with_the_same_numbers(data: D
         should_stop=lambda: len(done) >= 2,
     )
     assert (stopped.is_stopped, len(stopped.history)) == (True, 3)
-    resumed = run(regression, data, tmp_path / "stopped")
-    assert not resumed.is_stopped
+    seen: list[int] = []
+    resumed = run(regression, data, tmp_path / "stopped", resumed=lambda history: seen.append(len(history)) or True)
+    assert (seen, resumed.is_stopped) == ([3], False)
     same(resumed, run(regression, data, tmp_path / "whole"))
 
 
