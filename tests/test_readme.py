@@ -135,6 +135,13 @@ def test_every_file_and_example_is_a_study_that_can_be_trained(page: Path) -> No
             assert placed.parameters == definition.baseline
 
 
+def test_other_tools_pages_compare_with_one_and_the_same_study() -> None:
+    pages = [page for page in PAGES if page.name.startswith("from-")]
+    studies = [block.text for page in pages for block in blocks(page) if block.kind == "file"]
+    assert len(studies) == len(pages) == 3
+    assert len(set(studies)) == 1
+
+
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_block_of_code_says_what_it_is(page: Path) -> None:
     marked, text = blocks(page), page.read_text()

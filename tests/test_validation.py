@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from project import Project
+from sklearn.datasets import load_digits
 from tiny_study import TINY
 
 import hpo
@@ -54,6 +55,15 @@ def test_rows_are_those_of_the_split_and_bytes_are_scaled(studies: Path) -> None
     assert (x.min(), x.max()) == (0, 1)
     assert np.array_equal(np.rint(x * 255), dataset.x[split.val_rows])
     assert np.array_equal(y, dataset.y[split.val_rows])
+
+
+def test_digits_are_scikit_learns_in_another_shape_and_scale(studies: Path) -> None:
+    given, labels = load_digits(return_X_y=True)
+    shaped = given.reshape(-1, 8, 8, 1) / 16  # as docs/results.md brings them before a model
+    for image, label in zip(*hpo.validation_rows("digits", studies_dir=studies), strict=True):
+        distances = np.abs(shaped - image).max(axis=(1, 2, 3))
+        assert distances.min() < 1 / 255
+        assert labels[distances.argmin()] == label
 
 
 def test_rows_are_drawn_from_the_seed_and_floats_stay_as_they_are(studies: Path) -> None:
