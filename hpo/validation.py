@@ -12,7 +12,9 @@ from hpo.errors import StudyFileError
 def validation_rows(
     study: str, *, studies_dir: str | Path = "studies", data_dir: str | Path | None = None, seed: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a study's validation rows as its saved models take them, uint8 as floats from 0 to 1, and their labels.
+    """Return a study's validation rows as its saved models take them, and their labels.
+
+    Keras's models take uint8 as floats from 0 to 1; a training function is given its rows as they are.
 
     Args:
         study: The name of its file.
@@ -27,9 +29,10 @@ def validation_rows(
     file = find_study(study, Path(studies_dir))
     definition = load_definition(file)
     if definition.dataset is None:
-        raise StudyFileError(f"{file.path}: STUDY has no dataset, so its function reads its own data.")
+        message = f"{file.path}: STUDY has no dataset, so its function reads its own data."
+        raise StudyFileError(message, "Read them in the same way.")
     where = None if data_dir is None else Path(data_dir)
     dataset = load_dataset(definition.dataset, data_dir=where, base_dir=file.path.parent)
     rows = split_of(dataset, seed=definition.seed if seed is None else seed).val_rows
-    x = dataset.x[rows].astype(np.float32)
-    return x / 255 if dataset.x.dtype == np.uint8 else x, dataset.y[rows]
+    x, y = dataset.x[rows], dataset.y[rows]
+    return x if definition.train is not None or x.dtype != np.uint8 else x.astype(np.float32) / 255, y

@@ -83,3 +83,19 @@ def test_study_that_reads_its_own_data_has_no_rows_here(studies: Path) -> None:
     (studies / "own.py").write_text(f"{head}STUDY = StudyDefinition(search_space=search_space, train=train)\n")
     with pytest.raises(StudyFileError, match="STUDY has no dataset"):
         hpo.validation_rows("own", studies_dir=studies)
+
+
+TRAIN = """from hpo import StudyDefinition
+
+STUDY = StudyDefinition(dataset="digits", search_space=lambda trial: None, train=lambda run: None)
+"""
+
+
+def test_rows_of_a_training_function_are_those_that_it_is_given(studies: Path) -> None:
+    (studies / "own.py").write_text(TRAIN)
+    x, _ = hpo.validation_rows("own", studies_dir=studies)
+    assert x.dtype == np.uint8
+    assert x.max() == 255
+    (studies / "alone.py").write_text(TRAIN.replace('dataset="digits", ', ""))
+    with pytest.raises(StudyFileError, match="its function reads its own data"):
+        hpo.validation_rows("alone", studies_dir=studies)
