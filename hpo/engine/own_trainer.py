@@ -20,7 +20,10 @@ from hpo.errors import FolderError, TrialError
 from hpo.tracebacks import told
 
 # Read by what the study's file imports, when it is imported.
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+THREADS = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
+    *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
+)
 DEVICES = "CUDA_VISIBLE_DEVICES"
 
 

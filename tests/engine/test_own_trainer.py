@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import optuna
 import pytest
+from markdown import ROOT, blocks
 from threadpoolctl import threadpool_info
 
 from hpo.data import Dataset, load_dataset, split_of
-from hpo.definition import StudyDefinition
+from hpo.definition import StudyDefinition, draw, find_study, load_definition
 from hpo.engine import Task, Trainer, TrainingResult, TrainingRun, load_trainer, own_trainer
 from hpo.engine.own_trainer import DEVICES, THREADS
 from hpo.engine.training_run import Rows
 from hpo.errors import LeaseLostError, TrialError
-from hpo.metric import Metric
+from hpo.metric import METRICS, Metric
 from hpo.study import TrialFile
 
 Train = Callable[[TrainingRun], object]
@@ -69,7 +71,7 @@ def definition_of(train: Train, **fields: Any) -> StudyDefinition:
     )
 
 
-def task_of(data: Dataset, folder: Path, *, chosen: Chosen | None = None, **options: Any) -> Task:
+def task_of(data: Dataset, folder: Path, *, chosen: Any = None, **options: Any) -> Task:
     folder.mkdir(exist_ok=True)
     return Task(
         **{
@@ -145,6 +147,36 @@ def test_killed_in_an_epoch_and_resumed_training_ends_with_the_same_numbers(
     assert again + trained == [1, 2, 3, 4, 5, 6]
     assert trained[0] == killed_in
     same(resumed, run(regression, data, tmp_path / "whole"))
+
+
+SHIPPED = (ROOT / "studies" / "digits_sgd.py").read_text()
+SHOWN = {block.of: block.text for block in blocks(ROOT / "docs" / "own-training.md") if block.kind == "file"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SHIPPED,
+        SHOWN["studies/wine_net.py"],
+        pytest.param(SHOWN["studies/digits_loop.py"], marks=pytest.mark.slow),  # loads TensorFlow
+    ],
+    ids=["digits_sgd", "wine_net", "digits_loop"],
+)
+@pytest.mark.usefixtures("always_saved")
+def test_example_that_is_interrupted_ends_with_the_same_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "example.py").write_text(text)
+    definition = load_definition(find_study("example", tmp_path))
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=3))
+    trainer, found = load_trainer("own"), load_dataset(definition.dataset, data_dir=tmp_path / "data")
+    trainer.load(definition, found)
+    options = {"chosen": draw(definition, study.ask()).parameters, "metric": METRICS["val_accuracy"]}
+    whole = trainer.train(task_of(found, tmp_path / "whole", **options))
+    stopped = trainer.train(task_of(found, tmp_path / "stopped", **options, should_stop=stop_after(3)))
+    assert 0 < len(stopped.history) < len(whole.history)
+    assert trainer.train(task_of(found, tmp_path / "stopped", **options)).history == whole.history
 
 
 def test_stopped_training_is_committed_and_goes_on_with_the_same_numbers(
