@@ -15,6 +15,7 @@ from markdown import CODE, NAMES, PAGES, ROOT, rows, sections
 from hpo import StudyDefinition, TrainingParameters
 from hpo.__main__ import app
 from hpo.run.ending import Ending
+from hpo.study import Audit, count_by_state
 
 REFERENCE = sections(ROOT / "docs" / "reference.md")
 STACK = sections(ROOT / "docs" / "stack.md")["Settings"]
@@ -87,6 +88,22 @@ def test_every_ending_of_a_run_and_state_of_a_study_is_listed() -> None:
     assert {ending.name.lower() for ending in Ending} <= listed
     source = (ROOT / "hpo" / "status.py").read_text()
     assert all(f'"{state}"' in source for state, _ in rows(page["In the terminal"]))
+
+
+def test_every_key_of_a_result_as_json_is_listed() -> None:
+    page = sections(ROOT / "docs" / "results.md")["As JSON and as a table"]
+    listed = {name for row in rows(page) for name in CODE.findall(" ".join(row))}
+    tree = ast.parse((ROOT / "hpo" / "run" / "report.py").read_text())
+    described = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "describe")
+    keys = {
+        key.value
+        for node in ast.walk(described)
+        if isinstance(node, ast.Dict)
+        for key in node.keys
+        if isinstance(key, ast.Constant)
+    }
+    assert keys >= {"study", "ending", "best_model"}
+    assert keys | {field.name for field in fields(Audit)} | set(count_by_state([])) <= listed
 
 
 def test_every_field_of_a_study_is_listed() -> None:
