@@ -1,7 +1,9 @@
 """The trainer of a study's own function: what it reports is kept, committed and given back. Imports no framework."""
 
 import glob
+import multiprocessing
 import os
+import signal
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,6 +40,7 @@ class Trainer:
         """Let NumPy, and what is imported later, use so many threads, and one GPU where there are any."""
         os.environ.update(dict.fromkeys(THREADS, str(n_threads)))
         threadpool_limits(limits=n_threads)  # of what is loaded already
+        _allow_processes()
         gpus = os.environ.get(DEVICES, "").split(",") if DEVICES in os.environ else _gpus()
         if gpus:
             os.environ[DEVICES] = gpus[slot % len(gpus)]
@@ -182,6 +185,14 @@ def _restored(kept: Kept, metric: str) -> _Begun:
         )
     except Exception:  # a damaged file raises nearly anything
         return _Begun()
+
+
+def _allow_processes() -> None:
+    """Let the function start processes, to load rows say, as it could in a script of its own."""
+    multiprocessing.current_process().daemon = False
+    multiprocessing.set_start_method(None, force=True)  # a forkserver's children would use another one
+    # They end when they are told to; a worker itself only notes that it is to stop.
+    os.register_at_fork(after_in_child=partial(signal.signal, signal.SIGTERM, signal.SIG_DFL))
 
 
 def _gpus() -> list[str]:
