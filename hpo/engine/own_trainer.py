@@ -140,9 +140,9 @@ class _Progress:
     def _commit(self, logs: dict[str, float], state: Any, *, is_last: bool) -> bool:
         epoch, is_whole = len(self.history) + 1, is_finite(logs, self._task.metric)
         self.history.append(logs)
-        self.best_epoch = find_best(self.history, self._task.metric)
-        if self.best_epoch == epoch:
-            self.best_state = state
+        # Not by find_best: a function may report thousands of epochs.
+        if is_whole and (self.best_epoch == 0 or self._is_better(logs, self.history[self.best_epoch - 1])):
+            self.best_epoch, self.best_state = epoch, state
         self.state = state
         self.is_over = is_last or not is_whole or epoch >= self._task.parameters.epochs
         is_stopped = self._task.should_stop()
@@ -150,6 +150,10 @@ class _Progress:
             self._saver.save(self._save)
         self.is_over = not self._task.after_epoch(epoch, logs) or self.is_over
         return not self.is_over and not is_stopped
+
+    def _is_better(self, logs: dict[str, float], other: dict[str, float]) -> bool:
+        name = self._task.metric.name
+        return self._task.metric.is_better(logs[name], other[name])
 
     def _save(self, kept: Kept) -> None:
         if self.state is None:
