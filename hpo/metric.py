@@ -1,6 +1,7 @@
 """The metric that a study tunes for: which of two values is better, what a value can be, and whether it is reached."""
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -81,6 +82,55 @@ METRICS = {
     "val_accuracy": Metric(name="val_accuracy", direction="maximize", low=0.0, high=1.0),
     "val_loss": Metric(name="val_loss", direction="minimize", low=0.0, high=math.inf),
 }
+# Keras's metrics by the last word of their names, as they are called without a name of their own; outputs and other
+# words may come before it.
+RISING = frozenset(
+    [
+        "accuracy",
+        "acc",
+        "auc",
+        "precision",
+        "recall",
+        "f1_score",
+        "fbeta_score",
+        "r2_score",
+        "iou",
+        "sensitivity",
+        "specificity",
+        "similarity",
+        "true_positives",
+        "true_negatives",
+        "correlation",
+    ]
+)
+FALLING = frozenset(
+    [
+        "loss",
+        "error",
+        "mae",
+        "mse",
+        "rmse",
+        "mape",
+        "msle",
+        "crossentropy",
+        "divergence",
+        "poisson",
+        "hinge",
+        "logcosh",
+        "false_positives",
+        "false_negatives",
+    ]
+)
+
+
+def known_direction(name: str) -> str | None:
+    """Return the direction of a metric that is named as Keras names it; None for other names."""
+    plain = re.sub(r"_\d+$", "", name)  # Keras numbers metrics that have one name
+    is_named = {
+        direction: any(plain == word or plain.endswith(f"_{word}") for word in words)
+        for direction, words in (("maximize", RISING), ("minimize", FALLING))
+    }
+    return next((direction for direction, is_so in is_named.items() if is_so), None)
 
 
 def metric_of(name: str, direction: str) -> Metric:

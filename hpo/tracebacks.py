@@ -33,7 +33,7 @@ def told(error: BaseException) -> str:
     first = f"{type(error).__name__}: {first}".removesuffix(": ")
     frames = traceback.extract_tb(error.__traceback__)
     written = [frame for frame in frames if not _is_machinery(frame.filename) and not _is_library(frame.filename)]
-    written = written or [frame for frame in frames if not _is_machinery(frame.filename)] or frames
+    written = written or [frame for frame in frames if not _is_machinery(frame.filename)]
     shown = written[-N_FRAMES:]
     place = [f" ({Path(shown[-1].filename).name}, line {shown[-1].lineno})"] if shown else [""]
     lines = [f"  {frame.filename}, line {frame.lineno}, in {frame.name}: {frame.line or ''}" for frame in shown]

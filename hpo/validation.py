@@ -1,20 +1,23 @@
 """The rows that a study's trials are measured on, to measure their models again."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hpo.data import load_dataset, split_of
-from hpo.definition import find_study, load_definition
+from hpo.data import each, load_dataset, split_of
+from hpo.definition import find_study, load_definition, predicts_classes
 from hpo.errors import StudyFileError
 
 
 def validation_rows(
     study: str, *, studies_dir: str | Path = "studies", data_dir: str | Path | None = None, seed: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Any, Any]:
     """Return a study's validation rows as its saved models take them, and their labels.
 
-    Keras's models take uint8 as floats from 0 to 1; a training function is given its rows as they are.
+    Keras's models take uint8 as floats from 0 to 1, except those that take whole numbers (an Embedding): give them
+    these rows times 255. A training function is given its rows as they are. Several inputs or outputs have the form
+    that the data bring them in.
 
     Args:
         study: The name of its file.
@@ -32,7 +35,12 @@ def validation_rows(
         message = f"{file.path}: STUDY has no dataset, so its function reads its own data."
         raise StudyFileError(message, "Read them in the same way.")
     where = None if data_dir is None else Path(data_dir)
-    dataset = load_dataset(definition.dataset, data_dir=where, base_dir=file.path.parent)
+    is_classes = predicts_classes(definition)
+    dataset = load_dataset(definition.dataset, data_dir=where, base_dir=file.path.parent, is_classes=is_classes)
     rows = split_of(dataset, seed=definition.seed if seed is None else seed).val_rows
-    x, y = dataset.x[rows], dataset.y[rows]
-    return x if definition.train is not None or x.dtype != np.uint8 else x.astype(np.float32) / 255, y
+
+    def fed(array: np.ndarray) -> Any:
+        is_scaled = definition.train is None and array.dtype == np.uint8
+        return array[rows].astype(np.float32) / 255 if is_scaled else array[rows]
+
+    return each(fed, dataset.x), each(lambda array: array[rows], dataset.y)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from hpo.errors import OptionError
-from hpo.metric import METRICS, Metric, metric_of
+from hpo.metric import METRICS, Metric, known_direction, metric_of
 
 UP, DOWN = METRICS["val_accuracy"], METRICS["val_loss"]
 
@@ -58,3 +58,25 @@ def test_a_metric_without_a_known_range_takes_any_target(target: float | None) -
 def test_a_target_outside_the_range_is_refused_with_the_range(metric: Metric, target: float, said: str) -> None:
     with pytest.raises(OptionError, match=said):
         metric.check_target(target)
+
+
+@pytest.mark.parametrize(
+    ("name", "direction"),
+    [
+        ("val_accuracy", "maximize"),
+        ("val_loss", "minimize"),
+        ("val_kind_loss", "minimize"),
+        ("val_auc_1", "maximize"),
+        ("val_sparse_top_k_categorical_accuracy", "maximize"),
+        ("val_root_mean_squared_error", "minimize"),
+        ("val_kind_f1_score", "maximize"),
+        ("val_r2_score", "maximize"),
+        ("val_mean_io_u", None),
+        ("val_mae", "minimize"),
+        ("val_bias", None),
+        ("val_dilemma", None),
+        ("val_close", None),
+    ],
+)
+def test_direction_follows_from_a_name_of_keras_s_and_from_no_other(name: str, direction: str | None) -> None:
+    assert known_direction(name) == direction

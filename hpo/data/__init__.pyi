@@ -6,6 +6,9 @@ from .datasets import load_dataset as load_dataset
 from .notices import describe_batch as describe_batch
 from .notices import describe_unseen as describe_unseen
 from .prepared import facts_of as facts_of
+from .rows import arrays_of as arrays_of
+from .rows import each as each
 from .splits import Split as Split
 from .splits import describe_majority as describe_majority
 from .splits import split_of as split_of
+from .targets import describe_classes as describe_classes

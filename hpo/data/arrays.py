@@ -1,15 +1,20 @@
-"""Rows and labels as a file or function brings them -> checked arrays: dtypes, shapes, labels, fingerprint."""
+"""Rows and targets as a file or function brings them -> checked arrays: dtypes, shapes, weights, fingerprint."""
 
 import difflib
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from hpo.data.rows import Rows, arrays_of, built, form_of, joined, n_rows_of, names_of
+from hpo.data.targets import check_classes, checked_targets
 from hpo.errors import DatasetError
 
 Report = Callable[[str], None]
+
+MAX_EXACT = 2**24  # float32 holds every whole number up to it
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -17,47 +22,181 @@ class Arrays:
     """Checked data.
 
     Attributes:
-        x: (n_rows, *input_shape), uint8 or finite float32.
-        y: (n_rows,) int32, none negative.
+        x: (n_rows, *input_shape), uint8, finite float32, or int32 where numbers are too large for float32; several
+            such arrays where the data bring several inputs.
+        y: (n_rows,) int32, or as hpo.data.targets says; several where the data bring several outputs.
+        sample_weight: (n_rows,) float32, none negative; None where each row counts alike.
+        groups: (n_rows,) int32: rows of one group are never split; None where there are none.
         n_given_val: How many of the last rows are validation rows that the data bring; 0 when they bring none.
+        classes: The names of the classes, where y brought names; else empty.
         test: Further .npy files by name, for the test rows.
     """
 
-    x: np.ndarray
-    y: np.ndarray
+    x: Rows
+    y: Rows
+    sample_weight: np.ndarray | None = None
+    groups: np.ndarray | None = None
     n_given_val: int = 0
+    classes: tuple[str, ...] = ()
     test: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
         """SHA-256 of the data a search sees."""
         digest = hashlib.sha256(f"hpo data, last {self.n_given_val} rows for validation".encode())
-        for array in (self.x, self.y):
+        # Of single arrays without their names, as before there were others: prepared data and studies know them so.
+        named = [("", array) for rows in (self.x, self.y) if form_of(rows) is None for array in arrays_of(rows)]
+        for key, rows in (("x", self.x), ("y", self.y)):
+            if form_of(rows) is not None:
+                named += zip(names_of(key, rows), arrays_of(rows), strict=True)
+        named += [("sample_weight", self.sample_weight)] if self.sample_weight is not None else []
+        named += [("groups", self.groups)] if self.groups is not None else []
+        for name, array in named:
             little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-            digest.update(f"{little.dtype.str} {little.shape}".encode())
+            digest.update(f"{name}{little.dtype.str} {little.shape}".encode())
             digest.update(np.ascontiguousarray(little).data)
+        if self.classes:
+            digest.update(repr(self.classes).encode())
         return digest.hexdigest()
 
+    @property
+    def n_bytes(self) -> int:
+        """How much they take."""
+        return sum(array.nbytes for array in (*arrays_of(self.x), *arrays_of(self.y)))
 
-def checked(where: str, keys: list[str], read: Callable[[str], np.ndarray], report: Report) -> Arrays:
-    """Check what a file or function brings, and bring it into the form that Dataset documents."""
+
+def checked(
+    where: str, keys: list[str], read: Callable[[str], Any], report: Report, *, is_classes: bool = True
+) -> Arrays:
+    """Check what a file or function brings, and bring it into the form that Arrays documents.
+
+    Args:
+        where: For messages: the file or function.
+        keys: What there is.
+        read: Returns an array by its key, or a dictionary or tuple of arrays.
+        report: Receives what should be known.
+        is_classes: Whether the targets must be class numbers.
+
+    Raises:
+        DatasetError: They cannot be used.
+    """
     x_key, y_key = training_keys(where, keys)
     if ("x_val" in keys) != ("y_val" in keys):
         raise DatasetError(f"{where} holds only one of x_val and y_val.", "Give both, or neither.")
-    check_keys(where, keys, (x_key, y_key, "x_val", "y_val", "x_test", "y_test"))
-    x, y = checked_pair(where, x_key, y_key, read, report)
+    further = ("sample_weight", "sample_weight_val", "groups")
+    check_keys(where, keys, (x_key, y_key, "x_val", "y_val", "x_test", "y_test", *further))
+    found = _Reader(where, read, report)
+    x, y = found.pair(x_key, y_key)
+    weight, groups = found.column("sample_weight", keys, y), found.column("groups", keys, y)
     n_given_val = 0
     if "x_val" in keys:
-        x_val, y_val = checked_pair(where, "x_val", "y_val", read, report)
-        if (x_val.shape[1:], x_val.dtype) != (x.shape[1:], x.dtype):
-            found = f"{x_val.dtype} {x_val.shape[1:]}, {x_key}'s {x.dtype} {x.shape[1:]}"
-            raise DatasetError(f"{where}: x_val's rows are {found}.", "Both must have one shape and dtype.")
-        n_given_val = len(y_val)
-        x, y = np.concatenate([x, x_val]), np.concatenate([y, y_val])
-    check_classes(where, y_key, y)
-    if not n_given_val and len(np.unique(y)) == len(y):
-        hint = "Give x_val and y_val, or at least two rows of some class: one to train on, one to validate on."
-        raise DatasetError(f"{where}: every label of {y_key} occurs only once.", hint)
-    return Arrays(x=x, y=y, n_given_val=n_given_val)
+        x_val, y_val = found.pair("x_val", "y_val")
+        check_alike(where, x_key, x, "x_val", x_val)
+        check_alike(where, y_key, y, "y_val", y_val)
+        weight_val = found.column("sample_weight_val", keys, y_val)
+        if weight is None and weight_val is not None:
+            raise DatasetError(f"{where} holds sample_weight_val without sample_weight.", "Give both, or the latter.")
+        if weight is not None:
+            weight_val = np.ones(n_rows_of(y_val)) if weight_val is None else weight_val
+            weight = np.concatenate([weight, weight_val])
+        if groups is not None:
+            raise DatasetError(
+                f"{where} holds both groups and x_val.", "Groups are for hpo's own split: leave out one."
+            )
+        n_given_val = n_rows_of(y_val)
+        x, y = joined([x, x_val]), joined([y, y_val])
+    elif "sample_weight_val" in keys:
+        raise DatasetError(f"{where} holds sample_weight_val without x_val.", "Leave it out, or give x_val and y_val.")
+    y, classes = checked_targets(where, y_key, y)
+    if is_classes:
+        check_classes(where, y, has_validation=n_given_val > 0)
+    return Arrays(
+        x=x,
+        y=y,
+        sample_weight=None if weight is None else checked_weights(where, weight),
+        groups=None if groups is None else numbered_groups(where, groups),
+        n_given_val=n_given_val,
+        classes=classes,
+    )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads parts of what a file or function brings."""
+
+    where: str
+    read: Callable[[str], Any]
+    report: Report
+
+    def part(self, key: str) -> Any:
+        try:
+            return self.read(key)
+        except DatasetError:
+            raise
+        except Exception as error:  # also what np.asarray raises for a user's own objects
+            message = f"{self.where}: {key} cannot be read as an array: {error}"
+            raise DatasetError(message, "Store a plain array.") from error
+
+    def pair(self, x_key: str, y_key: str) -> tuple[Rows, Rows]:
+        """Read rows, and their targets as they are, all of one length."""
+        x, y = self.part(x_key), self.part(y_key)
+        pairs = zip(names_of(x_key, x), arrays_of(x), strict=True)
+        is_single = form_of(x) is None
+        x = built(
+            form_of(x),
+            [checked_rows(self.where, name, array, self.report, is_single=is_single) for name, array in pairs],
+        )
+        n_rows = n_rows_of(x)
+        others = dict(zip(names_of(x_key, x), arrays_of(x), strict=True))
+        for name, array in others.items():
+            if len(array) != n_rows:
+                message = f"{self.where}: {name} has {len(array):,} rows, others have {n_rows:,}."
+                raise DatasetError(message, "Give all inputs the same rows.")
+        for name, array in zip(names_of(y_key, y), arrays_of(y), strict=True):
+            if array.ndim and len(array) != n_rows:
+                message = f"{self.where}: {x_key} has {n_rows:,} rows, {name} {len(array):,} labels."
+                raise DatasetError(message, "Give each row one label.")
+        return x, y
+
+    def column(self, key: str, keys: list[str], y: Rows) -> np.ndarray | None:
+        """Read one number or word per row, where there is such a key."""
+        if key not in keys:
+            return None
+        found = self.part(key)
+        if not isinstance(found, np.ndarray) or found.shape not in ((n_rows_of(y),), (n_rows_of(y), 1)):
+            shape = found.shape if isinstance(found, np.ndarray) else f"{len(found)} arrays"
+            raise DatasetError(f"{self.where}: {key} has shape {shape}.", f"Give one for each row: ({n_rows_of(y)},).")
+        return found.reshape(-1)
+
+
+def check_alike(where: str, key: str, rows: Rows, val_key: str, val_rows: Rows) -> None:
+    """Refuse validation rows of another form, shape or kind than the training rows."""
+    if form_of(rows) != form_of(val_rows):
+        names, val_names = (", ".join(names_of(*pair)) for pair in ((key, rows), (val_key, val_rows)))
+        raise DatasetError(f"{where} brings {names}, but {val_names}.", "Both must have the same arrays.")
+    is_target = key.startswith("y")
+    for name, array, val in zip(names_of(val_key, val_rows), arrays_of(rows), arrays_of(val_rows), strict=True):
+        kinds = (array.dtype.kind, val.dtype.kind) if is_target else (array.dtype, val.dtype)
+        is_mixed = kinds[0] != kinds[1] and not set(map(str, kinds)) <= set("bui") | set("USO")
+        if array.shape[1:] != val.shape[1:] or (is_mixed if is_target else kinds[0] != kinds[1]):
+            found = f"{val.dtype} {val.shape[1:]}, {key}'s {array.dtype} {array.shape[1:]}"
+            raise DatasetError(f"{where}: {name}'s rows are {found}.", "Both must have one shape and dtype.")
+
+
+def checked_weights(where: str, weight: np.ndarray) -> np.ndarray:
+    """Weights as float32, none negative, not all zero."""
+    if weight.dtype.kind not in "buif" or not np.isfinite(weight).all() or weight.min() < 0 or weight.max() <= 0:
+        raise DatasetError(f"{where}: sample_weight must be numbers from 0, some above it.", "1 counts a row once.")
+    return np.ascontiguousarray(weight, dtype=np.float32)
+
+
+def numbered_groups(where: str, groups: np.ndarray) -> np.ndarray:
+    """Groups as numbers from 0."""
+    numbers = np.unique(groups.astype(str), return_inverse=True)[1].astype(np.int32).reshape(-1)
+    if numbers.max() < 1:
+        raise DatasetError(
+            f"{where}: all of groups is {groups[0]!r}, a single group.", "Give two groups, or leave it out."
+        )
+    return numbers
 
 
 def check_keys(where: str, keys: list[str], known: tuple[str, ...]) -> None:
@@ -69,10 +208,10 @@ def check_keys(where: str, keys: list[str], known: tuple[str, ...]) -> None:
     others = [str(key) for key in keys if key not in known]
     if not others:
         return
-    weights = [key for key in others if "weight" in key]
-    if weights:
-        message = f"{where} holds {', '.join(weights)}; hpo counts each row alike, and weighs neither rows nor classes."
-        raise DatasetError(message, "Leave it out, or repeat the rows that are to count more.")
+    if "class_weight" in others:
+        raise DatasetError(
+            f"{where} holds class_weight.", "Say so in the study: STUDY = StudyDefinition(class_weight=...)."
+        )
     close = {key: difflib.get_close_matches(key, known, n=1) for key in others}
     guesses = "".join(f" Did you mean {found[0]} by {key}?" for key, found in close.items() if found)
     raise DatasetError(
@@ -93,28 +232,9 @@ def training_keys(where: str, keys: list[str]) -> tuple[str, str]:
     )
 
 
-def checked_pair(
-    where: str, x_key: str, y_key: str, read: Callable[[str], np.ndarray], report: Report
-) -> tuple[np.ndarray, np.ndarray]:
-    """Check rows and their labels."""
-    arrays = []
-    for key in (x_key, y_key):
-        try:
-            arrays.append(read(key))
-        except DatasetError:
-            raise
-        except Exception as error:  # also what np.asarray raises for a user's own objects
-            raise DatasetError(f"{where}: {key} cannot be read as an array: {error}", "Store a plain array.") from error
-    x, y = checked_rows(where, x_key, arrays[0], report), checked_labels(where, y_key, arrays[1])
-    if len(x) != len(y):
-        raise DatasetError(
-            f"{where}: {x_key} has {len(x):,} rows, {y_key} {len(y):,} labels.", "Give each row one label."
-        )
-    return x, y
-
-
-def checked_rows(where: str, key: str, x: np.ndarray, report: Report) -> np.ndarray:
-    """Rows as uint8 or finite float32."""
+def checked_rows(where: str, key: str, x: np.ndarray, report: Report, *, is_single: bool = True) -> np.ndarray:
+    """Rows as uint8, finite float32, or int32; one of several inputs may be a column of single numbers."""
+    x = x[:, np.newaxis] if x.ndim == 1 and not is_single else x
     if x.dtype.kind not in "buif":
         hint = "Store one plain array of numbers: np.stack(rows)."
         raise DatasetError(f"{where}: {key} has dtype {x.dtype}, which is not a number's.", hint)
@@ -125,6 +245,14 @@ def checked_rows(where: str, key: str, x: np.ndarray, report: Report) -> np.ndar
         return np.ascontiguousarray(x)
     if x.dtype.kind in "ui" and x.max() > 1:
         report(f"{where}: {key} holds {x.dtype} and is used as it is; only uint8 is scaled, from 0..255 to [0, 1]")
+    low, high = (int(x.min()), int(x.max())) if x.dtype.kind in "ui" else (0, 0)
+    if max(high, -low) > MAX_EXACT and low >= -(2**31) and high < 2**31:
+        return np.ascontiguousarray(x, dtype=np.int32)
+    return finite(where, key, x)
+
+
+def finite(where: str, key: str, x: np.ndarray) -> np.ndarray:
+    """Numbers as float32, none NaN or infinite."""
     with np.errstate(over="ignore"):
         rows = np.ascontiguousarray(x, dtype=np.float32)
     step = max(1, (1 << 24) // rows[0].size)  # by parts: no mask as long as the data
@@ -135,38 +263,6 @@ def checked_rows(where: str, key: str, x: np.ndarray, report: Report) -> np.ndar
             message = f"{where}: {key} holds NaN or infinity, first in row {start + bad:,}, {at} (as float32)."
             raise DatasetError(message, "Remove or replace such rows; a model learns nothing from them.")
     return rows
-
-
-def checked_labels(where: str, key: str, y: np.ndarray) -> np.ndarray:
-    """Labels as int32 (n,), none negative."""
-    if y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "buif":
-        hint = f"hpo takes one class number per row. From one-hot: {key} = {key}.argmax(axis=1)."
-        raise DatasetError(f"{where}: {key} has shape {y.shape}: one-hot, or several outputs per row.", hint)
-    if y.dtype.kind == "f":
-        hint = f'hpo does no regression. If these are class numbers: {key} = {key}.astype("int32").'
-        raise DatasetError(f"{where}: hpo trains classifiers; {key} holds floats.", hint)
-    if y.dtype.kind not in "bui":
-        hint = f"hpo takes class numbers from 0: {key} = np.unique({key}, return_inverse=True)[1]."
-        raise DatasetError(f"{where}: {key} holds {y.dtype}, not integers.", hint)
-    if y.size == 0 or y.ndim not in (1, 2):
-        raise DatasetError(f"{where}: {key} has shape {y.shape}.", "Give one class number per row: (n_rows,).")
-    if y.min() < 0 or y.max() >= 2**31:
-        hint = f"Number the classes from 0 without gaps: {key} = np.unique({key}, return_inverse=True)[1]."
-        raise DatasetError(f"{where}: {key} holds {y.min()} to {y.max()}.", hint)
-    return y.reshape(-1).astype(np.int32)
-
-
-def check_classes(where: str, key: str, y: np.ndarray) -> None:
-    """Refuse labels that are one class only, or no class numbers: hardly any of 0 to the largest occurs."""
-    classes = np.unique(y)
-    if len(classes) < 2:
-        hint = "A classifier needs rows of at least two classes."
-        raise DatasetError(f"{where}: all of {key} is {classes[0]}, a single class.", hint)
-    n_classes = int(classes[-1]) + 1
-    # Some classes may lack rows (a sample of a larger set); numbers like 1000, 2000 would only build a huge layer.
-    if 2 * len(classes) < n_classes:
-        hint = f"Number the classes from 0 without gaps: {key} = np.unique({key}, return_inverse=True)[1]."
-        raise DatasetError(f"{where}: {key} has {len(classes):,} classes, numbered up to {classes[-1]:,}.", hint)
 
 
 def split(y: np.ndarray, share: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,25 @@ from typing import Any
 
 import numpy as np
 
+from hpo.data.rows import Rows, built, names_of
 from hpo.errors import DatasetError
+
+
+def as_rows(where: str, key: str, value: Any) -> Rows:
+    """Take one array, or a dictionary or tuple of arrays: several inputs or outputs.
+
+    Raises:
+        DatasetError: One of them cannot be taken; see as_array.
+    """
+    if isinstance(value, Mapping):
+        value = {str(name): one for name, one in value.items()}
+    if isinstance(value, dict | tuple):
+        if not value:
+            raise DatasetError(f"{where}: {key} holds no array.", "Give one array, or a dictionary of some.")
+        named = zip(names_of(key, value), value.values() if isinstance(value, dict) else value, strict=True)
+        arrays = [as_array(where, name, one) for name, one in named]
+        return built(list(value) if isinstance(value, dict) else len(value), arrays)
+    return as_array(where, key, value)
 
 
 def as_array(where: str, key: str, value: Any) -> np.ndarray:
@@ -17,8 +35,7 @@ def as_array(where: str, key: str, value: Any) -> np.ndarray:
             are told later.
     """
     if isinstance(value, Mapping):
-        hint = f"Give one array, a column for each feature: {key} = np.column_stack(list({key}.values()))."
-        raise DatasetError(f"{where}: {key} is a dictionary (keys {', '.join(map(str, value)):.200}).", hint)
+        raise DatasetError(f"{where}: {key} is a dictionary within another.", "Give each input as one array.")
     array = np.asarray(value)
     if not key.startswith("x") or array.ndim != 2:
         return array

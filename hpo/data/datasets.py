@@ -11,17 +11,20 @@ import inspect
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hpo.data import cifar10
 from hpo.data.arrays import Arrays, Report, checked, split
 from hpo.data.cache import home_dirs
-from hpo.data.columns import as_array
+from hpo.data.columns import as_rows
 from hpo.data.npz import open_npz
 from hpo.data.prepared import Source, Stamp, kept, map_prepared, prepare, remembered
+from hpo.data.rows import Rows, arrays_of, each, n_rows_of
+from hpo.data.targets import check_classes, n_classes_of
 from hpo.errors import DatasetError
 from hpo.tracebacks import told
 
@@ -29,7 +32,7 @@ NAMES = ("cifar10", "digits")
 NONE = "none"  # the name and fingerprint of no data
 DIGITS_TEST_SHARE = 0.2
 
-Function = Callable[[], Mapping[str, np.ndarray]]
+Function = Callable[[], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -38,26 +41,45 @@ class Dataset:
 
     Attributes:
         name: "cifar10", "digits", the .npz file's name without its ending, or the function's name.
-        x: (n_rows, *input_shape). uint8: 0 to 255, training scales it to [0, 1]. float32: used as it is. Memory-mapped
-            copy-on-write: frameworks may alias it, and no write reaches the file or another process.
-        y: (n_rows,) int32, labels from 0 to n_classes - 1.
+        x: (n_rows, *input_shape), or several such arrays. uint8: 0 to 255, training scales it to [0, 1]. float32 and
+            int32: used as it is. Memory-mapped copy-on-write: frameworks may alias it, and no write reaches the file or
+            another process.
+        y: (n_rows,) int32, labels from 0 to n_classes - 1; or other targets, as hpo.data.targets says.
         n_given_val: How many of the last rows are validation rows that the data bring; 0 when they bring none.
-        n_classes: The largest label + 1.
+        n_classes: The largest label + 1; None where y holds other targets.
         fingerprint: SHA-256 in hex of x, y and the validation rows that the data bring; the same for the same data from
             whatever source.
+        sample_weight: (n_rows,) float32, how much each row counts; None where all count alike.
+        groups: (n_rows,) int32, which rows belong together; None where none do.
+        classes: Names of the classes, by their numbers; empty where they have none.
     """
 
     name: str
-    x: np.ndarray
-    y: np.ndarray
+    x: Rows
+    y: Rows
     n_given_val: int
-    n_classes: int
+    n_classes: int | None
     fingerprint: str
+    sample_weight: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """One row's shape."""
-        return tuple(self.x.shape[1:])
+    def n_rows(self) -> int:
+        """Of training and validation."""
+        return n_rows_of(self.y)
+
+    @property
+    def input_shape(self) -> Any:
+        """One row's shape; of several inputs, a dictionary or tuple of their shapes."""
+        return each(lambda array: tuple(array.shape[1:]), self.x)
+
+    def few(self, n_rows: int) -> "Dataset":
+        """Return the first rows alone, again from the first where there are fewer."""
+        rows = np.arange(n_rows) % self.n_rows
+        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        x, y = (each(lambda array: np.array(array[rows]), one) for one in (self.x, self.y))
+        return replace(self, x=x, y=y, sample_weight=weight, groups=None)
 
 
 def no_data() -> Dataset:
@@ -67,7 +89,7 @@ def no_data() -> Dataset:
 
 def describe_numbering(dataset: Dataset) -> str:
     """Say that classes seem to be numbered from 1; empty where they don't."""
-    if int(dataset.y.min()) != 1:
+    if dataset.n_classes is None or int(np.min(arrays_of(dataset.y)[0])) != 1:
         return ""
     return "No row has class 0: classes are numbered from 0; did you mean y - 1?"
 
@@ -79,19 +101,21 @@ def load_dataset(
     base_dir: Path | None = None,
     fingerprint: str | None = None,
     report: Report | None = None,
+    is_classes: bool = True,
 ) -> Dataset:
     """Load a data set; the first time it is downloaded, checked and prepared, afterwards only mapped.
 
     Args:
         source: "cifar10"; "digits"; a path that ends in .npz; or a function that returns what such a file holds. Keys:
-            x, y (or x_train, y_train); x_val, y_val where the data bring their validation rows; x_test, y_test are
-            left alone. None for no rows.
+            x, y (or x_train, y_train); x_val, y_val where the data bring their validation rows; sample_weight,
+            sample_weight_val and groups, one for each row; x_test, y_test are left alone. None for no rows.
         data_dir: Searched for CIFAR-10, and the place for what is downloaded and prepared. Without it, or where it
             cannot be written: $HPO_CACHE_DIR, $XDG_CACHE_HOME/hpo or ~/.cache/hpo; failing that, a temporary folder.
         base_dir: The study file's folder. A relative .npz path is looked up there, then in the current folder.
         fingerprint: Of data that were prepared before, by the process that opened the study say: they are mapped, and
             the source is read, or its function called, only where they are not found.
         report: Receives a line for whatever takes time or should be known.
+        is_classes: Whether the targets must be class numbers.
 
     Raises:
         DatasetError: The data cannot be found, read, downloaded, trained on or prepared.
@@ -100,13 +124,16 @@ def load_dataset(
         return no_data()
     report = report or (lambda line: None)
     dirs = home_dirs(data_dir)
-    find = functools.partial(find_source, source, dirs, base_dir, report)
+    find = functools.partial(find_source, source, dirs, base_dir, report, is_classes=is_classes)
     found = find()
     # Twice: between finding prepared arrays and mapping them, another process may replace or delete them.
     for _attempt in range(2):
         folder = kept(found.name, fingerprint, dirs) or remembered(found, dirs) or prepare(find, dirs, report)
         with contextlib.suppress(OSError, ValueError):
-            return dataset_in(folder, found.name)
+            dataset = dataset_in(folder, found.name)
+            if is_classes:  # it may have been prepared for a study of another kind
+                check_classes(found.name, dataset.y, has_validation=dataset.n_given_val > 0)
+            return dataset
     raise DatasetError(f"The prepared data in {folder} cannot be read.", "Delete that folder and try again.")
 
 
@@ -118,22 +145,27 @@ def dataset_in(folder: Path, name: str) -> Dataset:
         x=arrays.x,
         y=arrays.y,
         n_given_val=arrays.n_given_val,
-        n_classes=int(arrays.y.max()) + 1,
+        n_classes=n_classes_of(arrays.y),
         fingerprint=fingerprint,
+        sample_weight=arrays.sample_weight,
+        groups=arrays.groups,
+        classes=arrays.classes,
     )
 
 
-def find_source(source: str | Path | Function, dirs: list[Path], base_dir: Path | None, report: Report) -> Source:
+def find_source(
+    source: str | Path | Function, dirs: list[Path], base_dir: Path | None, report: Report, *, is_classes: bool = True
+) -> Source:
     """What the study asks for, with the files that it stands for now; reads none of them."""
     if callable(source):
-        return function_source(source, report)
+        return function_source(source, report, is_classes=is_classes)
     if str(source) == "cifar10":
         return cifar10_source(dirs, report)
     if str(source) == "digits":
         stamp: Stamp = [["scikit-learn", importlib.metadata.version("scikit-learn")]]
         return Source(name="digits", key="digits", stamp=stamp, read=lambda _: read_digits())
     if str(source).endswith(".npz"):
-        return npz_source(Path(source), base_dir, report)
+        return npz_source(Path(source), base_dir, report, is_classes=is_classes)
     close = difflib.get_close_matches(str(source), NAMES, n=1, cutoff=0.5)
     guess = f"Did you mean {close[0]!r}? " if close else ""
     known = f"hpo knows {', '.join(NAMES)}, paths that end in .npz, and functions in the study file."
@@ -154,7 +186,7 @@ def cifar10_source(dirs: list[Path], report: Report) -> Source:
     return Source(name="cifar10", key=key, stamp=stamp_of(files), read=read)
 
 
-def npz_source(path: Path, base_dir: Path | None, report: Report) -> Source:
+def npz_source(path: Path, base_dir: Path | None, report: Report, *, is_classes: bool) -> Source:
     """A .npz file, wherever it is."""
     path = path.expanduser()
     candidates = [folder / path for folder in (base_dir, Path.cwd()) if folder is not None]
@@ -163,10 +195,15 @@ def npz_source(path: Path, base_dir: Path | None, report: Report) -> Source:
         places = ", ".join(dict.fromkeys(str(candidate) for candidate in candidates))
         raise DatasetError(f"There is no file {path.name}: looked for {places}.", "Check the path in STUDY.dataset.")
     file = existing.resolve()
-    return Source(name=path.stem, key=str(file), stamp=stamp_of([file]), read=lambda _: read_npz(file, report))
+    return Source(
+        name=path.stem,
+        key=str(file),
+        stamp=stamp_of([file]),
+        read=lambda _: read_npz(file, report, is_classes=is_classes),
+    )
 
 
-def function_source(function: Function, report: Report) -> Source:
+def function_source(function: Function, report: Report, *, is_classes: bool) -> Source:
     """A function of the study file."""
     name = getattr(function, "__name__", type(function).__name__)
     try:
@@ -184,7 +221,9 @@ def function_source(function: Function, report: Report) -> Source:
         if not isinstance(returned, Mapping):
             kind = type(returned).__name__
             raise DatasetError(f"{where} returned a {kind}.", 'Return a dictionary: {"x": ..., "y": ...}.')
-        return checked(where, list(returned), lambda key: as_array(where, key, returned[key]), report)
+        return checked(
+            where, list(returned), lambda key: as_rows(where, key, returned[key]), report, is_classes=is_classes
+        )
 
     return Source(name=name, key=where, stamp=None, read=read)
 
@@ -206,12 +245,14 @@ def read_digits() -> Arrays:
     return Arrays(x=x[rows], y=y[rows], test={"test_x": x[test_rows], "test_y": y[test_rows]})
 
 
-def read_npz(path: Path, report: Report) -> Arrays:
+def read_npz(path: Path, report: Report, *, is_classes: bool) -> Arrays:
     """Read and check what a search needs of a .npz file; never unpickles."""
     try:
         with path.open("rb") as file:
             archive = open_npz(path, file)
-            return checked(str(path), list(archive), lambda key: np.asarray(archive[key]), report)
+            return checked(
+                str(path), list(archive), lambda key: np.asarray(archive[key]), report, is_classes=is_classes
+            )
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DatasetError(
             f"{path} cannot be read as .npz: {error}.", "Write it with np.savez(path, x=..., y=...)."

@@ -9,7 +9,8 @@ import numpy as np
 from hpo.errors import DatasetError
 from hpo.machine import memory_bytes
 
-PARTS = ("x", "y", "x_train", "y_train", "x_val", "y_val")  # what is read; a deflated byte may stand for a thousand
+# What is read; a deflated byte may stand for a thousand.
+PARTS = ("x", "y", "x_train", "y_train", "x_val", "y_val", "sample_weight", "sample_weight_val", "groups")
 
 
 def open_npz(path: Path, file: BinaryIO) -> np.lib.npyio.NpzFile:

@@ -21,6 +21,7 @@ import numpy as np
 
 from hpo.data.arrays import Arrays, Report
 from hpo.data.cache import writable_dir
+from hpo.data.rows import Form, Rows, arrays_of, built, form_of
 from hpo.errors import DatasetError
 from hpo.files import replace, replaced, sweep
 
@@ -127,7 +128,7 @@ def prepare(find: Callable[[], Source], dirs: list[Path], report: Report) -> Pat
         arrays = arrays or source.read(root)
         fingerprint = arrays.fingerprint()
         folder = root / "prepared" / f"{plain(source.name)}-{fingerprint[:16]}"
-        with failed_writes_told(root, arrays.x.nbytes):
+        with failed_writes_told(root, arrays.n_bytes):
             if not is_unchanged(folder):
                 report(f"preparing {source.name} in {folder}")
                 delete_unused(root / "prepared")
@@ -147,15 +148,29 @@ def write_prepared(folder: Path, arrays: Arrays, fingerprint: str) -> None:
     sweep(folder.parent)  # by processes that were killed
     with replaced(folder) as making:
         making.mkdir()
-        files = {"x": arrays.x, "y": arrays.y, **arrays.test}
+        files = {**_files_of("x", arrays.x), **_files_of("y", arrays.y), **arrays.test}
+        files |= {"sample_weight": arrays.sample_weight} if arrays.sample_weight is not None else {}
+        files |= {"groups": arrays.groups} if arrays.groups is not None else {}
         n_bytes = {f"{name}.npy": write_npy(making / f"{name}.npy", array) for name, array in files.items()}
         facts = {
             "format": FORMAT,
             "fingerprint": fingerprint,
             "n_given_val": arrays.n_given_val,
+            "forms": {"x": form_of(arrays.x), "y": form_of(arrays.y)},
+            "classes": arrays.classes,
             "n_bytes": n_bytes,
         }
         write_json(making / "dataset.json", facts)
+
+
+def _files_of(key: str, rows: Rows) -> dict[str, np.ndarray]:
+    return dict(zip(_names_of(key, form_of(rows)), arrays_of(rows), strict=True))
+
+
+def _names_of(key: str, form: Form) -> list[str]:
+    """By place where there are several: an input's name need not be one for a file."""
+    n_arrays = form if isinstance(form, int) else len(form or ())
+    return [key] if form is None else [f"{key}.{place}" for place in range(n_arrays)]
 
 
 def write_npy(path: Path, array: np.ndarray) -> int:
@@ -181,10 +196,23 @@ def map_prepared(folder: Path) -> tuple[Arrays, str]:
         OSError, ValueError: The folder has gone or is damaged.
     """
     facts = json.loads((folder / "dataset.json").read_text())
-    x, y = (np.load(folder / name, mmap_mode="c", allow_pickle=False) for name in ("x.npy", "y.npy"))
+    forms = facts.get("forms", {"x": None, "y": None})  # not noted where it was prepared before there were others
+
+    def mapped(name: str) -> np.ndarray:
+        return np.asanyarray(np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False))
+
+    rows: dict[str, Any] = {
+        key: built(form, [mapped(name) for name in _names_of(key, form)]) for key, form in forms.items()
+    }
+    columns: dict[str, Any] = {
+        key: mapped(key) for key in ("sample_weight", "groups") if f"{key}.npy" in facts["n_bytes"]
+    }
     with contextlib.suppress(OSError):  # may be another user's folder
         os.utime(folder / "dataset.json")
-    return Arrays(x=x, y=y, n_given_val=facts["n_given_val"]), facts["fingerprint"]
+    arrays = Arrays(
+        **rows, **columns, n_given_val=facts["n_given_val"], classes=tuple(map(str, facts.get("classes", ())))
+    )
+    return arrays, facts["fingerprint"]
 
 
 def delete_unused(prepared_dir: Path) -> None:

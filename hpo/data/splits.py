@@ -6,6 +6,7 @@ import numpy as np
 
 from hpo.data.arrays import split
 from hpo.data.datasets import Dataset
+from hpo.data.rows import arrays_of
 
 VALIDATION_SHARE = 0.1  # of the rows, when the data bring no validation rows of their own
 
@@ -24,19 +25,39 @@ class Split:
 
 
 def split_of(dataset: Dataset, *, seed: int) -> Split:
-    """Return a study's split: the validation rows that the data bring, else 10 % drawn from its seed, stratified."""
-    if not dataset.n_given_val and len(dataset.y):
-        train_rows, val_rows = split(dataset.y, VALIDATION_SHARE, seed=seed)
-        return Split(train_rows=train_rows, val_rows=val_rows)
-    rows = np.arange(len(dataset.y), dtype=np.int32)
-    n_train = len(rows) - dataset.n_given_val
-    return Split(train_rows=rows[:n_train], val_rows=rows[n_train:])
+    """Return a study's split: the validation rows that the data bring, else 10 % drawn from its seed.
+
+    Drawn from each class where the targets are classes, and whole groups where the data have groups.
+    """
+    rows = np.arange(dataset.n_rows, dtype=np.int32)
+    if dataset.n_given_val or not len(rows):
+        n_train = len(rows) - dataset.n_given_val
+        return Split(train_rows=rows[:n_train], val_rows=rows[n_train:])
+    if dataset.groups is not None:
+        is_val = np.isin(dataset.groups, _drawn_groups(np.bincount(dataset.groups), seed=seed))
+        return Split(train_rows=rows[~is_val], val_rows=rows[is_val])
+    is_classified = dataset.n_classes is not None and len(np.unique(dataset.y)) < dataset.n_rows
+    strata = arrays_of(dataset.y)[0] if is_classified else np.zeros(dataset.n_rows, np.int32)
+    train_rows, val_rows = split(strata, VALIDATION_SHARE, seed=seed)
+    return Split(train_rows=train_rows, val_rows=val_rows)
+
+
+def _drawn_groups(sizes: np.ndarray, *, seed: int) -> np.ndarray:
+    """Draw groups until they have the share of all rows, but one at least and never all."""
+    draws = np.random.PCG64(np.random.SeedSequence(seed % 2**64)).random_raw(len(sizes))
+    order = np.argsort(draws, kind="stable")
+    n_before = np.cumsum(sizes[order]) - sizes[order]
+    drawn: np.ndarray = order[n_before < VALIDATION_SHARE * sizes.sum()]
+    return drawn[: len(sizes) - 1]
 
 
 def describe_majority(dataset: Dataset, split: Split) -> str:
-    """Say what accuracy needs no model; empty where the classes are about equally frequent."""
-    commonest = int(np.bincount(dataset.y[split.train_rows]).argmax())
-    rate = float(np.mean(dataset.y[split.val_rows] == commonest))
+    """Say what accuracy needs no model; empty where the classes are about equally frequent, or there are none."""
+    if dataset.n_classes is None:
+        return ""
+    y = arrays_of(dataset.y)[0]
+    commonest = int(np.bincount(y[split.train_rows]).argmax())
+    rate = float(np.mean(y[split.val_rows] == commonest))
     if rate < 0.5 or rate * dataset.n_classes < 1.2:
         return ""
     return f"Always answering class {commonest} gives val_accuracy {rate:.2f} without any model."

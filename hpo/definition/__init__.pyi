@@ -5,6 +5,7 @@ from .catalog import load_definition as load_definition
 from .examples import find_examples as find_examples
 from .feasibility import N_REFUSALS as N_REFUSALS
 from .feasibility import refused_all as refused_all
+from .goal import predicts_classes as predicts_classes
 from .meaning import fingerprint as fingerprint
 from .points import all_points as all_points
 from .running import RunningTrial as RunningTrial
@@ -20,5 +21,6 @@ from .space import place as place
 from .space import place_baseline as place_baseline
 from .space import rehearse as rehearse
 from .study import StudyDefinition as StudyDefinition
+from .study import build_model as build_model
 from .study import is_audited as is_audited
 from .study import seed_of as seed_of

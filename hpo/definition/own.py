@@ -4,9 +4,9 @@ from dataclasses import is_dataclass
 from typing import Any
 
 from hpo.errors import StudyFileError
-from hpo.metric import DIRECTIONS, METRICS
 from hpo.parameters import Parameters, is_count
 
+OF_KERAS = ("loss", "metrics", "loss_weights", "class_weight")
 OWN_HINT = (
     "Return a frozen dataclass of your own, with a field for each parameter and one that is called epochs: how often "
     "train reports. For training in one go it is 1."
@@ -43,11 +43,10 @@ def _check_own(definition: Any) -> None:
         raise StudyFileError(
             f"STUDY.metric must be a name that train reports, not {metric!r}.", 'Write metric="val_accuracy", say.'
         )
-    hint = 'Write direction="maximize" where higher values are better, direction="minimize" where lower ones are.'
-    if not definition.direction and metric not in METRICS:
-        raise StudyFileError(f"STUDY has no direction: is {metric} better when higher or lower?", hint)
-    if definition.direction not in ("", *DIRECTIONS):
-        raise StudyFileError(f"STUDY.direction is {definition.direction!r}.", hint)
+    of_keras = [name for name in OF_KERAS if getattr(definition, name) is not None]
+    if of_keras:
+        message = f"STUDY has {of_keras[0]}, which is for Keras models that hpo trains, and train."
+        raise StudyFileError(message, "Do in train what it would do.")
     if definition.callbacks is not None:
         raise StudyFileError(
             "STUDY has callbacks, which are Keras's, and train, which calls none.", "Do in train what they would do."

@@ -11,15 +11,14 @@ import optuna
 from optuna.pruners import BasePruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, TPESampler
 
+from hpo.definition.goal import check_class_weight, settled_direction
 from hpo.definition.own import check_chosen, check_trained_by
 from hpo.definition.running import RunningTrial, takes_trial
 from hpo.errors import StudyFileError
-from hpo.metric import METRICS
 from hpo.parameters import Chosen, Parameters, is_count, is_number
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
 
 AUDITED_SHARE, N_TRIALS_AUDITED = 0.05, 100
 SIGNATURES = {  # what hpo calls the study's functions with
@@ -56,18 +55,26 @@ class StudyDefinition:
         dataset: A name hpo knows ("cifar10", "digits"), the path of an .npz file (relative to the study's file), or a
             function that returns the same arrays as such a file: x, y and, if there are, x_val, y_val, x_test, y_test.
             None where train reads its own.
-        search_space: Draws one trial's parameters: Parameters, or for train a dataclass of the study's own with a field
-            epochs. Called before any data are loaded; must depend on nothing else.
+        search_space: Draws one trial's parameters. Called before any data are loaded; must depend on nothing else.
             optuna.TrialPruned, raised in it, refuses a point, and another one is drawn.
         feasible: A rule between parameters: whether these make sense together, True or False. Asked before a trial is
             born; what it refuses is drawn anew. The baseline has to keep it too. Must depend on nothing else.
         model: Parameters.model, the input's shape without the batch, and the number of classes -> an uncompiled Keras
-            model with one input and softmax output. Images of dtype uint8 reach it scaled to [0, 1].
+            model. By default one with a softmax output. Rows of dtype uint8 reach it scaled to [0, 1], unless it takes
+            whole numbers (an Embedding). Of several inputs the shape is a dictionary or tuple of shapes; the number of
+            classes is None where the targets are no class numbers. It may leave out the last parameter.
         train: In place of model: a function that trains a trial by itself, by any means. It is called with a
             TrainingRun, which says what to train, and to which it reports each epoch.
-        metric: "val_accuracy" (a fraction, 0 to 1) or "val_loss" (nats), or what train reports by another name; a
+        loss: What Keras's compile takes as its loss: a name, an object, a function of targets and outputs, or one of
+            these for each output. By default sparse categorical cross-entropy, for a softmax over class numbers.
+        metrics: What Keras's compile takes as its metrics, by names; or a function that returns such, with new metric
+            objects in each call. By default accuracy, where loss is left out as well; else none.
+        loss_weights: How much each output's loss counts, as Keras's compile takes it.
+        class_weight: How much each class counts in training, {class number: weight}, 1 for those left out; or
+            "balanced", for the inverse of its frequency among the training rows.
+        metric: What is tuned for: val_loss, "val_" and a metric's name, or what train reports by another name. A
             trial's value is its best epoch's.
-        direction: "maximize" or "minimize". Left out, "maximize" for val_accuracy and "minimize" for val_loss.
+        direction: "maximize" or "minimize". Left out, it follows from the metric's name where Keras has such a metric.
         n_trials: The budget over all workers; complete, pruned and failed trials all count.
         seed: What the study draws, splits and initialises comes from it. See seed_of.
         sampler: A recipe: builds a fresh sampler from a seed, one per trial. A sampler that walks through points in an
@@ -91,9 +98,13 @@ class StudyDefinition:
     """
 
     search_space: Callable[[optuna.Trial], Chosen]
-    dataset: str | Path | Callable[[], Mapping[str, "np.ndarray[Any, Any]"]] | None = None
-    model: Callable[[Any, tuple[int, ...], int], "keras.Model"] | None = None
+    dataset: str | Path | Callable[[], Mapping[str, Any]] | None = None
+    model: "Callable[..., keras.Model] | None" = None
     train: Callable[[Any], object] | None = None
+    loss: Any = None
+    metrics: Any = None
+    loss_weights: Any = None
+    class_weight: Mapping[int, float] | str | None = None
     metric: str = "val_accuracy"
     direction: str = ""
     n_trials: int = 100
@@ -116,7 +127,14 @@ class StudyDefinition:
 
     def __post_init__(self) -> None:
         check_trained_by(self)
-        object.__setattr__(self, "direction", _settled_direction(self))
+        direction = settled_direction(
+            self.metric,
+            self.direction,
+            is_classifier=self.loss is None and self.metrics is None,
+            is_own=self.train is not None,
+        )
+        object.__setattr__(self, "direction", direction)
+        check_class_weight(self.class_weight)
         if not is_count(self.n_trials):
             raise StudyFileError(f"STUDY.n_trials must be a whole number of at least 1, not {self.n_trials!r}.")
         if type(self.seed) is not int or not -(2**63) <= self.seed < 2**63:
@@ -130,22 +148,22 @@ class StudyDefinition:
                 _check_function(name, getattr(self, name), arguments)
 
 
-def _settled_direction(definition: StudyDefinition) -> str:
-    """Return the study's direction, said or known by its metric's name."""
-    if definition.train is None and definition.metric not in METRICS:
-        raise StudyFileError(
-            f"STUDY.metric is {definition.metric!r}; hpo trains classifiers and tunes them for one of "
-            f"{', '.join(METRICS)}.",
-            "Training metrics (accuracy, loss) are left out on purpose: they reward memorising.",
-        )
-    metric = METRICS.get(definition.metric)
-    if metric is not None and definition.direction not in ("", metric.direction):
-        raise StudyFileError(
-            f"STUDY.direction is {definition.direction!r}, but {definition.metric} is better when "
-            f"{'higher' if metric.is_maximized else 'lower'}.",
-            f'Write direction="{metric.direction}".',
-        )
-    return definition.direction or (metric.direction if metric is not None else "")
+def build_model(definition: StudyDefinition, parameters: Any, input_shape: Any, n_classes: int | None) -> "keras.Model":
+    """Call the study's model function, with as many parameters as it takes."""
+    build: Any = definition.model
+    is_short = _takes(build, SIGNATURES["model"][:2]) and not _takes(build, SIGNATURES["model"])
+    model: keras.Model = build(parameters, input_shape) if is_short else build(parameters, input_shape, n_classes)
+    return model
+
+
+def _takes(function: Any, arguments: tuple[str, ...]) -> bool:
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:  # some of C have none
+        return True
+    return True
 
 
 def _check_kinds(definition: StudyDefinition) -> None:
@@ -177,7 +195,8 @@ def _check_function(name: str, function: object, arguments: tuple[str, ...]) -> 
     except (TypeError, ValueError):  # some of C have none
         return
     try:
-        signature.bind(*arguments)
+        if not (name == "model" and _takes(function, arguments[:2])):
+            signature.bind(*arguments)
     except TypeError as error:
         call = f"{name}({', '.join(arguments)})"
         raise StudyFileError(

@@ -9,16 +9,24 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from hpo.data import each
+
 CALL_COST = 25e9  # multiply-adds per compiled call: about half a second of one Zen 4 core, so two of a slow one
 CONVOLUTIONS = ("Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2")
 CONTRACTIONS = ("MatMul", "BatchMatMulV2", "Einsum", *CONVOLUTIONS)
 FREE_OPERATIONS = ("Placeholder", "Const", "ReadVariableOp", "Reshape", "Identity", "Cast")
 
 
-def forward_graph(inner: keras.Model, input_shape: tuple[int, ...]) -> Any:
-    """Return the graph of one row's forward pass in training."""
-    forward = tf.function(lambda images: inner(images, training=True), autograph=False)
-    return forward.get_concrete_function(tf.TensorSpec((1, *input_shape), tf.float32)).graph
+def forward_graph(inner: keras.Model, x: Any) -> Any:
+    """Return the graph of one row's forward pass in training.
+
+    Args:
+        inner: The model.
+        x: Rows of one array or several; bytes reach it as float32.
+    """
+    specs = each(lambda one: tf.TensorSpec((1, *one.shape[1:]), tf.float32 if one.dtype == tf.uint8 else one.dtype), x)
+    forward = tf.function(lambda inputs: inner(inputs, training=True), autograph=False)
+    return forward.get_concrete_function(specs).graph
 
 
 def n_chunk_steps(operations: list[Any], n_weights: int, n_steps: int, batch_size: int) -> int:

@@ -3,6 +3,7 @@
 They read and assign the model's variables once per call; within it, all state is plain tensors. engine.py calls them.
 """
 
+import contextlib
 import math
 import warnings
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hpo.engine.feed import Batch, gathered
 from hpo.engine.optimizers import EpochOptimizer
 from hpo.engine.weights import Average, Samples, as_tensors, constrained, transposed
 
@@ -24,16 +26,16 @@ class Sums(NamedTuple):
 
     Attributes:
         loss: Of the batches' mean losses, float32; of the rows' in a validation.
-        n_right: Of right answers, int32.
+        metrics: What the metrics have counted, in the order of the compiled model's metrics_variables.
     """
 
     loss: Any
-    n_right: Any
+    metrics: list[Any]
 
 
-def no_sums() -> Sums:
-    """Return an epoch's at its beginning."""
-    return Sums(tf.constant(0.0), tf.constant(0))
+def no_sums(model: keras.Model) -> Sums:
+    """Return an epoch's at its beginning; the metrics' variables are as reset_state has left them."""
+    return Sums(tf.constant(0.0), as_tensors(model.metrics_variables))
 
 
 class Chunk(NamedTuple):
@@ -79,66 +81,72 @@ def row_order(seed: int, epoch: int, rows: np.ndarray, batch_size: int) -> np.nd
     return order[: n_steps * batch].reshape(n_steps, batch).astype(np.int32, copy=False)
 
 
-def _batch(images: Any, labels: Any, rows: Any) -> tuple[Any, Any]:
-    """Return the rows' images as float32, scaled to [0, 1] when they are stored as bytes, and their labels."""
-    batch = tf.cast(tf.gather(images, rows), tf.float32)
-    return batch / 255.0 if images.dtype == tf.uint8 else batch, tf.gather(labels, rows)
+class Called(NamedTuple):
+    """What comes of a model's call on a batch.
 
+    Attributes:
+        loss: The batch's, with regularisation, as Keras computes it.
+        state: The new values of the variables that are not trained.
+        metrics: What the metrics have counted with this batch.
+    """
 
-def _losses(probabilities: Any, labels: Any, penalties: list[Any]) -> tuple[Any, Any]:
-    """Return the batch's mean loss as Keras computes it, regularisation included, and how many rows are right."""
-    # Keras finds the softmax's logits by itself; without them it clips probabilities, which keeps a NaN a NaN.
-    loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, probabilities))
-    right = tf.equal(tf.argmax(probabilities, axis=-1, output_type=tf.int32), labels)
-    return tf.add_n([tf.cast(part, tf.float32) for part in (loss, *penalties)]), tf.reduce_sum(tf.cast(right, tf.int32))
+    loss: Any
+    state: list[Any]
+    metrics: list[Any]
 
 
 def _call(
-    inner: keras.Model, weights: list[Any], state: list[Any], images: Any, *, training: bool
-) -> tuple[Any, list[Any], list[Any]]:
-    """Call the model on tensors in place of its variables; return outputs, new state and regularisation losses."""
+    model: keras.Model, weights: list[Any], state: list[Any], metrics: list[Any], batch: Batch, *, tape: Any
+) -> Called:
+    """Call the inner model on tensors in place of its variables, in training where there is a tape."""
     # Keras's stateless_call skips __call__, which hands `training` down to layers in models that do not pass it on.
-    variables = [*inner.trainable_variables, *inner.non_trainable_variables]
-    mapping = list(zip(variables, [*weights, *state], strict=True))
+    inner, training = model.inner, tape is not None
+    variables = [*inner.trainable_variables, *inner.non_trainable_variables, *model.metrics_variables]
+    mapping = list(zip(variables, [*weights, *state, *metrics], strict=True))
     with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
-        outputs = inner(images, training=training)
-        penalties = inner.losses
-    return outputs, [scope.get_current_value(variable) for variable in inner.non_trainable_variables], penalties
+        outputs = inner(batch.x, training=training)
+        loss = model.compute_loss(batch.x, batch.y, outputs, batch.weight, training=training)
+        with contextlib.nullcontext() if tape is None else tape.stop_recording():
+            model.compute_metrics(batch.x, batch.y, outputs)
+    return Called(
+        tf.cast(loss, tf.float32),
+        [scope.get_current_value(variable) for variable in inner.non_trainable_variables],
+        [scope.get_current_value(variable) for variable in model.metrics_variables],
+    )
 
 
 def _step(
-    inner: keras.Model, images: Any, labels: Any, weights: list[Any], state: list[Any]
-) -> tuple[Any, Any, list[Any], list[Any]]:
-    """Return a batch's loss, right answers, gradients of the transposed weights, and new state."""
+    model: keras.Model, batch: Batch, weights: list[Any], state: list[Any], metrics: list[Any]
+) -> tuple[Called, list[Any]]:
+    """Return what comes of a batch, and the gradients of the transposed weights."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(weights)
-        outputs, state, penalties = _call(inner, transposed(weights), state, images, training=True)
-        loss, n_right = _losses(outputs, labels, penalties)
-    gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    return loss, n_right, [tf.convert_to_tensor(gradient) for gradient in gradients], state
+        called = _call(model, transposed(weights), state, metrics, batch, tape=tape)
+    gradients = tape.gradient(called.loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return called, [tf.convert_to_tensor(gradient) for gradient in gradients]
 
 
 def train_steps(
-    inner: keras.Model, optimizer: EpochOptimizer, average: Average | None, *, jit: bool
+    model: keras.Model, optimizer: EpochOptimizer, average: Average | None, is_scaled: Any, *, jit: bool
 ) -> Callable[..., Any]:
     """Return the function that trains on a chunk of row numbers and updates all variables; its loop uses XLA if `jit`.
 
-    It takes images, labels, rows (n_steps, batch) int32 where steps of -1 are padding, the epoch's Sums so far, the
-    momentum, and the number of the epoch's steps so far (int32); it returns the Sums with this chunk's added.
+    It takes all rows as a Batch, rows (n_steps, batch) int32 where steps of -1 are padding, the epoch's Sums so far,
+    the momentum, and the number of the epoch's steps so far (int32); it returns the Sums with this chunk's added.
     """
-    others = inner.non_trainable_variables
-    groups = optimizer.moving(inner.trainable_variables)
+    trained, others = model.inner.trainable_variables, model.inner.non_trainable_variables
+    groups = optimizer.moving(trained)
     # XLA takes some 20 ms for each kernel of a new shape: what is done once per call is TensorFlow's, ready-made.
-    loop = _loop(inner, optimizer, average)
+    loop = _loop(model, optimizer, average, is_scaled)
     if jit:
         loop = tf.function(loop, jit_compile=True, autograph=False)
 
-    def train(images: Any, labels: Any, rows: Any, sums: Sums, momentum: Any, n_before: Any) -> Sums:
+    def train(data: Batch, rows: Any, sums: Sums, momentum: Any, n_before: Any) -> Sums:
         n_steps = tf.reduce_sum(tf.cast(rows[:, 0] >= 0, tf.int32))
         moving = [transposed(as_tensors(group)) for group in groups]
         chunk = Chunk(rows, n_steps, n_before, momentum)
         samples = None if average is None else average.samples()
-        sums, moving, state, samples = loop((images, labels), chunk, sums, moving, as_tensors(others), samples)
+        sums, moving, state, samples = loop(data, chunk, sums, moving, as_tensors(others), samples)
         with tf.control_dependencies([sums.loss]):  # nothing is assigned when XLA refuses the loop
             if average is not None:
                 average.assign(samples)
@@ -153,25 +161,25 @@ def train_steps(
     return train
 
 
-def _loop(inner: keras.Model, optimizer: EpochOptimizer, average: Average | None) -> Callable[..., Any]:
+def _loop(model: keras.Model, optimizer: EpochOptimizer, average: Average | None, is_scaled: Any) -> Callable[..., Any]:
     """Return the function that takes a chunk's steps, on tensors alone: sums, moving, state and samples after them."""
 
     def loop(
-        data: tuple[Any, Any], chunk: Chunk, sums: Sums, moving: Any, state: Any, samples: Samples | None
+        data: Batch, chunk: Chunk, sums: Sums, moving: Any, state: Any, samples: Samples | None
     ) -> tuple[Any, ...]:
         rates = optimizer.rates(chunk.rows.shape[0])  # before it: within, XLA may work out the powers for each weight
 
         def step(at: Progress) -> tuple[Progress]:
             weights = [values[0] for values in at.moving]
-            batch = _batch(*data, chunk.rows[at.n_steps])
-            loss, n_right, gradients, state = _step(inner, *batch, weights, at.state)
+            batch = gathered(data, chunk.rows[at.n_steps], is_scaled)
+            called, gradients = _step(model, batch, weights, at.state, at.sums.metrics)
             rate = rates[at.n_steps]
             moved = [optimizer.update(*each, rate, chunk.momentum) for each in zip(at.moving, gradients, strict=True)]
             moved = [
                 [constrained(variable, values[0], is_transposed=True), *values[1:]]
-                for variable, values in zip(inner.trainable_variables, moved, strict=True)
+                for variable, values in zip(model.inner.trainable_variables, moved, strict=True)
             ]
-            return (Progress(at.n_steps + 1, Sums(at.sums.loss + loss, at.sums.n_right + n_right), moved, state),)
+            return (Progress(at.n_steps + 1, Sums(at.sums.loss + called.loss, called.metrics), moved, called.state),)
 
         def until(last: Any, at: Progress) -> Progress:
             (at,) = tf.while_loop(lambda at: at.n_steps < last, step, (at,), parallel_iterations=1)
@@ -196,35 +204,39 @@ def _loop(inner: keras.Model, optimizer: EpochOptimizer, average: Average | None
     return loop
 
 
-def validation(inner: keras.Model, average: Average | None, n_rows: int) -> Callable[..., Any]:
-    """Return the function from images, labels and row numbers (n_rows,) to mean loss and accuracy in inference mode.
+def validation(model: keras.Model, average: Average | None, is_scaled: Any, n_rows: int) -> Callable[..., Any]:
+    """Return the function from all rows, row numbers (n_rows,) and empty Sums to the mean loss and the metrics' values.
 
-    They are those of the averaged weights, where there are any.
+    They are those of the averaged weights, where there are any, in inference mode.
     """
-    n_full = n_rows // VAL_BATCH_SIZE
+    n_full, inner = n_rows // VAL_BATCH_SIZE, model.inner
 
-    def validate(images: Any, labels: Any, rows: Any) -> tuple[Any, Any]:
+    def validate(data: Batch, rows: Any, sums: Sums) -> tuple[Any, dict[str, Any]]:
         weights = as_tensors(inner.trainable_variables) if average is None else average.read()
         state = as_tensors(inner.non_trainable_variables)
 
         def add(rows: Any, sums: Sums) -> Sums:
-            batch, answers = _batch(images, labels, rows)
-            outputs, _, penalties = _call(inner, weights, state, batch, training=False)
-            loss, n_right = _losses(outputs, answers, penalties)
-            return Sums(sums.loss + loss * rows.shape[0], sums.n_right + n_right)
+            called = _call(model, weights, state, sums.metrics, gathered(data, rows, is_scaled), tape=None)
+            return Sums(sums.loss + called.loss * rows.shape[0], called.metrics)
 
         def body(i: Any, sums: Sums) -> tuple[Any, Sums]:
             return i + 1, add(full[i], sums)
 
         full = tf.reshape(rows[: n_full * VAL_BATCH_SIZE], (n_full, VAL_BATCH_SIZE))
-        sums = no_sums()
         if n_full:
             _, sums = tf.while_loop(lambda i, _: i < n_full, body, (tf.constant(0), sums), parallel_iterations=1)
         if n_rows % VAL_BATCH_SIZE:
             sums = add(rows[n_full * VAL_BATCH_SIZE :], sums)
-        return sums.loss / n_rows, tf.cast(sums.n_right, tf.float32) / n_rows
+        return sums.loss / n_rows, results(model, sums)
 
     return validate
+
+
+def results(model: keras.Model, sums: Sums) -> dict[str, Any]:
+    """Return the metrics' values by their names, as Keras's logs hold them, without the loss."""
+    with keras.StatelessScope(state_mapping=list(zip(model.metrics_variables, sums.metrics, strict=True))):
+        logs = keras.Model.get_metrics_result(model)
+    return {name: tf.convert_to_tensor(value) for name, value in logs.items() if name != "loss"}
 
 
 def compiled(build: Callable[..., Callable[..., Any]]) -> Callable[..., Any]:

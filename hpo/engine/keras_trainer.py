@@ -1,12 +1,13 @@
 """The trainer of Keras models: TensorFlow's threads and devices, and one engine per process."""
 
+import functools
 import gc
-from typing import Any, cast
 
 import tensorflow as tf
 
 from hpo.data import Dataset
-from hpo.definition import StudyDefinition
+from hpo.definition import StudyDefinition, build_model
+from hpo.engine.criterion import criterion_of
 from hpo.engine.model import Engine
 from hpo.engine.rehearsal import rehearse_training
 from hpo.engine.trainer import Saved, Task, TrainingResult
@@ -31,7 +32,10 @@ class Trainer:
 
     def load(self, definition: StudyDefinition, dataset: Dataset) -> None:
         """Hand the data to TensorFlow."""
-        self._engine = Engine(dataset, cast(Any, definition.model))
+        self._engine = Engine(dataset, functools.partial(build_model, definition), criterion_of(definition))
+        # TensorFlow's and Keras's modules stay, and make each collection walk through 340,000 objects: 0.19 s a trial.
+        gc.collect()
+        gc.freeze()
 
     def train(self, task: Task) -> TrainingResult:
         """Train by compiled epochs."""

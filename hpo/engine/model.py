@@ -1,4 +1,4 @@
-"""The training engine: an epoch of a Keras classifier is one compiled call, or a few when it is long.
+"""The training engine: an epoch of a Keras model is one compiled call, or a few when it is long.
 
 `Engine.model` returns an `EpochModel`, which `fit` drives like any Keras model, callbacks included:
 
@@ -16,7 +16,6 @@ import math
 import operator
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -25,38 +24,23 @@ import tensorflow as tf
 
 from hpo.data import Dataset, Split
 from hpo.engine.costs import convolves, forward_graph, n_chunk_steps
-from hpo.engine.epoch import Sums, compiled, no_sums, row_order, train_steps, validation
+from hpo.engine.criterion import Criterion, build_metrics, row_weights
+from hpo.engine.epoch import Sums, compiled, no_sums, results, row_order, train_steps, validation
+from hpo.engine.feed import Batch, all_rows, gathered
 from hpo.engine.optimizers import EpochOptimizer
-from hpo.engine.refusals import check_calls, check_model
+from hpo.engine.refusals import check_calls, check_model, scaled_inputs
 from hpo.engine.weights import Average
 from hpo.parameters import Parameters
 
 N_CACHED_MODELS = 16  # a 512-wide MLP with Adam holds 22 MB of variables
 
 
-def resident(x: np.ndarray) -> Any:
-    """Hand an array to TensorFlow, without a copy where its memory allows it, so that workers share its pages."""
-    with tf.device("CPU:0"):
-        # TensorFlow aborts the process over unaligned memory; a mapped .npy file is aligned, a small array may not be.
-        if x.flags.c_contiguous and x.flags.writeable and x.ctypes.data % 64 == 0:
-            return tf.experimental.dlpack.from_dlpack(x.__dlpack__())
-        return tf.constant(x)
-
-
-@dataclass(frozen=True, eq=False)
-class Resident:
-    """A Dataset, and its arrays where TensorFlow reads them."""
-
-    dataset: Dataset
-    images: Any
-    labels: Any
-
-
 class EpochModel(keras.Model):
-    """A classifier whose train step is a whole chunk of an epoch.
+    """A Keras model whose train step is a whole chunk of an epoch.
 
-    At an epoch's last chunk the logs also hold val_loss and val_accuracy, so `fit` needs no validation data. Weights,
-    their order and their layout are the inner model's, and saving saves that one: Keras loads it without hpo.
+    At an epoch's last chunk the logs also hold val_loss and the other metrics of validation, so `fit` needs no
+    validation data. Weights, their order and their layout are the inner model's, and saving saves that one: Keras
+    loads it without hpo.
 
     Attributes:
         inner: The study's own model.
@@ -69,39 +53,44 @@ class EpochModel(keras.Model):
     _n_chunks_done: int  # of the epoch
 
     def __init__(
-        self, inner: keras.Model, rule: str, batch_size: int, resident: Resident, split: Split, *, averaged: bool
+        self, inner: keras.Model, rule: str, batch_size: int, shared: "Shared", split: Split, *, averaged: bool
     ) -> None:
         super().__init__(name=inner.name)
         self.inner = inner
+        self.output_names = getattr(inner, "output_names", None)
         self.built = True
         self.momentum = 0.0
-        dataset, self._data = resident.dataset, (resident.images, resident.labels)
+        self._shared = shared
         self.take(split)
         self._batch_size = min(batch_size, len(split.train_rows))
         self.n_steps = len(split.train_rows) // self._batch_size
-        graph = forward_graph(inner, dataset.input_shape)
-        check_calls(graph, inner, is_bytes=dataset.x.dtype == np.uint8)
+        graph = forward_graph(inner, shared.data.x)
+        check_calls(graph, inner)
         operations = graph.get_operations()
         self._n_chunk_steps = n_chunk_steps(operations, inner.count_params(), self.n_steps, self._batch_size)
         self.n_chunks = math.ceil(self.n_steps / self._n_chunk_steps)
         optimizer = EpochOptimizer(rule, inner.trainable_variables)
+        # Run eagerly, fit calls train_step as plain Python; what it calls is compiled. That its metrics are compiled
+        # with it tells callbacks which of them are better when larger.
+        self.compile(optimizer=optimizer, **shared.criterion.options(), run_eagerly=True, jit_compile=False)
+        is_scaled = scaled_inputs(graph, shared.data.x)
+        first = gathered(self._data, split.train_rows[:2], is_scaled)
+        build_metrics(self, first, inner(first.x, training=False))
+        self._none = no_sums(self)
         # XLA's CPU code for a convolution's gradients is naive: 3 s for a step of a small CNN that takes TensorFlow's
         # own kernels 0.1 s.
         self._average = Average(inner.trainable_variables, self.n_steps) if averaged else None
-        train = functools.partial(train_steps, inner, optimizer, self._average)
+        train = functools.partial(train_steps, self, optimizer, self._average, is_scaled)
         self._train = tf.function(train(jit=False), autograph=False) if convolves(operations) else compiled(train)
         # Without XLA: it would take 0.5 s to compile for each shape, to save 5 ms per epoch of CIFAR-10.
-        self._validate = tf.function(validation(inner, self._average, len(split.val_rows)), autograph=False)
-        # Run eagerly, fit calls train_step as plain Python; what it calls is compiled. The metric is never updated: it
-        # tells callbacks that accuracy is better when larger. compute_metrics builds it; unbuilt, it is not listed.
-        accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-        self.compile(optimizer=optimizer, metrics=[accuracy], run_eagerly=True, jit_compile=False)
-        self.compute_metrics(None, tf.zeros(1, tf.int32), tf.zeros((1, dataset.n_classes)))
+        validate = validation(self, self._average, is_scaled, len(split.val_rows))
+        self._validate = tf.function(validate, autograph=False)
         self.reset_metrics()
 
     def take(self, split: Split) -> None:
         """Train and validate on these rows from now on; there are as many of each as it was built with."""
         self._train_rows, self._val_rows = split.train_rows, tf.constant(split.val_rows)
+        self._data, self._val_data = self._shared.weighted(split)
 
     def row_chunks(self, seed: int, first_epoch: int, last_epoch: int) -> Any:
         """Return fit's input for the epochs from first_epoch up to but not including last_epoch: a tf.data.Dataset.
@@ -128,19 +117,18 @@ class EpochModel(keras.Model):
         rows = tf.constant(self.rows(*data.numpy().tolist()))
         n_before = tf.constant(self._n_chunks_done * self._n_chunk_steps)
         momentum = tf.constant(self.momentum, tf.float32)
-        self._sums = self._train(*self._data, rows, self._sums, momentum, n_before)
+        self._sums = self._train(self._data, rows, self._sums, momentum, n_before)
         self._n_chunks_done += 1
         n_steps = min(self._n_chunks_done * self._n_chunk_steps, self.n_steps)
-        n_rows = n_steps * self._batch_size
-        loss, n_right = self._sums
-        logs = {"loss": loss / n_steps, "accuracy": tf.cast(n_right, tf.float32) / n_rows}
+        logs = {"loss": self._sums.loss / n_steps, **results(self, self._sums)}
         if self._n_chunks_done == self.n_chunks:
-            logs["val_loss"], logs["val_accuracy"] = self._validate(*self._data, self._val_rows)
+            val_loss, others = self._validate(self._val_data, self._val_rows, self._none)
+            logs |= {"val_loss": val_loss, **{f"val_{name}": value for name, value in others.items()}}
         return logs
 
     def reset_metrics(self) -> None:
         """Start an epoch; fit calls it."""
-        self._sums = no_sums()
+        self._sums = self._none
         self._n_chunks_done = 0
         if self._average is not None:
             self._average.reset()
@@ -177,7 +165,7 @@ class EpochModel(keras.Model):
         return {}
 
     def call(self, inputs: Any, training: bool = False) -> Any:  # noqa: FBT001, FBT002 - Keras's signature
-        """Map float32 images (batch, *input_shape) to probabilities (batch, n_classes)."""
+        """Call the inner model."""
         return self.inner(inputs, training=training)
 
     def save(self, filepath: Any, overwrite: bool = True, **options: Any) -> None:  # noqa: FBT001, FBT002
@@ -215,17 +203,36 @@ def _state_variables(model: EpochModel) -> list[Any]:
     return [*model.inner.variables, *model.optimizer.variables]
 
 
+class Shared:
+    """What all models of a process share: the rows where TensorFlow reads them, and what models are measured by."""
+
+    def __init__(self, dataset: Dataset, criterion: Criterion) -> None:
+        self.dataset, self.criterion, self.data = dataset, criterion, all_rows(dataset)
+        self._weighted: tuple[Split, tuple[Batch, Batch]] | None = None
+
+    def weighted(self, split: Split) -> tuple[Batch, Batch]:
+        """Return all rows with the weights that they have in training, and with those in validation."""
+        if self._weighted is None or self._weighted[0] is not split:
+            weights = row_weights(self.criterion, self.dataset, split)
+            batches = [self.data._replace(weight=None if one is None else tf.constant(one)) for one in weights]
+            self._weighted = split, (batches[0], batches[1])
+        return self._weighted[1]
+
+
 class Engine:
     """One worker process's training: the data, and the compiled models of the last few shapes.
 
     Args:
         dataset: Stays where it is: TensorFlow reads the same memory.
         build_model: The study's model function: (Parameters.model, input_shape, n_classes) -> uncompiled Keras model.
+        criterion: What models are trained for and measured by; by default, as classifiers.
     """
 
-    def __init__(self, dataset: Dataset, build_model: Callable[[Any, tuple[int, ...], int], keras.Model]) -> None:
+    def __init__(
+        self, dataset: Dataset, build_model: Callable[..., keras.Model], criterion: Criterion | None = None
+    ) -> None:
         self._build_model = build_model
-        self._resident = Resident(dataset, resident(dataset.x), tf.constant(dataset.y))
+        self._shared = Shared(dataset, criterion or Criterion())
         self._models: OrderedDict[Any, EpochModel] = OrderedDict()
 
     def model(self, parameters: Parameters, seed: int, split: Split) -> EpochModel:
@@ -240,11 +247,11 @@ class Engine:
         training = parameters.training
         rule = "momentum" if training.momentum else training.optimizer
         keras.utils.set_random_seed(seed)
-        dataset = self._resident.dataset
+        dataset = self._shared.dataset
         inner = self._build_model(parameters.model, dataset.input_shape, dataset.n_classes)
-        check_model(inner, dataset.input_shape, dataset.n_classes)
+        check_model(inner, dataset, is_classifier=self._shared.criterion.is_of_classes)
         batch_size = min(training.batch_size, len(split.train_rows))
-        new = functools.partial(EpochModel, inner, rule, batch_size, self._resident, split, averaged=training.averaged)
+        new = functools.partial(EpochModel, inner, rule, batch_size, self._shared, split, averaged=training.averaged)
         sizes = len(split.train_rows), len(split.val_rows)
         model = self._cached((parameters.model, rule, batch_size, training.averaged, sizes), inner, new)
         model.take(split)

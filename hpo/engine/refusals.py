@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from hpo.data import Dataset, arrays_of, each
 from hpo.engine.callback_state import brings_state, is_keras
 from hpo.errors import TrialError
 
@@ -108,36 +109,55 @@ def _is_own(thing: Any, name: str) -> bool:
     return not is_keras(next((kind for kind in type(thing).__mro__ if name in vars(kind)), keras.Model))
 
 
-def check_model(inner: Any, input_shape: tuple[int, ...], n_classes: int) -> None:
+def check_model(inner: Any, dataset: Dataset, *, is_classifier: bool) -> None:
     """Build the model if it is not yet built, and refuse what hpo does not train.
 
     Raises:
-        TrialError: Not a Keras model, several inputs or outputs, not one probability per class, or a way of training
-            that the compiled epoch would pass over.
+        TrialError: Not a Keras model, none that takes the data's rows, or a way of training that the compiled epoch
+            would pass over; of a classifier, not one probability per class.
     """
     if not isinstance(inner, keras.Model):
         raise TrialError(f"the study's model function returned {type(inner).__name__}, not a keras.Model")
     check_training(inner)
     check_layers(inner)
-    if len(getattr(inner, "inputs", None) or [None]) > 1:
-        raise TrialError(f"the model has {len(inner.inputs)} inputs; hpo trains classifiers with one")
+    inputs = each(lambda one: keras.Input(one.shape[1:], dtype=_dtype_of(one)), dataset.x)
     try:
-        outputs = inner(keras.Input(input_shape))
+        outputs = inner(inputs)
     except (TypeError, ValueError) as error:
-        raise TrialError(f"the model cannot take the data's rows, of shape {input_shape}: {error}") from error
-    if isinstance(outputs, list | tuple | dict):
-        raise TrialError(f"the model has {len(outputs)} outputs; hpo trains classifiers with one")
-    if tuple(outputs.shape) != (None, n_classes):
-        raise TrialError(
-            f"the model's output has shape {tuple(outputs.shape)}, not (None, {n_classes}): hpo trains classifiers "
-            f"whose last layer is a softmax over the data's {n_classes} classes, no regression"
-        )
+        raise TrialError(f"the model cannot take the data's rows, of shape {dataset.input_shape}: {error}") from error
     others = [variable for variable in inner.trainable_variables if variable.dtype != "float32"]
     if others:
         raise TrialError(f"the weight {others[0].path} is {others[0].dtype}; hpo trains float32 weights only")
-    sums = np.sum(inner(np.ones((2, *input_shape), np.float32), training=False), axis=-1)
+    if is_classifier:
+        check_classifier(inner, outputs, dataset)
+
+
+def _dtype_of(array: np.ndarray) -> str:
+    return "float32" if array.dtype == np.uint8 else str(array.dtype)
+
+
+def check_classifier(inner: keras.Model, outputs: Any, dataset: Dataset) -> None:
+    """Refuse outputs that are not one probability per class.
+
+    Raises:
+        TrialError: They are not.
+    """
+    n_classes = dataset.n_classes
+    say_loss = 'Any other task says what it is trained for by loss="mse", for example'
+    if isinstance(outputs, list | tuple | dict):
+        raise TrialError(f"the model has {len(outputs)} outputs, and the study's loss is for classes. {say_loss}")
+    if tuple(outputs.shape) != (None, n_classes):
+        raise TrialError(
+            f"the model's output has shape {tuple(outputs.shape)}, not (None, {n_classes}): the study's loss is for "
+            f"a last layer that is a softmax over the data's {n_classes} classes. {say_loss}"
+        )
+    ones = each(lambda one: np.ones((2, *one.shape[1:]), _dtype_of(one)), dataset.x)
+    sums = np.sum(inner(ones, training=False), axis=-1)
     if not np.allclose(sums, 1.0, atol=1e-3):  # logits would train, but badly: the loss is that of probabilities
-        raise TrialError('the model\'s outputs are no probabilities: end it with activation="softmax"')
+        raise TrialError(
+            'the model\'s outputs are no probabilities: end it with activation="softmax", or give the study '
+            "loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)"
+        )
 
 
 def check_training(inner: keras.Model) -> None:
@@ -178,17 +198,16 @@ def check_layers(inner: keras.Model) -> None:
             )
 
 
-def check_calls(graph: Any, inner: keras.Model, *, is_bytes: bool) -> None:
+def check_calls(graph: Any, inner: keras.Model) -> None:
     """Refuse what only shows when the model is called.
 
     Args:
         graph: Of a forward pass in training.
         inner: The model.
-        is_bytes: Whether the data's rows are uint8, which reach the model scaled to [0, 1].
 
     Raises:
-        TrialError: Its calls use variables that are not its own, so its state would be incomplete; assign weights that
-            are trained; or take rows that are scaled for whole numbers.
+        TrialError: Its calls use variables that are not its own, so its state would be incomplete; or assign weights
+            that are trained.
     """
     strangers = {v.ref() for v in graph.variables} - {v.value.ref() for v in inner.variables}
     if strangers:
@@ -208,18 +227,30 @@ def check_calls(graph: Any, inner: keras.Model, *, is_bytes: bool) -> None:
             f"a layer assigns {assigned[0]} while it is called (SpectralNormalization does), and the optimizer moves "
             "it too; hpo does only the latter. Use a kernel_constraint, or a weight with trainable=False"
         )
-    if is_bytes and any(_takes_scaled_rows_for_ids(one) for one in operations):
-        raise TrialError(
-            "the model takes whole numbers (an Embedding, or an Input of an integer dtype), but rows of dtype uint8 "
-            'reach it scaled to [0, 1]. Store the rows as another dtype, used as it is: x.astype("int32")'
-        )
 
 
-def _takes_scaled_rows_for_ids(operation: Any) -> bool:
+def scaled_inputs(graph: Any, x: Any) -> Any:
+    """Return, for each input, whether its bytes are scaled to [0, 1]: not those that the model takes for whole numbers.
+
+    Args:
+        graph: Of a forward pass in training.
+        x: The rows.
+    """
+    found = (_taken_for_number(operation) for operation in graph.get_operations())
+    numbers = {id(tensor) for tensor in found if tensor is not None}
+    names = sorted(x) if isinstance(x, dict) else ()  # the order in which TensorFlow takes them
+    flags = [id(tensor) not in numbers for tensor in graph.inputs[: len(arrays_of(x))]]
+    if isinstance(x, dict):
+        return dict(zip(names, flags, strict=True))
+    return tuple(flags) if isinstance(x, tuple) else flags[0]
+
+
+def _taken_for_number(operation: Any) -> Any:
+    """Return what an operation casts to whole numbers, if that is one of the graph's inputs."""
     if operation.type != "Cast" or not (
         operation.get_attr("SrcT").is_floating and operation.get_attr("DstT").is_integer
     ):
-        return False
+        return None
     while operation.type in CARRIERS and operation.inputs:
         operation = operation.inputs[0].op
-    return bool(operation.type == "Placeholder")
+    return operation.outputs[0] if operation.type == "Placeholder" else None

@@ -1,5 +1,6 @@
-"""One model and its callbacks built before anything is stored: what hpo does not do is said before the first trial."""
+"""One model built, and trained on a few rows, before anything is stored: what cannot be trained is said first."""
 
+import difflib
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -7,43 +8,96 @@ from typing import Any
 import keras
 import numpy as np
 import optuna
+import tensorflow as tf
 
-from hpo.data import Dataset
-from hpo.definition import N_REFUSALS, RunningTrial, StudyDefinition, build_callbacks, draw, seed_of
+from hpo.data import Dataset, Split
+from hpo.definition import N_REFUSALS, RunningTrial, StudyDefinition, build_callbacks, build_model, draw, seed_of
 from hpo.engine.costs import forward_graph
+from hpo.engine.criterion import Criterion, criterion_of
+from hpo.engine.model import EpochModel, Shared
 from hpo.engine.refusals import check_callbacks, check_calls, check_model
 from hpo.errors import InfeasibleError, StudyFileError, TrialError
 from hpo.tracebacks import field_hint, told
 
 FAULTS = (NameError, AttributeError, TypeError, ImportError)  # of the file: a trial would meet them at any point
+SHORTAGES = (MemoryError, tf.errors.ResourceExhaustedError)  # of this machine, now
+N_POINTS = 3  # drawn where there is no baseline: what raises at all of them is no single point's fault
+N_ROWS = 2  # to train on, and as many to validate on
 
 
 def rehearse_training(definition: StudyDefinition, dataset: Dataset) -> None:
-    """Build the baseline's model and callbacks, or those of a point drawn at random, and look at what they ask for.
-
-    Another exception of the study's own code than FAULTS may be this point's alone, so the trial tells it.
+    """Build the baseline's model and callbacks, or those of a point drawn at random, and train it on a few rows.
 
     Raises:
-        StudyFileError: They ask for what hpo does not do, or cannot be built.
+        StudyFileError: They ask for what hpo does not do, cannot be built or trained, or nothing measures the metric.
     """
-    parameters: Any = definition.baseline or _drawn(definition)
-    if parameters is None:
+    points, errors = _points(definition), list[Exception]()
+    for parameters in points:
+        try:
+            _rehearse(definition, dataset, parameters)
+        except SHORTAGES:
+            return
+        except StudyFileError:
+            raise
+        except TrialError as error:
+            raise StudyFileError(f"The study cannot be trained: {error}.", "Mend its file and try again.") from error
+        except Exception as error:
+            errors.append(error)
+            if not isinstance(error, FAULTS) and len(errors) < len(points):
+                continue  # it may be this point's alone: then its trial tells it
+            point = "a point drawn at random" if definition.baseline is None else "its baseline"
+            message = f"The study cannot be trained: its code raised, for {point}, {told(error)}"
+            raise StudyFileError(message, f"{field_hint(error)} Mend its file and try again.".strip()) from error
         return
+
+
+def _rehearse(definition: StudyDefinition, dataset: Dataset, parameters: Any) -> None:
+    keras.utils.set_random_seed(definition.seed)
+    inner = build_model(definition, parameters.model, dataset.input_shape, dataset.n_classes)
+    criterion = criterion_of(definition)
+    check_model(inner, dataset, is_classifier=criterion.is_of_classes)
+    check_calls(forward_graph(inner, dataset.x), inner)
+    callbacks = check_callbacks(_callbacks(definition, parameters))
+    names = _measured(inner, criterion, dataset)
+    of_validation = [name for name in names if name.startswith("val_")]
+    if definition.metric not in of_validation:
+        message = f"STUDY.metric is {definition.metric!r}, which the study does not measure."
+        measured = f"It measures {', '.join(of_validation)}; metrics=[...] adds others."
+        raise StudyFileError(message, f"{_guess(definition.metric, of_validation)}{measured}")
+    for callback in callbacks:
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(monitor, str) and monitor not in (*names, "learning_rate"):
+            kind = type(callback).__name__
+            message = f"The callback {kind} looks at {monitor!r}, which the study does not measure."
+            raise StudyFileError(message, f"{_guess(monitor, names)}It measures {', '.join(names)}.")
+
+
+def _guess(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"Did you mean {close[0]!r}? " if close else ""
+
+
+def _measured(inner: keras.Model, criterion: Criterion, dataset: Dataset) -> list[str]:
+    """Train and validate on a few rows; returns the names of what was measured.
+
+    Raises:
+        TrialError: The loss or the metrics cannot be computed.
+    """
+    rows = np.arange(N_ROWS, dtype=np.int32)
+    split = Split(train_rows=rows, val_rows=rows + N_ROWS)
+    is_eager = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(run_eagerly=True)  # two steps cost less than compiling them
     try:
-        keras.utils.set_random_seed(definition.seed)
-        build: Any = definition.model
-        inner = build(parameters.model, dataset.input_shape, dataset.n_classes)
-        check_model(inner, dataset.input_shape, dataset.n_classes)
-        check_calls(forward_graph(inner, dataset.input_shape), inner, is_bytes=dataset.x.dtype == np.uint8)
-        check_callbacks(_callbacks(definition, parameters))
-    except TrialError as error:
-        raise StudyFileError(f"The study cannot be trained: {error}.", "Mend its file and try again.") from error
-    except FAULTS as error:
-        point = "a point drawn at random" if definition.baseline is None else "its baseline"
-        message = f"The study cannot be trained: its code raised, for {point}, {told(error)}"
-        raise StudyFileError(message, f"{field_hint(error)} Mend its file and try again.".strip()) from error
-    except Exception:
-        return
+        model = EpochModel(inner, "sgd", N_ROWS, Shared(dataset.few(2 * N_ROWS), criterion), split, averaged=False)
+        chunks = model.row_chunks(0, 0, 1)
+        logs = model.fit(chunks, steps_per_epoch=model.n_chunks, shuffle=False, verbose=0).history
+    except (TrialError, *SHORTAGES):
+        raise
+    except Exception as error:
+        raise TrialError(f"its loss or metrics cannot be computed: {told(error)}") from error
+    finally:
+        tf.config.run_functions_eagerly(run_eagerly=is_eager)
+    return sorted(logs)
 
 
 def _callbacks(definition: StudyDefinition, parameters: Any) -> Any:
@@ -54,11 +108,17 @@ def _callbacks(definition: StudyDefinition, parameters: Any) -> Any:
         return build_callbacks(definition.callbacks, parameters, first)
 
 
-def _drawn(definition: StudyDefinition) -> Any:
+def _points(definition: StudyDefinition) -> list[Any]:
+    """Return the baseline, or some points drawn at random."""
+    if definition.baseline is not None:
+        return [definition.baseline]
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    found = list[Any]()
     for _ in range(N_REFUSALS):
         try:
-            return draw(definition, study.ask()).parameters
+            found.append(draw(definition, study.ask()).parameters)
         except InfeasibleError:
             continue
-    return None
+        if len(found) == N_POINTS:
+            break
+    return found

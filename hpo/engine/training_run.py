@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hpo.data import Dataset, Split
+from hpo.data import Dataset, Split, each
 from hpo.definition import make_folder
 from hpo.engine.state import copied
 from hpo.engine.trainer import Task
@@ -60,6 +60,16 @@ class TrainingRun:
     def y_val(self) -> Any:
         """Their labels."""
         return self._rows.part("y_val")
+
+    @property
+    def sample_weight_train(self) -> Any:
+        """How much each row to train on counts, float32; None where the data say nothing of it."""
+        return self._rows.part("sample_weight_train")
+
+    @property
+    def sample_weight_val(self) -> Any:
+        """How much each row to validate on counts."""
+        return self._rows.part("sample_weight_val")
 
     @property
     def folder(self) -> Path:
@@ -194,16 +204,17 @@ class Rows:
         return self
 
     def part(self, name: str) -> Any:
-        """Return x_train, y_train, x_val or y_val, read-only: the next trial trains on the same.
+        """Return x, y or sample_weight, of "_train" or "_val", read-only: the next trial trains on the same.
 
         Raises:
             RuntimeError: The study has no data.
         """
-        if self._split is None or not len(self._dataset.y):
+        if self._split is None or not self._dataset.n_rows:
             raise RuntimeError(f"run.{name}: STUDY has no dataset, so train reads its own data")
         if name not in self._parts:
-            whole = self._dataset.x if name.startswith("x") else self._dataset.y
-            self._parts[name] = _cut(whole, self._split.train_rows if name.endswith("train") else self._split.val_rows)
+            rows = self._split.train_rows if name.endswith("train") else self._split.val_rows
+            whole = getattr(self._dataset, name.rpartition("_")[0])
+            self._parts[name] = None if whole is None else each(lambda array: _cut(array, rows), whole)
         return self._parts[name]
 
 

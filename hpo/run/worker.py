@@ -21,7 +21,7 @@ import optuna
 
 from hpo.data import load_dataset, split_of
 from hpo.database import TRANSIENT, insist, open_store
-from hpo.definition import fingerprint, load_definition
+from hpo.definition import fingerprint, load_definition, predicts_classes
 from hpo.engine import load_trainer
 from hpo.errors import DatabaseAwayError, HpoError, LeaseLostError, SpaceExhaustedError, StorageError, StudyFileError
 from hpo.run.context import WorkerContext
@@ -145,6 +145,7 @@ def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> Worke
         base_dir=options.file.path.parent,
         fingerprint=study.facts.data,
         report=log.info,
+        is_classes=predicts_classes(definition),
     )
     check_same(study.facts, fingerprint(options.file.path, like=study.facts.meaning), data.fingerprint, None)
     trainer.load(definition, data)

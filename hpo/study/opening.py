@@ -12,6 +12,7 @@ from typing import Any
 from hpo.data import (
     Dataset,
     describe_batch,
+    describe_classes,
     describe_majority,
     describe_numbering,
     describe_unseen,
@@ -19,7 +20,7 @@ from hpo.data import (
     split_of,
 )
 from hpo.database import Store, explained, insist, open_store, setup_lock
-from hpo.definition import StudyDefinition, fingerprint, load_definition, place, rehearse
+from hpo.definition import StudyDefinition, fingerprint, load_definition, place, predicts_classes, rehearse
 from hpo.engine import load_trainer
 from hpo.errors import ParameterError, StudyFileError, StudyMismatchError, TicketlessError
 from hpo.events import write_experiment
@@ -113,17 +114,18 @@ def prepare(
         data_dir=options.data_dir,
         base_dir=options.file.path.parent,
         report=report,
+        is_classes=predicts_classes(definition),
     )
     if definition.dataset is None:
         return dataset
-    if line := describe_numbering(dataset):
-        report(line)
     split = split_of(dataset, seed=definition.seed if options.seed is None else options.seed)
-    if definition.metric == "val_accuracy" and (line := describe_majority(dataset, split)):
+    lines = [describe_classes(dataset.classes), describe_batch(largest_batch(definition, space), split)]
+    if predicts_classes(definition):
+        lines += [describe_numbering(dataset), describe_unseen(dataset, split)]
+    if definition.metric == "val_accuracy":
+        lines.append(describe_majority(dataset, split))
+    for line in filter(None, lines):
         report(line)
-    for line in (describe_unseen(dataset, split), describe_batch(largest_batch(definition, space), split)):
-        if line:
-            report(line)
     return dataset
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fruit import Arrays, fruit, listed, load_saved, save, stay_in
 
-from hpo.data import datasets
+from hpo.data import datasets, split_of
 from hpo.data.arrays import split
 from hpo.errors import DatasetError
 
@@ -49,9 +49,15 @@ def test_rare_classes_are_validated_where_possible() -> None:
     ("key", "message", "hint"),
     [
         ("x_valid", "holds x_valid, of which hpo makes no use", "Did you mean x_val by x_valid?"),
-        ("groups", "holds groups, of which hpo makes no use", "Leave out all but x, y, x_val, y_val, x_test, y_test."),
-        ("sample_weight", "holds sample_weight; hpo counts each row alike", "Leave it out"),
-        ("class_weight", "holds class_weight; hpo counts each row alike", "Leave it out"),
+        (
+            "weights",
+            "holds weights, of which hpo makes no use",
+            "Leave out all but x, y, x_val, y_val, x_test, y_test, s",
+        ),
+        ("class_weight", "holds class_weight", "StudyDefinition(class_weight=...)"),
+        ("sample_weight", r"sample_weight has shape \(3,\)", "Give one for each row: (100,)."),
+        ("groups", r"groups has shape \(3,\)", "Give one for each row: (100,)."),
+        ("sample_weight_val", "holds sample_weight_val without x_val", "give x_val"),
     ],
 )
 def test_keys_that_hpo_makes_no_use_of_are_refused(tmp_path: Path, key: str, message: str, hint: str) -> None:
@@ -112,11 +118,25 @@ REFUSED: dict[str, tuple[Arrays, str, str]] = {
     "x of no dimension": ({"x": np.float32(1), "y": Y}, "x has shape ()", "n_features"),
     "strings in x": ({"x": X.astype(str), "y": Y}, "x has dtype <U", "numbers"),
     "complex x": ({"x": X.astype(complex), "y": Y}, "complex128", "numbers"),
-    "regression": ({"x": X, "y": X[:, 0] / 7}, "hpo trains classifiers; y holds floats", "no regression"),
+    "regression": ({"x": X, "y": X[:, 0] / 7}, "the study's loss is for classes, and y holds floats", 'loss="mse"'),
     "one-hot": ({"x": X, "y": np.eye(4)[Y]}, "one-hot", "y.argmax(axis=1)"),
     "several outputs": ({"x": X, "y": np.zeros((100, 2))}, "several outputs", "argmax"),
-    "labels of three dimensions": ({"x": X, "y": np.zeros((100, 1, 1), int)}, "(100, 1, 1)", "(n_rows,)"),
-    "strings as labels": ({"x": X, "y": Y.astype(str)}, "not integers", "np.unique"),
+    "labels of three dimensions": ({"x": X, "y": np.zeros((100, 1, 1), int)}, "(100, 1, 1)", "by `loss`"),
+    "complex labels": ({"x": X, "y": Y.astype(complex)}, "y holds complex128", "Give numbers"),
+    "NaN as a target": (
+        {"x": X, "y": np.where(Y == 2, np.nan, Y)},
+        "y holds NaN or infinity, first in row 50",
+        "Remove",
+    ),
+    "negative weights": ({"x": X, "y": Y, "sample_weight": Y - 1}, "numbers from 0", "counts a row once"),
+    "no weight at all": ({"x": X, "y": Y, "sample_weight": Y * 0}, "numbers from 0", "counts a row once"),
+    "a single group": ({"x": X, "y": Y, "groups": Y * 0}, "a single group", "two groups"),
+    "groups beside x_val": ({"x": X, "y": Y, "x_val": X, "y_val": Y, "groups": Y}, "both groups and x_val", "one"),
+    "weights of validation alone": (
+        {"x": X, "y": Y, "x_val": X, "y_val": Y, "sample_weight_val": Y + 1},
+        "sample_weight_val without sample_weight",
+        "Give both",
+    ),
     "negative labels": ({"x": X, "y": Y - 1}, "y holds -1 to 2", "np.unique"),
     "gigantic labels": ({"x": X, "y": Y.astype("u8") + 2**63}, "y holds 9223", "np.unique"),
     "labels that are no class numbers": ({"x": X, "y": Y * 1000}, "4 classes, numbered up to 3,000", "np.unique"),
@@ -171,11 +191,8 @@ TABLES: dict[str, tuple[Any, str, str]] = {
         "x holds NaN or infinity in columns 'height', 'depth', first in row 1.",
         "fillna",
     ),
-    "a dictionary of columns": (
-        {"age": NUMBERS, "rooms": NUMBERS},
-        "x is a dictionary (keys age, rooms).",
-        "x = np.column_stack(list(x.values()))",
-    ),
+    "a dictionary within another": ({"age": {"years": NUMBERS}}, "x['age'] is a dictionary within another.", ""),
+    "no input": ({}, "x holds no array", ""),
     "NaN among several kinds": (Table(n=[1, 2] * 50, height=[1.0, np.nan] * 50), "in column 'height', first in", ""),
 }
 
@@ -203,3 +220,94 @@ def test_ragged_lists_are_refused() -> None:
     ragged: Any = {"x": [[1], [1, 2]], "y": [0, 1]}
     with pytest.raises(DatasetError, match="x cannot be read as an array"):
         datasets.load_dataset(lambda: ragged)
+
+
+def test_rows_and_targets_of_any_form_are_taken_and_found_again(tmp_path: Path) -> None:
+    given = {
+        "x": {"picture": IMAGES.astype(np.uint8), "age": NUMBERS, "table": X},
+        "y": {"kind": Y, "size": X[:, 0] / 7},
+        "sample_weight": np.arange(100) + 1,
+        "groups": CITIES,
+    }
+    for _ in range(2):
+        dataset = datasets.load_dataset(lambda: given, is_classes=False)
+        assert dataset.input_shape == {"picture": (2, 2, 1), "age": (1,), "table": (3,)}
+        assert [array.dtype for array in dataset.x.values()] == [np.uint8, np.float32, np.float32]
+        assert (dataset.y["kind"].dtype, dataset.y["size"].dtype) == (np.int32, np.float32)
+        assert np.array_equal(dataset.x["age"][:, 0], NUMBERS)
+        assert (dataset.n_classes, dataset.n_rows) == (None, 100)
+        assert np.array_equal(np.arange(100) + 1, dataset.sample_weight)  # type: ignore[arg-type]
+        assert np.array_equal([1, 0] * 50, dataset.groups)  # type: ignore[arg-type]
+    pair = datasets.load_dataset(lambda: {"x": (X, IMAGES), "y": Y})
+    assert (pair.input_shape, pair.n_classes) == (((3,), (2, 2, 1)), 4)
+
+
+@pytest.mark.parametrize("change", ["x", "y", "names", "sample_weight", "groups"])
+def test_fingerprint_covers_whatever_a_study_trains_with(change: str) -> None:
+    def given(*, is_changed: bool) -> Arrays:
+        other = {name: is_changed and name == change for name in ("x", "y", "names", "sample_weight", "groups")}
+        return {
+            "x": {"b" if other["names"] else "a": X + other["x"], "c": X},
+            "y": X[:, :2] + other["y"],
+            "sample_weight": Y + 1 + other["sample_weight"] * (Y == 1),
+            "groups": np.where(Y == 3, 2, Y) if other["groups"] else Y,
+        }
+
+    def fingerprint(*, is_changed: bool) -> str:
+        return datasets.load_dataset(lambda: given(is_changed=is_changed), is_classes=False).fingerprint
+
+    first, again, changed = (fingerprint(is_changed=one) for one in (False, False, True))
+    assert first == again != changed
+
+
+def test_names_of_classes_become_numbers_in_their_order() -> None:
+    dataset = datasets.load_dataset(lambda: {"x": X, "y": [["pear", "apple"][number % 2] for number in range(100)]})
+    assert (dataset.classes, dataset.n_classes) == (("apple", "pear"), 2)
+    assert dataset.y[:3].tolist() == [1, 0, 1]
+    with pytest.raises(DatasetError, match=r"y holds nan \(float\) in row 1"):
+        datasets.load_dataset(lambda: {"x": X, "y": np.array(["pear", np.nan] * 50, object)})
+
+
+@pytest.mark.parametrize(
+    ("y", "dtype", "shape"),
+    [
+        (X[:, 0] / 7, np.float32, (100,)),
+        (np.eye(4)[Y], np.float32, (100, 4)),
+        (Y[:, None] - 1, np.int32, (100,)),
+        (IMAGES > 3, np.int32, (100, 2, 2, 1)),
+    ],
+)
+def test_targets_of_any_shape_are_kept_for_other_losses_than_a_classifier_s(y: Any, dtype: Any, shape: Any) -> None:
+    dataset = datasets.load_dataset(lambda: {"x": X, "y": y}, is_classes=False)
+    assert (dataset.y.dtype, dataset.y.shape) == (dtype, shape)
+
+
+def test_whole_numbers_beyond_float32_stay_exact() -> None:
+    x = np.array([[2**24 + 1, 0]] * 50 + [[1, 2]] * 50)
+    dataset = datasets.load_dataset(lambda: {"x": x, "y": Y})
+    assert (dataset.x.dtype, dataset.x[0, 0]) == (np.int32, 2**24 + 1)
+
+
+def test_data_prepared_for_a_regression_are_checked_anew_for_a_classifier() -> None:
+    def table() -> Arrays:
+        return {"x": X, "y": X[:, 0] / 7}
+
+    datasets.load_dataset(table, is_classes=False)
+    with pytest.raises(DatasetError, match="loss is for classes, and y holds floats"):
+        datasets.load_dataset(table)
+
+
+def test_groups_are_never_split() -> None:
+    groups = np.repeat(np.arange(20), 5)
+    dataset = datasets.load_dataset(lambda: {"x": X, "y": Y, "groups": groups})
+    first, again, other = (split_of(dataset, seed=seed) for seed in (7, 7, 8))
+    assert not set(groups[first.train_rows]) & set(groups[first.val_rows])
+    assert len(first.val_rows) == 10
+    assert sorted([*first.train_rows, *first.val_rows]) == list(range(100))
+    assert first.val_rows.tolist() == again.val_rows.tolist() != other.val_rows.tolist()
+
+
+def test_other_targets_are_split_without_regard_to_them() -> None:
+    dataset = datasets.load_dataset(lambda: {"x": X, "y": X[:, 0] / 7}, is_classes=False)
+    split_rows = split_of(dataset, seed=7)
+    assert (len(split_rows.train_rows), len(split_rows.val_rows)) == (90, 10)

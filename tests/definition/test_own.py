@@ -31,7 +31,7 @@ def train(run: Any) -> None:
     raise AssertionError("nothing is trained here")
 
 
-OWN = StudyDefinition(search_space=search_space, train=train, metric="val_error", direction="minimize")
+OWN = StudyDefinition(search_space=search_space, train=train, metric="val_skill", direction="minimize")
 
 TEXT = '''"""A study of one's own."""
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ STUDY = StudyDefinition(search_space=search_space, train=train, metric="score", 
         (OWN, {"metric": 3}, "STUDY.metric must be a name that train reports, not 3", ""),
         (OWN, {"metric": "a\nb"}, "STUDY.metric must be a name", ""),
         (OWN, {"direction": "down"}, "STUDY.direction is 'down'", 'direction="maximize"'),
-        (OWN, {"direction": ""}, "STUDY has no direction: is val_error better when higher or lower?", "minimize"),
+        (OWN, {"direction": ""}, "STUDY has no direction: is val_skill better when higher or lower?", "minimize"),
         (OWN, {"metric": "val_accuracy"}, "STUDY.direction is 'minimize', but val_accuracy is better when higher", ""),
         (OWN, {"callbacks": lambda parameters: []}, "STUDY has callbacks, which are Keras's, and train", "Do in train"),
         (OWN, {"train": "fit"}, "STUDY.train must be a function", ""),

@@ -29,7 +29,8 @@ from small_training import (
 from hpo.data import Split
 from hpo.engine import epoch
 from hpo.engine.epoch import row_order
-from hpo.engine.model import Engine, EpochModel, resident, restore_state, state
+from hpo.engine.feed import resident
+from hpo.engine.model import Engine, EpochModel, restore_state, state
 from hpo.errors import TrialError
 from hpo.models import mlp
 from hpo.parameters import MLPParameters
@@ -366,9 +367,9 @@ def unseeded(parameters: MLPParameters, input_shape: tuple[int, ...], n_classes:
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (two_inputs, "2 inputs"),
+        (two_inputs, "cannot take the data's rows"),
         (two_outputs, "2 outputs"),
-        (regression, r"shape \(None, 1\), not \(None, 4\).*no regression"),
+        (regression, r'shape \(None, 1\), not \(None, 4\).*loss="mse"'),
         (unflattened, r"shape \(None, 5, 4, 4\)"),
         (other_rows, "cannot take the data's rows"),
         (lambda *_: "a model", "returned str, not a keras.Model"),

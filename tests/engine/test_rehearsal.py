@@ -1,4 +1,4 @@
-"""What hpo does not do, and a fault of the file, is told before a study is stored; what else raises is the trial's."""
+"""What hpo does not do, and a fault of the file, is told before a study is stored."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,10 +23,11 @@ def compiled(*arguments: Any) -> keras.Model:
     return model
 
 
-def tokens(*_: Any) -> keras.Model:
-    layers = keras.layers
-    out = layers.Dense(N_CLASSES, activation="softmax")
-    return keras.Sequential([layers.Flatten(), layers.Embedding(256, 2), layers.Flatten(), out])
+STOP = keras.callbacks.EarlyStopping
+
+
+def top() -> list[keras.metrics.Metric]:
+    return [keras.metrics.SparseTopKCategoricalAccuracy(2, name="top")]
 
 
 class Steps(keras.callbacks.Callback):
@@ -39,7 +40,11 @@ class Steps(keras.callbacks.Callback):
     [
         ({"model": compiled}, "The study cannot be trained: the model is compiled"),
         ({"model": compiled, "baseline": None}, "the model is compiled"),
-        ({"model": tokens}, "the model takes whole numbers"),
+        ({"model": mlp, "loss": "msee"}, "its loss or metrics cannot be computed: .*msee"),
+        ({"model": mlp, "metrics": ["maee"]}, "loss or metrics .*maee"),
+        ({"model": mlp, "metrics": top}, "STUDY.metric is 'val_accuracy', which the study does not measure"),
+        ({"model": mlp, "loss": "categorical_crossentropy"}, "loss or metrics cannot be computed"),
+        ({"model": mlp, "callbacks": lambda _: [STOP("val_acc", mode="max")]}, "EarlyStopping looks at 'val_acc'"),
         ({"model": mlp, "callbacks": lambda _: [Steps()]}, "the callback Steps cannot be used: on_train_batch_end"),
     ],
 )
@@ -120,12 +125,46 @@ def test_fault_of_the_file_in_its_model_or_callbacks_is_told_before_the_first_tr
     assert caught.value.hint == "Mend its file and try again."
 
 
-def test_code_that_raises_is_left_to_the_trial() -> None:
-    def broken(*_: Any) -> keras.Model:
-        raise RuntimeError("no such layer")
+def test_hints_tell_what_is_measured_and_what_may_have_been_meant() -> None:
+    with pytest.raises(StudyFileError) as caught:
+        rehearse_training(replace(DEFINITION, model=mlp, metrics=top, metric="val_tip"), make_dataset())
+    assert caught.value.hint == "Did you mean 'val_top'? It measures val_loss, val_top; metrics=[...] adds others."
+    wrong = replace(DEFINITION, model=mlp, callbacks=lambda _: [STOP("val_acuracy", mode="max")])
+    with pytest.raises(StudyFileError) as caught:
+        rehearse_training(wrong, make_dataset())
+    assert caught.value.hint == "Did you mean 'val_accuracy'? It measures accuracy, loss, val_accuracy, val_loss."
 
+
+def broken(*_: Any) -> keras.Model:
+    raise RuntimeError("no such layer")
+
+
+@pytest.mark.parametrize("baseline", [BASELINE, None])
+def test_code_that_raises_for_the_baseline_or_wherever_it_is_tried_is_told_first(baseline: Parameters | None) -> None:
+    with pytest.raises(StudyFileError, match=r"its code raised, for .*, RuntimeError: no such layer"):
+        rehearse_training(replace(DEFINITION, model=broken, baseline=baseline), make_dataset())
+
+
+def test_code_that_raises_at_one_point_only_is_left_to_the_trial() -> None:
+    n_built = []
+
+    def once(*arguments: Any) -> keras.Model:
+        n_built.append(1)
+        return broken() if len(n_built) == 1 else mlp(*arguments)
+
+    rehearse_training(replace(DEFINITION, model=once, baseline=None), make_dataset())
+    assert len(n_built) == 2
+
+
+def test_memory_that_is_short_now_is_no_fault_of_the_file() -> None:
+    def large(*_: Any) -> keras.Model:
+        raise MemoryError
+
+    rehearse_training(replace(DEFINITION, model=large), make_dataset())
+
+
+def test_space_of_which_nothing_can_be_drawn_is_told_elsewhere() -> None:
     def refuse(trial: object) -> Any:
         raise optuna.TrialPruned
 
-    rehearse_training(replace(DEFINITION, model=broken), make_dataset())
     rehearse_training(replace(DEFINITION, model=compiled, baseline=None, search_space=refuse), make_dataset())

@@ -1,0 +1,94 @@
+"""What a study's models are trained for and measured by: loss, metrics and weights of rows, all computed by Keras."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from hpo.data import Dataset, Split
+from hpo.definition import StudyDefinition, predicts_classes
+from hpo.engine.feed import Batch
+from hpo.errors import TrialError
+
+CLASSES_LOSS = "sparse_categorical_crossentropy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Criterion:
+    """A study's, the same for all its trials.
+
+    Attributes:
+        loss: As Keras's compile takes it.
+        metrics: As the study declares them: what Keras's compile takes, or a function that makes it; each model needs
+            metrics of its own, since they count.
+        loss_weights: As Keras's compile takes them.
+        class_weight: How much rows of each class count in training; "balanced" for the inverse of their frequency.
+        is_of_classes: Whether the targets are class numbers and the outputs one probability per class.
+    """
+
+    loss: Any = CLASSES_LOSS
+    metrics: Any = ("accuracy",)
+    loss_weights: Any = None
+    class_weight: Any = None
+    is_of_classes: bool = True
+
+    def options(self) -> dict[str, Any]:
+        """Return what Keras's compile takes.
+
+        Raises:
+            TrialError: The metrics are not built anew for each model.
+        """
+        metrics = self.metrics() if callable(self.metrics) else self.metrics
+        metrics = list(metrics) if isinstance(metrics, tuple) else metrics
+        loss = self.loss() if isinstance(self.loss, type) else self.loss
+        return {"loss": loss, "metrics": metrics, "loss_weights": self.loss_weights}
+
+
+def criterion_of(definition: StudyDefinition) -> Criterion:
+    """Return what a study declares, with the defaults of a classifier where it declares nothing."""
+    is_default = definition.loss is None
+    metrics = definition.metrics
+    if metrics is None:
+        metrics = Criterion.metrics if is_default else ()
+    return Criterion(
+        loss=CLASSES_LOSS if is_default else definition.loss,
+        metrics=metrics,
+        loss_weights=definition.loss_weights,
+        class_weight=definition.class_weight,
+        is_of_classes=predicts_classes(definition),
+    )
+
+
+def row_weights(criterion: Criterion, dataset: Dataset, split: Split) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return how much each row counts, (n_rows,) float32, in training and in validation; None where all count alike.
+
+    Weights of classes count in training only, as in Keras's fit.
+
+    Raises:
+        TrialError: The targets are no classes.
+    """
+    weights = dataset.sample_weight
+    if criterion.class_weight is None:
+        return weights, weights
+    y = dataset.y
+    if dataset.n_classes is None and not (isinstance(y, np.ndarray) and y.ndim == 2):
+        raise TrialError(
+            "class_weight needs one class number, or a one-hot row, per row; weigh others by sample_weight"
+        )
+    classes = y if y.ndim == 1 else np.argmax(y, axis=1)
+    counts = np.bincount(classes[split.train_rows], minlength=int(classes.max()) + 1)
+    if criterion.class_weight == "balanced":
+        of_class = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    else:
+        of_class = np.array([criterion.class_weight.get(number, 1.0) for number in range(len(counts))])
+    by_class = of_class[classes].astype(np.float32)
+    return (by_class if weights is None else by_class * weights), weights
+
+
+def build_metrics(model: keras.Model, batch: Batch, outputs: Any) -> None:
+    """Make the variables that a compiled model's loss and metrics count in: some come with the first update only."""
+    model.compute_loss(batch.x, batch.y, outputs, batch.weight, training=False)
+    model.compute_metrics(batch.x, batch.y, outputs)
+    for metric in model.metrics:
+        metric.reset_state()

@@ -1,0 +1,392 @@
+"""The conformance table: what a study may ask for, each held to Keras's own fit on the same batches.
+
+Every row is trained for two epochs by hpo and by Keras's fit: the same numbers within the rounding of another order of
+additions; and it is interrupted after the first epoch and gone on with: the same bits.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from small_training import N_TRAIN, N_VAL, OPTIMIZERS, SPLIT, assert_same, fit, parameters_of
+
+from hpo.data import Dataset, each
+from hpo.data.targets import n_classes_of
+from hpo.engine.criterion import Criterion, row_weights
+from hpo.engine.epoch import row_order
+from hpo.engine.model import Engine, restore_state, state
+
+layers = keras.layers
+N_ROWS, BATCH_SIZE, N_EPOCHS = N_TRAIN + N_VAL, 16, 2
+RNG = np.random.default_rng(0)
+TABLE_X = RNG.normal(size=(N_ROWS, 6)).astype(np.float32)
+IMAGES = RNG.integers(0, 255, (N_ROWS, 8, 8, 3)).astype(np.uint8)
+IDS = RNG.integers(0, 50, (N_ROWS, 7)).astype(np.int32)
+SERIES = RNG.normal(size=(N_ROWS, 9, 2)).astype(np.float32)
+CLASSES = RNG.integers(0, 3, N_ROWS).astype(np.int32)
+BINARY = (TABLE_X[:, 0] + 0.3 * RNG.normal(size=N_ROWS) > 0.4).astype(np.int32)
+NUMBERS = (TABLE_X @ RNG.normal(size=6)).astype(np.float32)
+WEIGHTS = RNG.uniform(0.2, 2.0, N_ROWS).astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One task: its data, model and what it is trained for."""
+
+    x: Any = None
+    y: Any = None
+    weight: np.ndarray | None = None
+    build: Callable[[], keras.Model]
+    loss: Any = "mse"
+    metrics: Any = ()
+    loss_weights: Any = None
+    class_weight: Any = None
+    optimizer: str = "adam"
+    averaged: bool = False
+    is_classifier: bool = False
+
+    @property
+    def dataset(self) -> Dataset:
+        """As the data room would bring it."""
+        x, y = TABLE_X if self.x is None else self.x, NUMBERS if self.y is None else self.y
+        return Dataset(
+            name="row", x=x, y=y, n_given_val=0, n_classes=n_classes_of(y), fingerprint="row", sample_weight=self.weight
+        )
+
+    @property
+    def criterion(self) -> Criterion:
+        """As the study would declare it."""
+        return Criterion(
+            loss=self.loss,
+            metrics=self.metrics,
+            loss_weights=self.loss_weights,
+            class_weight=self.class_weight,
+            is_of_classes=self.is_classifier,
+        )
+
+
+def dense(n_outputs: int = 1, activation: str | None = None, **options: Any) -> Callable[[], keras.Model]:
+    def build() -> keras.Model:
+        hidden = layers.Dense(8, activation="relu", **options)
+        return keras.Sequential([keras.Input((6,)), hidden, layers.Dense(n_outputs, activation=activation)])
+
+    return build
+
+
+def two_inputs() -> keras.Model:
+    table, series = keras.Input((6,), name="table"), keras.Input((9, 2), name="series")
+    joined = layers.Concatenate()([layers.Dense(5)(table), layers.GlobalAveragePooling1D()(series)])
+    return keras.Model({"table": table, "series": series}, layers.Dense(1)(layers.Dense(6, activation="tanh")(joined)))
+
+
+def tuple_inputs() -> keras.Model:
+    table, series = keras.Input((6,)), keras.Input((9, 2))
+    return keras.Model([table, series], layers.Dense(1)(layers.Concatenate()([table, layers.Flatten()(series)])))
+
+
+def two_outputs() -> keras.Model:
+    inputs = keras.Input((6,))
+    hidden = layers.Dense(8, activation="relu")(inputs)
+    outputs = {
+        "kind": layers.Dense(3, activation="softmax", name="kind")(hidden),
+        "size": layers.Dense(1, name="size")(hidden),
+    }
+    return keras.Model(inputs, outputs)
+
+
+def autoencoder() -> keras.Model:
+    return keras.Sequential([keras.Input((6,)), layers.Dense(3, activation="relu"), layers.Dense(6)])
+
+
+def recurrent(cell: Callable[..., keras.Layer]) -> Callable[[], keras.Model]:
+    return lambda: keras.Sequential([keras.Input((9, 2)), cell(4), layers.Dense(1)])
+
+
+def attention() -> keras.Model:
+    inputs = keras.Input((9, 2))
+    hidden = layers.Dense(4)(inputs)
+    hidden = layers.LayerNormalization()(hidden + layers.MultiHeadAttention(2, 3)(hidden, hidden))
+    return keras.Model(inputs, layers.Dense(1)(layers.GlobalAveragePooling1D()(hidden)))
+
+
+def text() -> keras.Model:
+    return keras.Sequential(
+        [
+            keras.Input((7,)),
+            layers.Embedding(50, 4),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+
+
+def convolutional(*, has_norm: bool = False) -> Callable[[], keras.Model]:
+    def build() -> keras.Model:
+        inputs = keras.Input((8, 8, 3))
+        hidden = layers.Conv2D(4, 3, padding="same")(inputs)
+        if has_norm:
+            hidden = layers.BatchNormalization()(hidden)
+            hidden = hidden + layers.Conv2D(4, 3, padding="same", activation="relu")(hidden)
+        hidden = layers.GlobalAveragePooling2D()(layers.Activation("relu")(hidden))
+        return keras.Model(inputs, layers.Dense(3, activation="softmax")(hidden))
+
+    return build
+
+
+@keras.saving.register_keras_serializable("hpo-tests")
+class Subclassed(keras.Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.out = layers.Dense(8, activation="relu"), layers.Dense(1)
+
+    def call(self, inputs: Any) -> Any:
+        return self.out(self.hidden(inputs))
+
+
+class Counting(keras.layers.Layer):
+    """Has a state of its own: how many batches it has seen in training."""
+
+    def build(self, input_shape: Any) -> None:
+        self.n = self.add_weight(shape=(), initializer="zeros", trainable=False, name="n")
+
+    def call(self, inputs: Any, *, training: bool = False) -> Any:
+        if training:
+            self.n.assign(self.n + 1.0)
+        return inputs / (1.0 + 0.01 * self.n)
+
+
+def with_state() -> keras.Model:
+    return keras.Sequential([keras.Input((6,)), Counting(), layers.Dense(8, activation="relu"), layers.Dense(1)])
+
+
+def asymmetric(y_true: Any, y_pred: Any) -> Any:
+    """A loss of the user's own: too low costs double."""
+    error = keras.ops.cast(y_true, y_pred.dtype) - y_pred
+    return keras.ops.mean(keras.ops.maximum(2.0 * error, -error), axis=-1)
+
+
+def bias(y_true: Any, y_pred: Any) -> Any:
+    """A metric of the user's own."""
+    return keras.ops.mean(y_pred - keras.ops.cast(y_true, y_pred.dtype), axis=-1)
+
+
+ONE_HOT = np.eye(3, dtype=np.float32)[CLASSES]
+MULTI_LABEL = (TABLE_X[:, :4] > 0).astype(np.int32)
+METRICS = keras.metrics
+ROWS: dict[str, Row] = {
+    "regression, mse, mae": Row(build=dense(), metrics=["mae"]),
+    "regression, Huber, RMSE": Row(
+        build=dense(), loss=keras.losses.Huber(0.5), metrics=lambda: [METRICS.RootMeanSquaredError(name="rmse")]
+    ),
+    "regression, R2": Row(build=dense(), metrics=lambda: [METRICS.R2Score(name="r2")], y=NUMBERS[:, None]),
+    "regression of whole numbers": Row(build=dense(), y=CLASSES, loss="mae"),
+    "Poisson": Row(build=dense(1, "softplus"), y=CLASSES, loss="poisson"),
+    "three numbers": Row(build=dense(3), y=TABLE_X[:, :3] * 2, metrics=["mse", "cosine_similarity"]),
+    "log-cosh, sgd": Row(build=dense(), loss="log_cosh", optimizer="sgd"),
+    "own loss": Row(build=dense(), loss=asymmetric, optimizer="sgd", y=NUMBERS[:, None]),
+    "own metric": Row(build=dense(), metrics=[bias], y=NUMBERS[:, None]),
+    "binary, AUC": Row(
+        build=dense(1, "sigmoid"),
+        y=BINARY,
+        loss="binary_crossentropy",
+        metrics=lambda: ["accuracy", METRICS.AUC(name="auc")],
+    ),
+    "binary, logits": Row(
+        build=dense(),
+        y=BINARY,
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        metrics=lambda: [METRICS.BinaryAccuracy(threshold=0.0, name="accuracy")],
+    ),
+    "binary, precision and recall": Row(
+        build=dense(1, "sigmoid"),
+        y=BINARY,
+        loss="binary_crossentropy",
+        metrics=lambda: [METRICS.Precision(name="precision"), METRICS.Recall(name="recall")],
+    ),
+    "binary, focal": Row(
+        build=dense(1, "sigmoid"), y=BINARY[:, None].astype(np.float32), loss="binary_focal_crossentropy"
+    ),
+    "hinge": Row(build=dense(1, "tanh"), y=2 * BINARY - 1, loss="hinge", optimizer="momentum"),
+    "multi-label": Row(
+        build=dense(4, "sigmoid"),
+        y=MULTI_LABEL,
+        loss="binary_crossentropy",
+        metrics=lambda: [METRICS.BinaryAccuracy(name="accuracy"), METRICS.F1Score(average="macro", name="f1_score")],
+    ),
+    "classes, default": Row(
+        build=dense(3, "softmax"), y=CLASSES, loss=Criterion.loss, metrics=Criterion.metrics, is_classifier=True
+    ),
+    "classes, logits": Row(
+        build=dense(3),
+        y=CLASSES,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    ),
+    "classes, top 2": Row(
+        build=dense(3, "softmax"),
+        y=CLASSES,
+        loss="sparse_categorical_crossentropy",
+        metrics=lambda: [METRICS.SparseTopKCategoricalAccuracy(2, name="top")],
+    ),
+    "one-hot, label smoothing": Row(
+        build=dense(3, "softmax"),
+        y=ONE_HOT,
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=0.1),
+        metrics=["accuracy"],
+    ),
+    "one-hot, F1": Row(
+        build=dense(3, "softmax"),
+        y=ONE_HOT,
+        loss="categorical_crossentropy",
+        metrics=lambda: [METRICS.F1Score(average="macro")],
+    ),
+    "Kullback-Leibler": Row(build=dense(3, "softmax"), y=ONE_HOT, loss="kl_divergence"),
+    "autoencoder": Row(build=autoencoder, y=TABLE_X, metrics=["mae"]),
+    "two inputs by name": Row(x={"table": TABLE_X, "series": SERIES}, build=two_inputs),
+    "two inputs by place": Row(x=(TABLE_X, SERIES), build=tuple_inputs, optimizer="rmsprop"),
+    "two outputs": Row(
+        build=two_outputs,
+        y={"kind": CLASSES, "size": NUMBERS},
+        loss={"kind": "sparse_categorical_crossentropy", "size": "mse"},
+        metrics={"kind": ["accuracy"], "size": ["mae"]},
+    ),
+    "two outputs, weighted losses": Row(
+        build=two_outputs,
+        y={"kind": CLASSES, "size": NUMBERS},
+        loss={"kind": "sparse_categorical_crossentropy", "size": "mse"},
+        loss_weights={"kind": 1.0, "size": 0.1},
+    ),
+    "LSTM": Row(x=SERIES, build=recurrent(layers.LSTM)),
+    "GRU": Row(x=SERIES, build=recurrent(layers.GRU)),
+    "simple recurrent": Row(x=SERIES, build=recurrent(layers.SimpleRNN), optimizer="rmsprop"),
+    "attention": Row(x=SERIES, build=attention, optimizer="sgd"),
+    # By SGD: of an id that a batch holds twice, Keras's other optimizers on TensorFlow square each gradient by itself,
+    # where on its other backends, and here, it is their sum's square.
+    "text, int32 ids": Row(x=IDS, y=BINARY, build=text, loss="binary_crossentropy", optimizer="momentum"),
+    "text, uint8 ids": Row(
+        x=IDS.astype(np.uint8), y=BINARY, build=text, loss="binary_crossentropy", optimizer="momentum"
+    ),
+    "convolutions": Row(x=IMAGES, y=CLASSES, build=convolutional(), loss=Criterion.loss, metrics=Criterion.metrics),
+    "residual, BatchNormalization": Row(
+        x=IMAGES,
+        y=CLASSES,
+        build=convolutional(has_norm=True),
+        loss=Criterion.loss,
+        metrics=Criterion.metrics,
+        optimizer="momentum",
+    ),
+    "sample weights": Row(build=dense(), weight=WEIGHTS, metrics=["mae"]),
+    "class weights": Row(
+        build=dense(3, "softmax"), y=CLASSES, loss=Criterion.loss, class_weight={0: 1.0, 1: 3.0, 2: 0.5}
+    ),
+    "class weights, balanced, binary": Row(
+        build=dense(1, "sigmoid"), y=BINARY, loss="binary_crossentropy", class_weight="balanced", metrics=["accuracy"]
+    ),
+    "class weights of one-hot rows": Row(
+        build=dense(3, "softmax"), y=ONE_HOT, loss="categorical_crossentropy", class_weight={1: 2.0}
+    ),
+    "regularised": Row(build=dense(kernel_regularizer=keras.regularizers.L2(0.1))),
+    "constraint": Row(build=dense(kernel_constraint=keras.constraints.MaxNorm(0.5))),
+    "layer with its own state": Row(build=with_state),
+    "subclassed": Row(build=Subclassed),
+    "averaged": Row(build=dense(), averaged=True, metrics=["mae"]),
+}
+
+
+def engine_of(row: Row) -> Engine:
+    return Engine(row.dataset, lambda *_: row.build(), row.criterion)
+
+
+# A row of each kind; the others take the slow half of the tests.
+QUICK = (
+    "regression, mse, mae",
+    "own loss",
+    "binary, AUC",
+    "multi-label",
+    "classes, default",
+    "one-hot, label smoothing",
+    "two inputs by name",
+    "two outputs, weighted losses",
+    "LSTM",
+    "text, uint8 ids",
+    "residual, BatchNormalization",
+    "sample weights",
+    "class weights, balanced, binary",
+    "layer with its own state",
+    "averaged",
+)
+CASES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in ROWS]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_epochs_equal_keras_s_fit_and_go_on_after_an_interruption(name: str) -> None:
+    row = ROWS[name]
+    parameters, keras_optimizer = OPTIMIZERS[row.optimizer]
+    parameters = replace(parameters, training=replace(parameters.training, averaged=row.averaged))
+    engine = engine_of(row)
+    model = engine.model(parameters, seed=5, split=SPLIT)
+    plain = row.build()
+    plain(each(lambda one: one[:1], fed(row)))
+    plain.set_weights(model.inner.get_weights())
+
+    whole = fit(model, seed=3, epochs=N_EPOCHS)
+    if not row.averaged:  # Keras has no such thing
+        theirs = keras_fit(row, plain, keras_optimizer())
+        assert theirs.keys() == whole.keys()
+        for key, values in theirs.items():
+            np.testing.assert_allclose(whole[key], values, rtol=2e-3, atol=2e-4, err_msg=key)
+        for ours, wanted in zip(model.inner.get_weights(), plain.get_weights(), strict=True):
+            np.testing.assert_allclose(ours, wanted, rtol=2e-3, atol=2e-4)
+
+    ended = state(model)
+    begun = fit(engine.model(parameters, seed=5, split=SPLIT), seed=3, epochs=1)
+    kept = state(model)  # the engine has one model of a shape, reset for each trial
+    restore_state(engine.model(parameters, seed=6, split=SPLIT), kept)
+    rest = fit(model, seed=3, epochs=N_EPOCHS, first_epoch=1)
+    assert {key: [*begun[key], *rest[key]] for key in begun} == whole
+    assert_same(state(model), ended)
+
+
+def fed(row: Row) -> Any:
+    """What Keras gets: bytes of images scaled, ids not."""
+    is_text = row.build is text
+
+    def one(array: np.ndarray) -> np.ndarray:
+        return array / np.float32(255) if array.dtype == np.uint8 and not is_text else array
+
+    return each(one, row.dataset.x)
+
+
+def keras_fit(row: Row, plain: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, list[float]]:
+    """Train by Keras's own fit, an epoch at a time, on the batches that hpo draws."""
+    plain.compile(optimizer, **row.criterion.options(), jit_compile=False)
+    train_weight, val_weight = row_weights(row.criterion, row.dataset, SPLIT)
+
+    def part(rows: np.ndarray, weight: np.ndarray | None) -> tuple[Any, ...]:
+        x, y = (each(lambda one: one[rows], those) for those in (fed(row), row.dataset.y))
+        return (x, y) if weight is None else (x, y, weight[rows])
+
+    history: dict[str, list[float]] = {}
+    for epoch in range(N_EPOCHS):
+        rows = row_order(3, epoch, SPLIT.train_rows, BATCH_SIZE).reshape(-1)
+        x, y, *weight = part(rows, train_weight)
+        logs = plain.fit(
+            x,
+            y,
+            sample_weight=weight[0] if weight else None,
+            batch_size=BATCH_SIZE,
+            shuffle=False,
+            validation_data=part(SPLIT.val_rows, val_weight),
+            validation_batch_size=N_VAL,  # of each output's loss Keras takes the mean of the batches' means
+            verbose=0,
+        ).history
+        for key, values in logs.items():
+            history.setdefault(key, []).extend(values)
+    return history
+
+
+def test_the_parameters_of_the_table_have_its_batch_size() -> None:
+    assert parameters_of().training.batch_size == BATCH_SIZE
