@@ -55,7 +55,8 @@ class StudyDefinition:
         dataset: A name hpo knows ("cifar10", "digits"), the path of an .npz file (relative to the study's file), or a
             function that returns the same arrays as such a file: x, y and, if there are, x_val, y_val, x_test, y_test.
             None where train reads its own.
-        search_space: Draws one trial's parameters. Called before any data are loaded; must depend on nothing else.
+        search_space: Draws one trial's parameters: Parameters, or for train a dataclass of the study's own with a field
+            epochs. Called before any data are loaded; must depend on nothing else.
             optuna.TrialPruned, raised in it, refuses a point, and another one is drawn.
         feasible: A rule between parameters: whether these make sense together, True or False. Asked before a trial is
             born; what it refuses is drawn anew. The baseline has to keep it too. Must depend on nothing else.

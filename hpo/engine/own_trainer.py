@@ -1,7 +1,9 @@
 """The trainer of a study's own function: what it reports is kept, committed and given back. Imports no framework."""
 
 import glob
+import multiprocessing
 import os
+import signal
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,6 +40,7 @@ class Trainer:
         """Let NumPy, and what is imported later, use so many threads, and one GPU where there are any."""
         os.environ.update(dict.fromkeys(THREADS, str(n_threads)))
         threadpool_limits(limits=n_threads)  # of what is loaded already
+        _allow_processes()
         gpus = os.environ.get(DEVICES, "").split(",") if DEVICES in os.environ else _gpus()
         if gpus:
             os.environ[DEVICES] = gpus[slot % len(gpus)]
@@ -137,9 +140,9 @@ class _Progress:
     def _commit(self, logs: dict[str, float], state: Any, *, is_last: bool) -> bool:
         epoch, is_whole = len(self.history) + 1, is_finite(logs, self._task.metric)
         self.history.append(logs)
-        self.best_epoch = find_best(self.history, self._task.metric)
-        if self.best_epoch == epoch:
-            self.best_state = state
+        # Not by find_best: a function may report thousands of epochs.
+        if is_whole and (self.best_epoch == 0 or self._is_better(logs, self.history[self.best_epoch - 1])):
+            self.best_epoch, self.best_state = epoch, state
         self.state = state
         self.is_over = is_last or not is_whole or epoch >= self._task.parameters.epochs
         is_stopped = self._task.should_stop()
@@ -147,6 +150,10 @@ class _Progress:
             self._saver.save(self._save)
         self.is_over = not self._task.after_epoch(epoch, logs) or self.is_over
         return not self.is_over and not is_stopped
+
+    def _is_better(self, logs: dict[str, float], other: dict[str, float]) -> bool:
+        name = self._task.metric.name
+        return self._task.metric.is_better(logs[name], other[name])
 
     def _save(self, kept: Kept) -> None:
         if self.state is None:
@@ -182,6 +189,14 @@ def _restored(kept: Kept, metric: str) -> _Begun:
         )
     except Exception:  # a damaged file raises nearly anything
         return _Begun()
+
+
+def _allow_processes() -> None:
+    """Let the function start processes, to load rows say, as it could in a script of its own."""
+    multiprocessing.current_process().daemon = False
+    multiprocessing.set_start_method(None, force=True)  # a forkserver's children would use another one
+    # They end when they are told to; a worker itself only notes that it is to stop.
+    os.register_at_fork(after_in_child=partial(signal.signal, signal.SIGTERM, signal.SIG_DFL))
 
 
 def _gpus() -> list[str]:

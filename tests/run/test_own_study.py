@@ -186,6 +186,18 @@ def test_stop_is_heard_at_the_epoch_s_end_and_the_next_command_goes_on(site: Sit
     assert [epoch for _, rate, epoch in site.diary() if rate == "0.0001"] == ["1", "2"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Python forks by itself on Linux alone")
+def test_function_may_start_processes_of_its_own_and_end_them(site: Site) -> None:
+    site.edit("import os\n", "import multiprocessing\nimport os\n")
+    begun = "    pool = multiprocessing.Pool(2)\n    assert pool.map(abs, [-1, -2]) == [1, 2]\n"
+    ended = "    pool.terminate()\n    pool.join()\n"
+    ended += "    sleeper = multiprocessing.Process(target=lambda: time.sleep(3600))\n"
+    ended += "    sleeper.start()\n    sleeper.terminate()\n    sleeper.join()\n"
+    site.edit("    state = run.state", f"{begun}{ended}    state = run.state")
+    told = site.tune("--workers", "1", "--trials", "1")
+    assert told["states"]["complete"] == 1
+
+
 @pytest.mark.slow
 def test_worker_that_hangs_in_an_epoch_is_replaced_and_its_trial_fails_in_the_end(site: Site) -> None:
     loop = "    for epoch in run.epochs():\n"
