@@ -7,9 +7,9 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,6 +29,10 @@ from hpo.terminal import plain_lines
 COMMAND = r"\b(?:hpo|optuna|python\S* -m) [^.]*"
 OPTION = re.compile(COMMAND + r"|(?P<option>--[a-z][a-z-]*)(?: (?P<value>\d(?:[\w.]*\w)?))?")
 
+# Of the option parser: click's, or typer's own copy of it. BadParameter is the only public name below it.
+USAGE_ERROR = typer.BadParameter.__mro__[1]
+MAX_DIGITS = 40  # of a number; Python itself refuses to read thousands
+
 # Options that several commands have.
 Storage = Annotated[
     str | None,
@@ -36,11 +40,15 @@ Storage = Annotated[
 ]
 PasswordFile = Annotated[
     Path | None,
-    typer.Option(envvar="HPO_WEB_PASSWORD_FILE", help="Holds the password, which is needed beyond 127.0.0.1."),
+    typer.Option(
+        envvar="HPO_WEB_PASSWORD_FILE", metavar="FILE", help="Holds the password, which is needed beyond 127.0.0.1."
+    ),
 ]
 AllowedHost = Annotated[
     list[str] | None,
-    typer.Option(envvar="HPO_ALLOWED_HOST", help="A further name this page is reached by; may be repeated."),
+    typer.Option(
+        envvar="HPO_ALLOWED_HOST", metavar="NAME", help="A further name this page is reached by; may be repeated."
+    ),
 ]
 
 
@@ -60,15 +68,69 @@ def run_command(app: typer.Typer, *, name: str | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks ends no command
     try:
-        app(prog_name=name)
+        code = app(prog_name=name, standalone_mode=False)
     except HpoError as error:
-        print(f"error: {plain_lines(as_given(error.message))}", file=sys.stderr)
-        if error.hint:
-            print(f"       {plain_lines(as_given(error.hint))}", file=sys.stderr)
+        tell(as_given(error.message), as_given(error.hint))
         sys.exit(error.exit_code)
+    except typer.Abort:
+        print("Aborted!", file=sys.stderr)
+        sys.exit(1)
     except BrokenPipeError:  # the reader, head say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as error:
+        if not isinstance(error, USAGE_ERROR):
+            raise
+        tell_usage(error)
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def tell(message: str, hint: str) -> None:
+    """Print an error and what to do next."""
+    print(f"error: {plain_lines(message)}", file=sys.stderr)
+    if hint:
+        print(f"       {plain_lines(hint)}", file=sys.stderr)
+
+
+def tell_usage(error: Any) -> None:
+    """Print what the option parser refuses, as all other errors are."""
+    kind = type(error).__name__
+    if kind == "NoArgsIsHelpError":
+        error.show()
+        return
+    more = f"{error.ctx.command_path} --help shows what there is." if error.ctx is not None else ""
+    if kind == "NoSuchOption":
+        meant = f" Did you mean {' or '.join(sorted(error.possibilities))}?" if error.possibilities else ""
+        tell(f"There is no option {error.option_name}.{meant}", more)
+    elif kind == "MissingParameter":
+        tell(f"{named(error.param)} is missing.", more)
+    elif isinstance(error, typer.BadParameter) and getattr(error, "param", None) is not None:
+        is_switch = error.message.startswith("Input should be a valid boolean")  # pydantic's words
+        tell(f"{named(error.param)}: {'write 1 or 0' if is_switch else error.message.rstrip('.')}.", "")
+    else:
+        tell(error.format_message(), more)
+
+
+def named(parameter: Any) -> str:
+    """Return what an option or argument was given by: itself, or its variable."""
+    if parameter.param_type_name == "argument":
+        return str(parameter.metavar or parameter.name.upper())
+    is_typed = any(argument.partition("=")[0] in parameter.opts for argument in sys.argv)
+    by_variable = not is_typed and parameter.envvar and os.environ.get(parameter.envvar)
+    return str(parameter.envvar if by_variable else max(parameter.opts, key=len))
+
+
+def whole_number(low: int, high: int, wanted: str = "") -> Callable[[str], int]:
+    """Return a parser of an option's whole number, whose error says what is wanted."""
+
+    def read(text: str) -> int:
+        typed = str(text).strip()  # a default is a number already
+        if re.fullmatch(r"[+-]?\d+", typed) and len(typed) <= MAX_DIGITS and low <= int(typed) <= high:
+            return int(typed)
+        raise typer.BadParameter(f"{typed!r:.60} is not {wanted or f'a whole number from {low} to {high}'}")
+
+    return read
 
 
 def as_given(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.command import AllowedHost, PasswordFile, Storage, plain_app, run_command
+from hpo.command import AllowedHost, PasswordFile, Storage, plain_app, run_command, whole_number
 from hpo.errors import DatabaseAwayError, StorageError
 
 if TYPE_CHECKING:  # both take their time to import, which --help need not wait for
@@ -34,13 +34,18 @@ ASKING_THE_DATABASE = ("/api/", "/csv/")
 @app.command()
 def dashboard(
     storage: Storage = None,
-    runs_dir: Annotated[Path, typer.Option(envvar="HPO_RUNS_DIR", help="Where the SQLite file is.")] = Path("runs"),
+    runs_dir: Annotated[
+        Path, typer.Option(envvar="HPO_RUNS_DIR", metavar="DIR", help="Where the SQLite file is.")
+    ] = Path("runs"),
     host: Annotated[
         str,
-        typer.Option(envvar="HPO_DASHBOARD_HOST", help="Where to listen; behind TLS, if not here."),
+        typer.Option(envvar="HPO_DASHBOARD_HOST", metavar="ADDRESS", help="Where to listen; behind TLS, if not here."),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(envvar="HPO_DASHBOARD_PORT", min=0, max=65535, help="Its port; 0 for a free one.")
+        int,
+        typer.Option(
+            envvar="HPO_DASHBOARD_PORT", parser=whole_number(0, 65535), metavar="N", help="Its port; 0 for a free one."
+        ),
     ] = 8080,
     password_file: PasswordFile = None,
     allowed_host: AllowedHost = None,

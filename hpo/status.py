@@ -58,9 +58,13 @@ class StudyStatus:
 
 @app.command()
 def status(
-    study: Annotated[str | None, typer.Option(envvar="HPO_STUDY", help="One study. Default: all.")] = None,
+    study: Annotated[
+        str | None, typer.Option(envvar="HPO_STUDY", metavar="NAME", help="One study. Default: all.")
+    ] = None,
     storage: Storage = None,
-    runs_dir: Annotated[Path, typer.Option(envvar="HPO_RUNS_DIR", help="Where the SQLite file is.")] = Path("runs"),
+    runs_dir: Annotated[
+        Path, typer.Option(envvar="HPO_RUNS_DIR", metavar="DIR", help="Where the SQLite file is.")
+    ] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> None:
     """Show studies, their trials and their workers."""

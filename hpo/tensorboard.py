@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hpo.command import AllowedHost, PasswordFile, plain_app, run_command
+from hpo.command import AllowedHost, PasswordFile, plain_app, run_command, whole_number
+from hpo.errors import OptionError
 from hpo.names import is_plain_name
 
 app = plain_app()
@@ -19,15 +20,25 @@ METHODS = ("GET", "HEAD", "POST")
 @app.command()
 def tensorboard(
     study: Annotated[
-        str | None, typer.Option(envvar="HPO_STUDY", help="One study. Default: all in the runs folder.")
+        str | None, typer.Option(envvar="HPO_STUDY", metavar="NAME", help="One study. Default: all in the runs folder.")
     ] = None,
-    runs_dir: Annotated[Path, typer.Option(envvar="HPO_RUNS_DIR", help="Where the studies' logs are.")] = Path("runs"),
+    runs_dir: Annotated[
+        Path, typer.Option(envvar="HPO_RUNS_DIR", metavar="DIR", help="Where the studies' logs are.")
+    ] = Path("runs"),
     host: Annotated[
         str,
-        typer.Option(envvar="HPO_TENSORBOARD_HOST", help="Where to listen; behind TLS, if not here."),
+        typer.Option(
+            envvar="HPO_TENSORBOARD_HOST", metavar="ADDRESS", help="Where to listen; behind TLS, if not here."
+        ),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(envvar="HPO_TENSORBOARD_PORT", min=0, max=65535, help="Its port; 0 for a free one.")
+        int,
+        typer.Option(
+            envvar="HPO_TENSORBOARD_PORT",
+            parser=whole_number(0, 65535),
+            metavar="N",
+            help="Its port; 0 for a free one.",
+        ),
     ] = 6006,
     password_file: PasswordFile = None,
     allowed_host: AllowedHost = None,
@@ -37,7 +48,7 @@ def tensorboard(
 
     password = choose_password(password_file, host)
     if study is not None and not is_plain_name(study):
-        raise typer.BadParameter("this cannot be a study's name", param_hint="--study")
+        raise OptionError(f'"{study}" cannot be a study\'s name.', "Name one with --study NAME; hpo status shows them.")
     logs_dir = runs_dir if study is None else runs_dir / study
     if not logs_dir.is_dir():
         print(f"There is nothing in {logs_dir} yet.", flush=True)

@@ -32,7 +32,7 @@ def told(error: BaseException) -> str:
     first, *others = _text(error).splitlines() or [""]
     first = f"{type(error).__name__}: {first}".removesuffix(": ")
     frames = traceback.extract_tb(error.__traceback__)
-    written = [frame for frame in frames if not _is_machinery(frame.filename) and not _is_library(frame.filename)]
+    written = [frame for frame in frames if not _is_machinery(frame.filename) and not is_library(frame.filename)]
     written = written or [frame for frame in frames if not _is_machinery(frame.filename)]
     shown = written[-N_FRAMES:]
     place = [f" ({Path(shown[-1].filename).name}, line {shown[-1].lineno})"] if shown else [""]
@@ -58,7 +58,7 @@ def field_hint(error: BaseException) -> str:
 
 def _nearest(name: str, names: Sequence[str], *, of: str, cutoff: float) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
-    guess = f"Did you mean {close[0]} by {name}? " if close else ""
+    guess = f"{name}: did you mean {close[0]}? " if close else ""
     return f"{guess}{of} has {', '.join(names)}."
 
 
@@ -73,9 +73,11 @@ def _text(error: BaseException) -> str:
 def _is_machinery(filename: str) -> bool:
     path = Path(filename).resolve()
     is_caller = bool(INSTALLED & set(path.parts)) and bool(CALLERS & set(path.parts))
-    return filename.startswith("<frozen ") or is_caller or path.is_relative_to(HPO)
+    # "<string>" is what the __init__ of a dataclass is compiled from.
+    return filename.startswith("<frozen ") or filename == "<string>" or is_caller or path.is_relative_to(HPO)
 
 
-def _is_library(filename: str) -> bool:
+def is_library(filename: str) -> bool:
+    """Whether a file belongs to Python or to an installed package."""
     path = Path(filename).resolve()
     return path.is_relative_to(PYTHON) or bool(INSTALLED & set(path.parts))

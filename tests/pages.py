@@ -55,7 +55,8 @@ def served(folder: Path, command: str, *arguments: str, password: str | None = N
             assert process.stdout is not None
             # Without a terminal, the line must come at once all the same.
             lines = iter(process.stdout.readline, "")
-            url = next((match[0] for line in lines if (match := re.search(r"http://localhost:\d+", line))), None)
+            shown = r"(http://localhost:\d+) \(Ctrl-C stops it\)"
+            url = next((match[1] for line in lines if (match := re.search(shown, line))), None)
             errors.seek(0)
             assert url is not None, errors.read()
             yield Page(url.replace("localhost", "127.0.0.1"), process, password)

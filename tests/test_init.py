@@ -126,3 +126,23 @@ def test_windows_is_refused_by_name_at_the_first_command(module: str) -> None:
     assert done.stderr.startswith("error: hpo does not run on Windows itself")
     assert "WSL" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_example_that_is_there_already_is_said_to_be_the_example(tmp_path: Path) -> None:
+    init("digits_mlp", studies_dir=tmp_path, example="digits_mlp")
+    with pytest.raises(OptionError, match="is there already") as caught:
+        init(None, studies_dir=tmp_path, example="digits_mlp")
+    assert caught.value.hint == (
+        "It is the example, unchanged, and can be run. Give another name: hpo init NAME --example digits_mlp"
+    )
+    (tmp_path / "digits_mlp.py").write_text("mine")
+    with pytest.raises(OptionError) as caught:
+        init(None, studies_dir=tmp_path, example="digits_mlp")
+    assert caught.value.hint == "Give another name: hpo init NAME --example digits_mlp"
+
+
+def test_study_of_a_user_s_own_is_no_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "mine.py").write_text("STUDY = 3")
+    monkeypatch.setattr("hpo.definition.examples.PACKAGE", tmp_path / "hpo")
+    assert "mine" not in find_examples()

@@ -80,8 +80,8 @@ def test_documentation_shows_the_public_face_alone(page: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "guess"),
     [
-        ("from hpo import StudyDefinitoin\n", "Did you mean StudyDefinition by StudyDefinitoin? "),
-        ("import hpo\nSTUDY = hpo.StudyDefinitoin()\n", "Did you mean StudyDefinition by StudyDefinitoin? "),
+        ("from hpo import StudyDefinitoin\n", "StudyDefinitoin: did you mean StudyDefinition? "),
+        ("import hpo\nSTUDY = hpo.StudyDefinitoin()\n", "StudyDefinitoin: did you mean StudyDefinition? "),
         ("from hpo import tune\nSTUDY = None\n", ""),
     ],
 )

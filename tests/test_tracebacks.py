@@ -11,7 +11,7 @@ import numpy as np
 import optuna
 import pytest
 
-from hpo import tracebacks
+from hpo import TrainingParameters, tracebacks
 from hpo.tracebacks import told
 
 SOURCE = """
@@ -108,3 +108,10 @@ def test_a_long_text_is_cut_and_the_place_stays_in_the_first_line(wine: ModuleTy
     assert second.endswith(" ...")
     assert len(second) < tracebacks.MAX_TEXT + 10
     assert len(frames) == 1
+
+
+def test_frames_of_what_dataclasses_write_are_dropped(wine: ModuleType) -> None:
+    def build() -> object:
+        return TrainingParameters(optimizer="adam", learning_rate=-1.0, batch_size=8, epochs=1)
+
+    assert "<string>" not in raised_by(build)

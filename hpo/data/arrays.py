@@ -213,7 +213,7 @@ def check_keys(where: str, keys: list[str], known: tuple[str, ...]) -> None:
             f"{where} holds class_weight.", "Say so in the study: STUDY = StudyDefinition(class_weight=...)."
         )
     close = {key: difflib.get_close_matches(key, known, n=1) for key in others}
-    guesses = "".join(f" Did you mean {found[0]} by {key}?" for key, found in close.items() if found)
+    guesses = "".join(f" {key}: did you mean {found[0]}?" for key, found in close.items() if found)
     raise DatasetError(
         f"{where} holds {', '.join(others)}, of which hpo makes no use.",
         f"Leave out all but {', '.join(known)}.{guesses}",

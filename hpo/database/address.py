@@ -46,7 +46,7 @@ class DatabaseAddress:
     typed: str
 
     def __str__(self) -> str:
-        return self.public
+        return sa.make_url(self.public).set(drivername=self.url.get_backend_name()).render_as_string()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.public!r})"
@@ -70,16 +70,16 @@ class DatabaseAddress:
 
     @property
     def typable(self) -> str:
-        """The URL to type in another command: as it is shown in public, with its password file.
+        """The URL to type in another command: as it is shown, with its password file.
 
         In place of a password stands PASSWORD.
         """
-        path, public = _options(self.typed).get(PASSWORD_FILE), sa.make_url(self.public)
+        path, public = _options(self.typed).get(PASSWORD_FILE), sa.make_url(str(self))
         if path is not None:
             return public.update_query_dict({PASSWORD_FILE: str(Path(path).absolute())}).render_as_string()
         if self.has_password:
             return public.set(password="PASSWORD").render_as_string(hide_password=False)
-        return self.public
+        return str(self)
 
     def is_default(self, runs_dir: Path) -> bool:
         """Whether commands find it without being told."""

@@ -62,9 +62,11 @@ def insist(
         except (*TRANSIENT, DatabaseAwayError) as error:
             if is_permanent(error):
                 raise StorageError("The study's tables are gone from the database.", "Was it replaced?") from error
-            reason = error.message if isinstance(error, DatabaseAwayError) else "The database is away."
+            told = error if isinstance(error, DatabaseAwayError) else DatabaseAwayError("The database is away.")
+            reason, hint = told.message, told.hint
             if should_stop() or time.monotonic() - begun_seconds > patience_seconds:
-                raise DatabaseAwayError(reason, "Nothing is lost: run the same command when it is back.") from error
+                hint = f"{hint} Nothing is lost: run the same command when it answers.".strip()
+                raise DatabaseAwayError(reason, hint) from error
             if say is not None and time.monotonic() - said_seconds >= SAY_SECONDS:
                 say(f"waiting for the database: {reason}")
                 said_seconds = time.monotonic()
@@ -86,8 +88,8 @@ def wait_shortly(call: Callable[[], T], address: DatabaseAddress) -> T:
         with explained(address):
             return call()
 
-    def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+    def say(_: str) -> None:  # the reason is told once, at the end
+        print(f"waiting for the database: {SHORT_SECONDS:.0f} s at most", file=sys.stderr, flush=True)
 
     return insist(explained_call, should_stop=lambda: False, patience_seconds=SHORT_SECONDS, say=say)
 
@@ -116,7 +118,7 @@ def explained(address: DatabaseAddress) -> Iterator[None]:
         DatabaseAwayError: It may be back soon.
         StorageError: Waiting cannot help.
     """
-    where = address.public
+    where = str(address)
     try:
         yield
     except RuntimeError as error:
@@ -129,7 +131,7 @@ def explained(address: DatabaseAddress) -> Iterator[None]:
             ) from error
         raise StorageError(
             f"{where} was made by an older Optuna.",
-            f"Bring it up to date while nobody uses it: optuna storage upgrade --storage {where}",
+            f"Bring it up to date while nobody uses it: optuna storage upgrade --storage {address.public}",
         ) from error
     except (OSError, *TRANSIENT) as error:
         is_away = not isinstance(error, OSError) and not _is_refused(error)

@@ -1,5 +1,6 @@
 from .catalog import StudyFile as StudyFile
 from .catalog import find_study as find_study
+from .catalog import hides_module as hides_module
 from .catalog import list_studies as list_studies
 from .catalog import load_definition as load_definition
 from .examples import find_examples as find_examples

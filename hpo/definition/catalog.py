@@ -6,6 +6,7 @@ trust as any Python file.
 
 import ast
 import difflib
+import importlib.machinery
 import importlib.util
 import shlex
 import sys
@@ -19,7 +20,7 @@ from hpo.definition.study import StudyDefinition
 from hpo.errors import HpoError, StudyFileError
 from hpo.names import is_file_name
 from hpo.terminal import warn_once
-from hpo.tracebacks import field_hint, told
+from hpo.tracebacks import field_hint, is_library, told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ def find_study(name: str, studies_dir: Path) -> StudyFile:
             f'"{name}" names a generation of a stored study; a run works on the latest.', "Leave @ out."
         )
     if not is_file_name(name):
-        raise StudyFileError(f'"{name}" cannot be a study\'s name.', "Name a file of the studies folder, without .py.")
+        raise StudyFileError(f'"{name}" cannot be a study\'s name.', _advice_on_path(Path(name), studies_dir))
     is_unmade = name in find_examples() and not studies_dir.exists()
     found = {} if is_unmade else {study.name: study for study in list_studies(studies_dir)}
     if name in found:
@@ -79,6 +80,31 @@ def find_study(name: str, studies_dir: Path) -> StudyFile:
     raise StudyFileError(
         f'There is no study named "{name}" in {studies_dir} (found: {names}).', _advice(name, [*found], studies_dir)
     )
+
+
+def _advice_on_path(path: Path, studies_dir: Path) -> str:
+    if path.suffix == ".py" and (studies_dir / path.name).is_file():
+        return f'Did you mean "{path.stem}"?'
+    if path.suffix == ".py" and path.is_file():
+        return (
+            f"Its name is {path.stem}: --study {shlex.quote(path.stem)} --studies-dir {shlex.quote(str(path.parent))}"
+        )
+    return "Name a file of the studies folder, without .py."
+
+
+def hides_module(path: Path) -> bool:
+    """Whether a file has the name of an installed module, which the files beside it would get this one for."""
+    folder = path.parent.resolve()
+    others = [entry for entry in sys.path if Path(entry).resolve() != folder]
+    found = importlib.machinery.PathFinder.find_spec(path.stem, others)
+    is_installed = found is not None and found.origin is not None and is_library(found.origin)
+    return is_installed or path.stem in (*sys.builtin_module_names, "hpo")
+
+
+def _advice_on_import(file: StudyFile) -> str:
+    if hides_module(file.path):
+        return f"Give it another name: {file.path} hides Python's module {file.name} from all that import it."
+    return f"Try it by itself: python {file.path}"
 
 
 def _advice(name: str, found: Sequence[str], studies_dir: Path) -> str:
@@ -116,7 +142,7 @@ def load_definition(file: StudyFile) -> StudyDefinition:
     except Exception as error:
         raise StudyFileError(
             f"{file.path} cannot be imported: {told(error)}",
-            field_hint(error) or f"Try it by itself: python {file.path}",
+            field_hint(error) or _advice_on_import(file),
         ) from error
     definition = getattr(module, "STUDY", None)
     if not isinstance(definition, StudyDefinition):

@@ -60,6 +60,8 @@ def _draw_unasked(definition: StudyDefinition, trial: optuna.Trial | optuna.tria
         raise InfeasibleError("search_space") from error
     except Exception as error:
         hint = field_hint(error)
+        if "dynamic value space" in str(error) or "incompatible distribution" in str(error):  # Optuna's words
+            hint = "A name stands for one kind of value and one list of choices: give what differs a name of its own."
         raise sampler_error(error) or StudyFileError(f"search_space raised {told(error)}", hint) from error
     if definition.train is not None:
         check_chosen(parameters, "What search_space returns")
@@ -117,7 +119,7 @@ def _misfit(error: BaseException | None) -> str | None:
     if "value" not in asked:
         return f"{name} has no value; it may be {describe(distribution)}"
     if frames[-1][0].f_code.co_name == "to_internal_repr":
-        return f"{name} = {asked['value']!r} lies outside {describe(distribution)}"
+        return outside(name, asked["value"], distribution)
     return None
 
 
@@ -152,7 +154,7 @@ def _check_inside(trial: optuna.trial.FixedTrial) -> None:
     for name, distribution in trial.distributions.items():
         value = trial.params[name]
         if not distribution._contains(distribution.to_internal_repr(value)):
-            raise ParameterError(f"{name} = {value!r} lies outside {describe(distribution)}")
+            raise ParameterError(outside(name, value, distribution))
 
 
 def place_baseline(definition: StudyDefinition) -> Draw | None:
@@ -194,7 +196,13 @@ def _widen(name: str, distribution: BaseDistribution, value: Any) -> BaseDistrib
         return IntDistribution(low, high, log=distribution.log, step=distribution.step if on_step else 1)
     if isinstance(distribution, FloatDistribution) and is_number(value) and math.isfinite(value):
         return FloatDistribution(min(distribution.low, value), max(distribution.high, value), log=distribution.log)
-    raise ParameterError(f"{name} = {value!r} lies outside {describe(distribution)}")
+    raise ParameterError(outside(name, value, distribution))
+
+
+def outside(name: str, value: object, distribution: BaseDistribution) -> str:
+    """Say that a distribution does not have a value."""
+    lies = "lies outside" if getattr(distribution, "choices", None) is None else "is not"
+    return f"{name} = {value!r} {lies} {describe(distribution)}"
 
 
 def describe(distribution: BaseDistribution) -> str:

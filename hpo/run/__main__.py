@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from hpo.command import Storage, plain_app, run_command
+from hpo.command import Storage, plain_app, run_command, whole_number
+from hpo.errors import OptionError
 from hpo.run.amounts import (
     MAX_PROCESSES,
     MAX_SEED,
@@ -32,14 +33,14 @@ app = plain_app()
 @app.command()
 def run(
     study: Annotated[
-        str | None, typer.Option(envvar="HPO_STUDY", help="The study: a file in the studies folder.")
+        str | None, typer.Option(envvar="HPO_STUDY", metavar="NAME", help="The study: a file in the studies folder.")
     ] = None,
     trials: Annotated[
         int | None,
         typer.Option(
             envvar="HPO_TRIALS",
-            min=1,
-            max=MAX_TRIALS,
+            parser=whole_number(1, MAX_TRIALS),
+            metavar="N",
             help="The study's total, over all workers. More than stored extends it.",
         ),
     ] = None,
@@ -59,31 +60,47 @@ def run(
         int | None,
         typer.Option(
             envvar="HPO_WORKERS",
-            min=0,
-            max=MAX_PROCESSES,
-            help="Worker processes, 0 to only open it. Default: what this machine bears.",
+            parser=whole_number(0, MAX_PROCESSES),
+            metavar="N",
+            help="Worker processes. Default: what this machine bears. 0 only makes the study.",
         ),
     ] = None,
     storage: Storage = None,
-    runs_dir: Annotated[Path, typer.Option(envvar="HPO_RUNS_DIR", help="Logs, checkpoints and models.")] = Path("runs"),
+    runs_dir: Annotated[
+        Path, typer.Option(envvar="HPO_RUNS_DIR", metavar="DIR", help="Logs, checkpoints and models.")
+    ] = Path("runs"),
     data_dir: Annotated[
-        Path | None, typer.Option(envvar="HPO_DATA_DIR", help="Where data sets are, or are downloaded to.")
+        Path | None,
+        typer.Option(envvar="HPO_DATA_DIR", metavar="DIR", help="Where data sets are, or are downloaded to."),
     ] = None,
-    studies_dir: Annotated[Path, typer.Option(envvar="HPO_STUDIES_DIR", help="Your study files.")] = Path("studies"),
+    studies_dir: Annotated[
+        Path, typer.Option(envvar="HPO_STUDIES_DIR", metavar="DIR", help="Your study files.")
+    ] = Path("studies"),
     seed: Annotated[
         int | None,
-        typer.Option(envvar="HPO_SEED", min=MIN_SEED, max=MAX_SEED, help="A new study's seed. Default: its file's."),
+        typer.Option(
+            envvar="HPO_SEED",
+            parser=whole_number(MIN_SEED, MAX_SEED, "a whole number of at most 64 bits"),
+            metavar="N",
+            help="A new study's seed. Default: its file's.",
+        ),
     ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
-            envvar="HPO_THREADS", min=1, max=MAX_PROCESSES, help="Threads per worker, for a new study. Default: 1."
+            envvar="HPO_THREADS",
+            parser=whole_number(1, MAX_PROCESSES),
+            metavar="N",
+            help="Threads per worker, for a new study. Default: 1.",
         ),
     ] = None,
     keep_models: Annotated[
         int,
         typer.Option(
-            envvar="HPO_KEEP_MODELS", min=0, max=MAX_TRIALS, help="How many of the best trials keep their model."
+            envvar="HPO_KEEP_MODELS",
+            parser=whole_number(0, MAX_TRIALS),
+            metavar="N",
+            help="How many of the best trials keep their model.",
         ),
     ] = 3,
     lease: Annotated[
@@ -118,7 +135,8 @@ def run(
         ),
     ] = "0.25",  # type: ignore[assignment]
     health_file: Annotated[
-        Path | None, typer.Option(envvar="HPO_HEALTH_FILE", help="Touched about every second while all is well.")
+        Path | None,
+        typer.Option(envvar="HPO_HEALTH_FILE", metavar="FILE", help="Touched about every second while all is well."),
     ] = None,
     new_generation: Annotated[
         bool,
@@ -139,7 +157,7 @@ def run(
             print(f"{file.name:24} {file.title}")
         return
     if study is None:
-        raise typer.BadParameter("name a study with --study NAME; --list shows them", param_hint="--study")
+        raise OptionError("No study is named.", "Name one with --study NAME; --list shows them.")
     from hpo.database import address_of
     from hpo.run.settings import RunSettings, WorkerLimits
     from hpo.study import StudyOptions

@@ -20,6 +20,7 @@ from hpo.study import (
     StudyOptions,
     Ticket,
     TrialRow,
+    check_asked,
     check_same,
     check_schema,
     count_ended,
@@ -27,7 +28,7 @@ from hpo.study import (
 )
 
 MEND = (
-    "Mend the study's file and run it again. Where no trial has ended an epoch yet, it is made anew; else open a new "
+    "Mend the study's file and run it again. Where no trial has ended an epoch yet, it is made anew; else begin a new "
     "generation of it with --new-generation."
 )
 
@@ -121,7 +122,8 @@ def find_finished(options: StudyOptions) -> Outcome | None:
         tickets = study.tickets.read()
         if not any(ticket.is_trained for ticket in tickets) and not study.is_paused():
             return None  # the file or the data may mean something else by now, and take its place
-        check_same(study.facts, fingerprint(options.file.path, like=study.facts.meaning), None, options.seed)
+        check_same(study.facts, fingerprint(options.file.path, like=study.facts.meaning), None)
+        check_asked(study.facts, seed=options.seed, n_threads=options.n_threads)
         is_finished = count_ended(tickets) == len(tickets)
         if len(tickets) < (options.n_trials or 0) if is_finished else not study.is_paused():
             return None

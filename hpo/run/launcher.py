@@ -50,8 +50,10 @@ def run_study(settings: RunSettings, view: View, signals: Signals) -> Outcome:
         return finished
     file = settings.options.file
     view.say(f"starting: {LOADED[file.trainer]} and the data are being loaded")
-    context = start_forkserver(folder_of(settings.options.runs_dir, file.name), file.trainer)
-    facts = open_in_child(context, settings, view, signals)
+    folder = folder_of(settings.options.runs_dir, file.name)
+    with folder.being_opened():
+        context = start_forkserver(folder, file.trainer)
+        facts = open_in_child(context, settings, view, signals)
     if facts is None:
         return _cut(settings.options, signals.ending or Ending.TERMINATED)
     database = _wait(lambda: open_store(settings.options.address, create=False), settings, view, signals)

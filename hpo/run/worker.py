@@ -147,7 +147,7 @@ def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> Worke
         report=log.info,
         is_classes=predicts_classes(definition),
     )
-    check_same(study.facts, fingerprint(options.file.path, like=study.facts.meaning), data.fingerprint, None)
+    check_same(study.facts, fingerprint(options.file.path, like=study.facts.meaning), data.fingerprint)
     trainer.load(definition, data)
     optuna_study = optuna.load_study(
         study_name=study.name,

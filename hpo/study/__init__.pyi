@@ -1,3 +1,4 @@
+from .agreement import check_asked as check_asked
 from .agreement import check_same as check_same
 from .facts import StudyFacts as StudyFacts
 from .files import TrialFile as TrialFile

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpo.command import Storage, plain_app, run_command, stderr_to, typed_hpo
-from hpo.errors import OptionError, ParameterError
+from hpo.errors import OptionError, ParameterError, StudyMismatchError
+from hpo.names import file_of
 from hpo.terminal import plain
 
 if TYPE_CHECKING:
@@ -20,10 +21,18 @@ if TYPE_CHECKING:
     from hpo.study.handle import OpenStudy
 
 app = plain_app(no_args_is_help=True)
+EXAMPLE = """'{"optimizer": "adam", "learning_rate": 0.01}'"""
 
-Name = Annotated[str, typer.Option("--study", envvar="HPO_STUDY", help="NAME for its latest generation, or NAME@2.")]
-RunsDir = Annotated[Path, typer.Option(envvar="HPO_RUNS_DIR", help="Logs, checkpoints, models, the SQLite file.")]
-StudiesDir = Annotated[Path, typer.Option(envvar="HPO_STUDIES_DIR", help="Your study files.")]
+Name = Annotated[
+    str,
+    typer.Option(
+        "--study", envvar="HPO_STUDY", metavar="NAME", help="NAME for its latest generation; NAME@1, NAME@2 for each."
+    ),
+]
+RunsDir = Annotated[
+    Path, typer.Option(envvar="HPO_RUNS_DIR", metavar="DIR", help="Logs, checkpoints, models, the SQLite file.")
+]
+StudiesDir = Annotated[Path, typer.Option(envvar="HPO_STUDIES_DIR", metavar="DIR", help="Your study files.")]
 
 
 @app.callback()
@@ -63,20 +72,26 @@ def resume(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs"
 @app.command()
 def add(
     study: Name,
-    values: Annotated[str, typer.Argument(help='Parameters by name, as JSON: {"optimizer": "adam", ...}')],
+    values: Annotated[
+        str,
+        typer.Argument(metavar="PARAMETERS", help='All parameters by name, as JSON: {"optimizer": "adam", ...}'),
+    ],
     storage: Storage = None,
     runs_dir: RunsDir = Path("runs"),
     studies_dir: StudiesDir = Path("studies"),
 ) -> None:
-    """Add one trial with parameters of your own; it is run next and extends the budget by one."""
+    """Add one trial with parameters of your own; it is run next and extends the budget by one.
+
+    A value for every parameter of the search space is needed. The trial may be pruned, as others may.
+    """
     from hpo.database import setup_lock, wait_shortly
     from hpo.definition import check_names, find_study, fingerprint, load_definition, place
     from hpo.study.agreement import check_same
     from hpo.study.schema import create_tables
 
     opened = find(study, storage, runs_dir)
-    file = find_study(opened.name.partition("@")[0], studies_dir)
-    check_same(opened.facts, fingerprint(file.path, like=opened.facts.meaning), None, None)
+    file = find_study(file_of(opened.name), studies_dir)
+    check_same(opened.facts, fingerprint(file.path, like=opened.facts.meaning), None)
     try:
         chosen = json.loads(values)
         if not isinstance(chosen, dict):
@@ -86,9 +101,9 @@ def add(
             check_names(definition, chosen)
             draw = place(definition, chosen)
     except json.JSONDecodeError as error:
-        raise typer.BadParameter(f"not JSON: {error}", param_hint="VALUES") from error
+        raise OptionError(f"PARAMETERS are not JSON: {error}.", f"Write them as {EXAMPLE}.") from error
     except ParameterError as error:
-        raise typer.BadParameter(str(error), param_hint="VALUES") from error
+        raise OptionError(f"PARAMETERS: {error}.", "Give all parameters of the search space, within it.") from error
 
     def store_trial() -> tuple[int, int]:
         with setup_lock(opened.database.address):
@@ -106,22 +121,22 @@ def check_new(study: "OpenStudy", draw: "Draw") -> None:
     """Refuse a configuration that a trial has already.
 
     Raises:
-        typer.BadParameter: Which one.
+        OptionError: Which one.
     """
     from hpo.study.sampling import key_of
 
     for trial in study.all_trials():
         if key_of(trial.params, trial.distributions) == key_of(draw.params, draw.distributions):
-            raise typer.BadParameter(
-                f"trial {trial.number} has this configuration; with allow_duplicates=True in STUDY it is tried again",
-                param_hint="VALUES",
+            raise OptionError(
+                f"PARAMETERS: trial {trial.number} has this configuration.",
+                "With allow_duplicates=True in STUDY it is tried again, with another seed.",
             )
 
 
 @app.command()
 def export(
     study: Name,
-    output: Annotated[Path | None, typer.Option(help="A file. Default: standard output.")] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Default: standard output.")] = None,
     storage: Storage = None,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
@@ -136,7 +151,7 @@ def export(
     try:
         file = open(output, "w", newline="", encoding="utf-8") if output else sys.stdout  # noqa: SIM115 - closed below
     except OSError as error:
-        raise typer.BadParameter(f"cannot write {output}: {error.strerror}", param_hint="--output") from error
+        raise OptionError(f"--output: cannot write {output}: {error.strerror}.", "Name another file.") from error
     with file:
         writer = csv.writer(file)
         writer.writerow(map(plain_cell, header))
@@ -152,13 +167,25 @@ def delete(
     storage: Storage = None,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """Delete the study, its trials and its runs folder."""
+    """Delete the study, its trials and its runs folder; of several generations, the one that is named."""
     from hpo.database import wait_shortly
+    from hpo.study.folder import folder_of
+    from hpo.study.handle import generations
 
     opened = find(study, storage, runs_dir, half_deleted=True)
+    file = file_of(opened.name)
+    names = wait_shortly(lambda: generations(opened.database, file), opened.database.address)
+    others = [name for name in names if name != opened.name]
     if not yes:
         n_trials = wait_shortly(opened.tickets.count, opened.database.address)
-        ask(f"Delete {opened.name} with {n_trials} trials, and {opened.folder}?")
+        stay = f" ({', '.join(others)} {'stays' if len(others) == 1 else 'stay'}.)" if others else ""
+        ask(f"Delete {opened.name} with {n_trials} trials, and {opened.folder}?{stay}")
+    elif others and "@" not in study:  # the same command again would delete the next one
+        which = f"{opened.name}" if "@" in opened.name else f"{opened.name}@1"
+        raise OptionError(
+            f'There are several generations of "{file}": {", ".join(names)}.',
+            f"Name the one to delete, the latest by --study {which}.",
+        )
 
     def delete_all() -> str:
         # First the tickets: from then on a live worker's token is worth nothing, and it writes nothing more. Last the
@@ -169,8 +196,15 @@ def delete(
             opened.database.optuna.delete_study(opened.facts.study_id)
         return left
 
-    left = wait_shortly(delete_all, opened.database.address)
-    print(f"{opened.name} is deleted. {left}".rstrip())
+    with folder_of(runs_dir, file).held() as is_held:
+        if not is_held:
+            raise StudyMismatchError(
+                f'A command is just opening the study "{file}"; it would find it gone, or make it anew.',
+                "Stop that command, or wait until it has begun: then a deletion stops its workers.",
+            )
+        left = wait_shortly(delete_all, opened.database.address)
+    stays = f"{others[-1]} is the latest generation now." if others else ""
+    print(" ".join(filter(None, [f"{opened.name} is deleted.", left, stays])))
 
 
 @app.command()
@@ -181,7 +215,9 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     storage: Storage = None,
     runs_dir: RunsDir = Path("runs"),
-    data_dir: Annotated[Path | None, typer.Option(envvar="HPO_DATA_DIR", help="The one that you run with.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(envvar="HPO_DATA_DIR", metavar="DIR", help="The one that you run with.")
+    ] = None,
 ) -> None:
     """Show what hpo's files take on the disk; delete prepared copies of data and what killed processes left."""
     from hpo.data import home_dirs

@@ -3,16 +3,21 @@
 from collections.abc import Mapping
 
 from hpo.errors import StudyMismatchError
+from hpo.names import file_of
 from hpo.study.facts import ENGINE, StudyFacts, libraries
 
 
-def differences(facts: StudyFacts, meaning: Mapping[str, str], data: str | None) -> list[str]:
-    """Name what differs between a stored study and what a worker would run; data None leaves the data out."""
+def edited(facts: StudyFacts, meaning: Mapping[str, str]) -> list[str]:
+    """Name the fields of STUDY that mean something else than in a stored study."""
     fields = dict.fromkeys([*facts.meaning, *meaning])  # one that only one side has differs, too
-    found = [f"its {field}" for field in fields if meaning.get(field) != facts.meaning.get(field)]
+    return [field for field in fields if meaning.get(field) != facts.meaning.get(field)]
+
+
+def differences(facts: StudyFacts, meaning: Mapping[str, str], data: str | None) -> list[str]:
+    """Name what differs beside a study's file between the stored study and here; data None leaves the data out."""
     installed = libraries(meaning)
     stored_ones = {ENGINE: "1", **facts.libraries}  # hpo 0.1 wrote its own version in the engine's place
-    found += [
+    found = [
         f"{name} ({here} here, {stored_ones.get(name, 'none')} there)"
         for name, here in installed.items()
         if stored_ones.get(name) != here
@@ -22,15 +27,15 @@ def differences(facts: StudyFacts, meaning: Mapping[str, str], data: str | None)
     return found
 
 
-def check_same(facts: StudyFacts, meaning: Mapping[str, str], data: str | None, seed: int | None) -> None:
+def check_same(facts: StudyFacts, meaning: Mapping[str, str], data: str | None) -> None:
     """Refuse to mix trials of different meaning.
 
     Raises:
-        StudyMismatchError: Definition, libraries, data or an asked-for seed differ; the message names what.
+        StudyMismatchError: Definition, libraries or data differ; the message names what.
     """
-    found = differences(facts, meaning, data)
-    if found:
-        are_data_alone = data is not None and not differences(facts, meaning, None)
+    fields, others = edited(facts, meaning), differences(facts, meaning, data)
+    if fields or others:
+        are_data_alone = data is not None and not fields and not differences(facts, meaning, None)
         random = (
             ""
             if not are_data_alone
@@ -39,12 +44,35 @@ def check_same(facts: StudyFacts, meaning: Mapping[str, str], data: str | None, 
                 "call: seed what it draws, np.random.default_rng(0) say."
             )
         )
+        said = []
+        if fields:
+            have = "has" if len(fields) == 1 else "have"
+            where = f"in {file_of(facts.name)}.py"
+            said.append(f'{", ".join(fields)} {where} {have} changed since the study "{facts.name}" was made.')
+        if others:
+            said.append(f'The study "{facts.name}" was made with another version of {", ".join(others)}.')
         raise StudyMismatchError(
-            f'The study "{facts.name}" in the database was made with another version of {", ".join(found)}.',
-            f"Undo the change, or open a new generation of the study beside the old one: --new-generation.{random}",
+            " ".join(said),
+            f"Undo the change, or begin a new generation of the study beside the old one: --new-generation.{random}",
         )
+
+
+def check_asked(facts: StudyFacts, *, seed: int | None, n_threads: int | None) -> None:
+    """Refuse to go on with a study as it was not made; None leaves what is stored.
+
+    Raises:
+        StudyMismatchError: It has another seed, or another number of threads.
+    """
     if seed is not None and seed != facts.seed:
         raise StudyMismatchError(
             f'The study "{facts.name}" has the seed {facts.seed}; {seed} was asked for.',
-            "Leave --seed out to go on with it, or open a new generation: --new-generation.",
+            "Leave --seed out to go on with it, or begin a new generation: --new-generation.",
+        )
+    if n_threads not in (None, facts.n_threads):
+        were = "was" if n_threads == 1 else "were"
+        per_worker = "1 thread per worker" if facts.n_threads == 1 else f"{facts.n_threads} threads per worker"
+        raise StudyMismatchError(
+            f'The study "{facts.name}" trains with {per_worker}, and its results depend on it; {n_threads} {were} '
+            "asked for.",
+            "Leave --threads out, or begin a new generation: --new-generation.",
         )

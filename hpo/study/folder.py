@@ -5,12 +5,13 @@ others write, and a folder may be anybody's.
 """
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ TRIAL = re.compile(r"trial-([0-9]{5,})")
 # Temporary files of hpo 0.1, which locked none: one that stands for this long is of a writer that died.
 OLD_PART = re.compile(r"\.checkpoint\.npz\.[0-9]+|\.[0-9]+\.model\.keras|[0-9a-f]{32}\.part")
 OLD_SECONDS = 3600.0
+LOCK_SECONDS, LOCK_POLL_SECONDS = 2.0, 0.1  # of waiting for who deletes, or opens
 
 
 def open_runs_dir(runs_dir: Path, report: Callable[[str], None]) -> None:
@@ -166,6 +168,39 @@ class StudyFolder:
                     n_bytes += delete_left(path)
         return n_bytes
 
+    @contextlib.contextmanager
+    def being_opened(self) -> Iterator[None]:
+        """Keep the study from being deleted meanwhile: nothing in the database tells of a command that opens it."""
+        with contextlib.suppress(OSError):  # opening it says what is wrong with the folder
+            make_private(self.path)
+        with self._locked(fcntl.LOCK_SH):
+            yield
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[bool]:
+        """Keep commands from opening the study for a moment; yields whether none is just doing so."""
+        with self._locked(fcntl.LOCK_EX) as is_locked:
+            yield is_locked
+
+    @contextlib.contextmanager
+    def _locked(self, how: int) -> Iterator[bool]:
+        until_seconds, is_locked, folder = time.monotonic() + LOCK_SECONDS, True, None
+        try:
+            # Without the folder, or locks, there is nothing to wait for; a folder that was deleted is another one.
+            with contextlib.suppress(OSError):
+                while folder is None or not os.path.samestat(os.fstat(folder), os.stat(self.path)):
+                    if folder is not None:
+                        os.close(folder)
+                    folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+                    is_locked = _try_to_lock(folder, how)
+                    while not is_locked and time.monotonic() < until_seconds:
+                        time.sleep(LOCK_POLL_SECONDS)
+                        is_locked = _try_to_lock(folder, how)
+            yield is_locked
+        finally:
+            if folder is not None:
+                os.close(folder)
+
     def delete(self, key: str) -> str:
         """Delete the folder of the study with this key; returns what people should know, empty where it is gone."""
         if not os.path.lexists(self.path):
@@ -188,6 +223,16 @@ class StudyFolder:
             return all(name in WRITTEN_BEFORE or name.startswith(".") for name in os.listdir(self.path))
         except OSError:
             return True  # there is none; or whoever writes there says why that cannot be
+
+
+def _try_to_lock(folder: int, how: int) -> bool:
+    try:
+        fcntl.flock(folder, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
 
 
 def folder_of(runs_dir: Path, name: str) -> StudyFolder:

@@ -172,6 +172,11 @@ def find_latest(database: Store, runs_dir: Path, name: str) -> OpenStudy | None:
     return OpenStudy(facts=latest, database=database, folder=folder_of(runs_dir, latest.name))
 
 
+def generations(database: Store, file: str) -> list[str]:
+    """Return the names of all generations of a file's study, usable or not, the oldest first."""
+    return sorted((name for name in read_studies(database) if is_generation_of(name, file)), key=generation_of)
+
+
 def all_studies(database: Store, runs_dir: Path) -> list[OpenStudy]:
     """Return all studies that hpo made; what else looks like one is named."""
     found = read_studies(database).values()

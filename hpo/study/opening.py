@@ -26,7 +26,7 @@ from hpo.errors import ParameterError, StudyFileError, StudyMismatchError, Ticke
 from hpo.events import write_experiment
 from hpo.metric import metric_of
 from hpo.parameters import Parameters
-from hpo.study.agreement import check_same
+from hpo.study.agreement import check_asked, check_same
 from hpo.study.creation import create, withdraw
 from hpo.study.facts import StudyFacts
 from hpo.study.folder import folder_of
@@ -168,15 +168,10 @@ def check_joined(study: OpenStudy, options: StudyOptions, data: str) -> None:
 def mismatch(facts: StudyFacts, options: StudyOptions, data: str) -> StudyMismatchError | None:
     """Return why a study cannot be joined; None where it means the same."""
     try:
-        check_same(facts, fingerprint(options.file.path, like=facts.meaning), data, options.seed)
+        check_same(facts, fingerprint(options.file.path, like=facts.meaning), data)
+        check_asked(facts, seed=options.seed, n_threads=options.n_threads)
     except StudyMismatchError as error:
         return error
-    if options.n_threads not in (None, facts.n_threads):
-        return StudyMismatchError(
-            f'The study "{facts.name}" trains with {facts.n_threads} threads per worker, and its results '
-            f"depend on it; {options.n_threads} were asked for.",
-            "Leave --threads out, or open a new generation: --new-generation.",
-        )
     return None
 
 

@@ -21,7 +21,7 @@ class StudyOptions:
         n_threads: Of each worker; refused when another number is stored.
         lease_seconds: How long a worker may stand still before others take its trial; another stored one is kept.
         target: The value of the metric at which to stop.
-        is_new_generation: Open a new generation beside what is stored.
+        is_new_generation: Begin a new generation beside what is stored.
     """
 
     file: StudyFile

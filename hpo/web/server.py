@@ -49,7 +49,7 @@ def serve(app: App, *, title: str, host: str, port: int) -> int:
     logging.basicConfig(format="%(asctime)s %(message)s")
     listens = getattr(server, "effective_listen", None) or [(host, server.effective_port)]
     here = host in ("0.0.0.0", "::", "::1", "localhost") or host.startswith("127.")
-    print(f"{title}: http://{'localhost' if here else shown}:{listens[0][1]}", flush=True)
+    print(f"{title}: http://{'localhost' if here else shown}:{listens[0][1]} (Ctrl-C stops it)", flush=True)
     code = 0
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -48,7 +48,7 @@ def test_rare_classes_are_validated_where_possible() -> None:
 @pytest.mark.parametrize(
     ("key", "message", "hint"),
     [
-        ("x_valid", "holds x_valid, of which hpo makes no use", "Did you mean x_val by x_valid?"),
+        ("x_valid", "holds x_valid, of which hpo makes no use", "x_valid: did you mean x_val?"),
         (
             "weights",
             "holds weights, of which hpo makes no use",

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_study import TINY
 
-from hpo.definition.catalog import StudyFile, find_study, list_studies, load_definition
+from hpo.definition.catalog import StudyFile, find_study, hides_module, list_studies, load_definition
 from hpo.definition.meaning import fingerprint
 from hpo.definition.study import StudyDefinition
 from hpo.errors import StudyFileError
@@ -99,8 +100,8 @@ def test_refused_definition_names_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "hint"),
     [
-        ("STUDY = StudyDefinition(", "STUDY = StudyDefinition(n_trails=2, ", "Did you mean n_trials by n_trails?"),
-        ("STUDY = ", "Shape(widht=2)\nSTUDY = ", "Did you mean width by widht? Shape has width, depth."),
+        ("STUDY = StudyDefinition(", "STUDY = StudyDefinition(n_trails=2, ", "n_trails: did you mean n_trials?"),
+        ("STUDY = ", "Shape(widht=2)\nSTUDY = ", "widht: did you mean width? Shape has width, depth."),
     ],
 )
 def test_misspelt_field_is_told_with_the_right_one(tmp_path: Path, old: str, new: str, hint: str) -> None:
@@ -145,3 +146,28 @@ def test_definition_loads_with_its_neighbours_and_dataclasses(tmp_path: Path, mo
     definition = load(tmp_path, "light")
     assert definition.search_space(None).depth == 3  # type: ignore[arg-type, attr-defined]
     sys.modules.pop("blocks")
+
+
+def test_file_that_hides_a_module_is_told_so_only_where_it_cannot_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "pyclbr", raising=False)
+    (tmp_path / "pyclbr.py").write_text("import pyclbr\nrows = pyclbr.readmodule(1, 1, 1)\nSTUDY = 3\n")
+    with pytest.raises(StudyFileError, match=r"cannot be imported: .*readmodule") as caught:
+        load_definition(find_study("pyclbr", tmp_path))
+    assert caught.value.hint.startswith(f"Give it another name: {tmp_path}/pyclbr.py hides Python's module pyclbr")
+    assert not hides_module(tmp_path / "mine.py")
+    assert hides_module(tmp_path / "sys.py")
+    (tmp_path / "wave.py").write_text(TINY)
+    assert load_definition(find_study("wave", tmp_path)).n_trials == 4, "it worked before, and nothing needs the module"
+
+
+def test_path_in_place_of_a_name_is_told_with_the_name(tmp_path: Path) -> None:
+    (tmp_path / "tiny.py").write_text(TINY)
+    for studies_dir, hint in (
+        (tmp_path, 'Did you mean "tiny"?'),
+        (tmp_path / "other", f"Its name is tiny: --study tiny --studies-dir {tmp_path}"),
+    ):
+        with pytest.raises(StudyFileError) as caught:
+            find_study(str(tmp_path / "tiny.py"), studies_dir)
+        assert caught.value.hint == hint

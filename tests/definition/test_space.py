@@ -50,7 +50,7 @@ def test_misspelt_field_of_the_parameters_is_told_with_the_right_one() -> None:
 
     with pytest.raises(StudyFileError, match="unexpected keyword argument 'lr'") as caught:
         draw(replace(DEFINITION, search_space=clumsy), optuna.trial.FixedTrial({}))
-    assert caught.value.hint.startswith("Did you mean learning_rate by lr? TrainingParameters has optimizer, ")
+    assert caught.value.hint.startswith("lr: did you mean learning_rate? TrainingParameters has optimizer, ")
 
 
 def test_point_inside_is_placed() -> None:
@@ -67,8 +67,8 @@ def test_point_inside_is_placed() -> None:
         ("momentum", 0.95, "0.0 to 0.9"),
         ("learning_rate", "fast", "learning_rate = 'fast' lies outside 0.0001 to 0.1"),
         ("learning_rate", float("nan"), "learning_rate = nan lies outside 0.0001 to 0.1"),
-        ("batch_size", 12, "batch_size = 12 lies outside one of 8, 16"),
-        ("optimizer", "lion", "optimizer = 'lion' lies outside one of 'adam', 'sgd'"),
+        ("batch_size", 12, "batch_size = 12 is not one of 8, 16"),
+        ("optimizer", "lion", "optimizer = 'lion' is not one of 'adam', 'sgd'"),
         ("epochs", 2.5, ""),
     ],
 )
@@ -271,3 +271,14 @@ def test_names_that_are_wrong_are_all_told_with_the_nearest_right_ones() -> None
         "It has optimizer, learning_rate, batch_size, epochs, width"
     )
     check_names(DEFINITION, POINT)
+
+
+def test_name_with_two_lists_of_choices_is_told_what_a_name_stands_for() -> None:
+    def search_space(trial: optuna.Trial) -> Any:
+        wide = trial.suggest_categorical("wide", [True, False])
+        trial.suggest_categorical("width", [64, 128] if wide else [8, 16])
+        return BASELINE
+
+    with pytest.raises(StudyFileError, match="dynamic value space") as caught:
+        rehearse(replace(DEFINITION, search_space=search_space, baseline=None))
+    assert caught.value.hint.startswith("A name stands for one kind of value and one list of choices")

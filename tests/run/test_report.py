@@ -18,7 +18,7 @@ from toy import BASELINE, ToyStudy
 from hpo.command import as_given, typed_hpo
 from hpo.database import Store, address_of
 from hpo.database.address import parse_address
-from hpo.errors import NotOpenedError, SpaceExhaustedError
+from hpo.errors import NotOpenedError, SpaceExhaustedError, StudyMismatchError
 from hpo.run.ending import Ending, Outcome, Signals, find_cut, find_finished
 from hpo.run.report import best_model, commands, describe, describe_not_opened, headlines, show
 from hpo.status import read_status
@@ -187,6 +187,17 @@ def test_budget_for_a_paused_study_is_not_passed_over_in_silence(
     assert sqlite_toy.tickets.count() == 4
 
 
+@pytest.mark.parametrize(("asked", "said"), [({"n_threads": 2}, "2 were asked for"), ({"seed": 8}, "8 was asked for")])
+def test_finished_study_refuses_what_it_was_not_made_with(
+    sqlite_toy: ToyStudy, options_for: Callable[..., StudyOptions], asked: dict[str, int], said: str
+) -> None:
+    for _ in range(4):
+        sqlite_toy.run(0.5)
+    assert find_finished(options_for(n_threads=1, seed=7)) is not None
+    with pytest.raises(StudyMismatchError, match=said):
+        find_finished(options_for(**asked))
+
+
 def test_command_stopped_before_its_study_was_open_shows_what_there_is(
     sqlite_toy: ToyStudy, options_for: Callable[..., StudyOptions]
 ) -> None:
@@ -278,9 +289,9 @@ def test_everything_is_printed_with_folders_that_need_quotes(
 @pytest.mark.parametrize(
     ("typed", "pasted"),
     [
-        ("postgresql://me@db/hpo", "postgresql+psycopg2://me@db/hpo"),
-        ("postgresql://me:x@y?z@db:5432/hpo", "postgresql+psycopg2://me:PASSWORD@db:5432/hpo"),
-        ("postgresql://me@db/hpo?password=geheim&sslmode=prefer", "postgresql+psycopg2://me:PASSWORD@db/hpo?sslmode=prefer"),
+        ("postgresql://me@db/hpo", "postgresql://me@db/hpo"),
+        ("postgresql://me:x@y?z@db:5432/hpo", "postgresql://me:PASSWORD@db:5432/hpo"),
+        ("postgresql://me@db/hpo?password=geheim&sslmode=prefer", "postgresql://me:PASSWORD@db/hpo?sslmode=prefer"),
     ],
 )  # fmt: skip
 def test_url_to_paste_holds_no_password(typed: str, pasted: str) -> None:

@@ -23,7 +23,7 @@ from hpo.errors import StorageError, StudyFileError, StudyMismatchError, Ticketl
 from hpo.metric import METRICS
 from hpo.parameters import TrainingParameters
 from hpo.study import StudyFolder
-from hpo.study.agreement import check_same
+from hpo.study.agreement import check_asked, check_same
 from hpo.study.creation import create, withdraw
 from hpo.study.facts import KEY_ATTR, STUDY_ATTR, direction_of, libraries
 from hpo.study.results import TICKET_ATTR
@@ -367,36 +367,55 @@ def test_names_that_only_begin_alike_are_other_studies(store: Store, new_study: 
 
 
 def test_same_meaning_is_admitted(sqlite_toy: ToyStudy) -> None:
-    check_same(sqlite_toy.stored, FACTS["meaning"], FACTS["data"], 7)
-    check_same(sqlite_toy.stored, FACTS["meaning"], None, None)
+    check_same(sqlite_toy.stored, FACTS["meaning"], FACTS["data"])
+    check_same(sqlite_toy.stored, FACTS["meaning"], None)
 
 
 @pytest.mark.parametrize(
-    ("meaning", "data", "seed", "named"),
+    ("meaning", "data", "named"),
     [
-        ({"model": "changed", "dataset": "b"}, "c" * 16, 7, ["its model"]),
-        ({"dataset": "b"}, "c" * 16, 7, ["its model"]),
-        ({"model": "a", "dataset": "b", "metric": "new"}, "c" * 16, 7, ["its metric"]),
-        ({"model": "x", "dataset": "y"}, "d" * 16, 7, ["its model", "its dataset", "the data"]),
-        ({"model": "a", "dataset": "b"}, "d" * 16, 7, ["the data", "dddd", "cccc"]),
-        ({"model": "a", "dataset": "b"}, "c" * 16, 8, ["seed 7", "8 was asked for"]),
+        (
+            {"model": "changed", "dataset": "b"},
+            "c" * 16,
+            ['model in toy.py has changed since the study "toy" was made.'],
+        ),
+        ({"dataset": "b"}, "c" * 16, ["model in toy.py has changed"]),
+        ({"model": "a", "dataset": "b", "metric": "new"}, "c" * 16, ["metric in toy.py has changed"]),
+        ({"model": "x", "dataset": "y"}, "d" * 16, ["model, dataset in toy.py have changed", "version of the data ("]),
+        ({"model": "a", "dataset": "b"}, "d" * 16, ["the data", "dddd", "cccc"]),
     ],
 )
-def test_every_difference_is_named(
-    sqlite_toy: ToyStudy, meaning: dict[str, str], data: str, seed: int, named: list[str]
-) -> None:
+def test_every_difference_is_named(sqlite_toy: ToyStudy, meaning: dict[str, str], data: str, named: list[str]) -> None:
     with pytest.raises(StudyMismatchError) as caught:
-        check_same(sqlite_toy.stored, meaning, data, seed)
+        check_same(sqlite_toy.stored, meaning, data)
     assert all(part in caught.value.message for part in named)
     assert "--new-generation" in caught.value.hint
     are_data_alone = meaning == FACTS["meaning"] and data != FACTS["data"]
     assert ("seed what it draws" in caught.value.hint) == are_data_alone
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"seed": 8, "n_threads": None}, "has the seed 7; 8 was asked for"),
+        (
+            {"seed": 7, "n_threads": 2},
+            "trains with 1 thread per worker, and .* depend on it; 2 were asked for",
+        ),
+    ],
+)
+def test_what_a_study_was_not_made_with_is_refused(sqlite_toy: ToyStudy, asked: dict[str, Any], said: str) -> None:
+    check_asked(sqlite_toy.stored, seed=None, n_threads=None)
+    check_asked(sqlite_toy.stored, seed=7, n_threads=1)
+    with pytest.raises(StudyMismatchError, match=said) as caught:
+        check_asked(sqlite_toy.stored, **asked)
+    assert "--new-generation" in caught.value.hint
+
+
 def test_other_library_versions_are_named(sqlite_toy: ToyStudy) -> None:
     stored = replace(sqlite_toy.stored, libraries={**sqlite_toy.stored.libraries, "optuna": "4"})
     with pytest.raises(StudyMismatchError, match=r"optuna \(5 here, 4 there\)"):
-        check_same(stored, FACTS["meaning"], None, None)
+        check_same(stored, FACTS["meaning"], None)
 
 
 def change_facts(toy: ToyStudy, facts: Any) -> None:
@@ -417,16 +436,16 @@ def test_study_of_hpo_0_1_is_read_and_goes_on_with_this_one(sqlite_toy: ToyStudy
     stored = latest_facts(sqlite_toy.store, "toy")
     assert stored is not None
     assert replace(stored, libraries={}) == replace(sqlite_toy.stored, libraries={})
-    check_same(stored, FACTS["meaning"], FACTS["data"], 7)
+    check_same(stored, FACTS["meaning"], FACTS["data"])
 
 
 def test_another_engine_is_another_study(sqlite_toy: ToyStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpo.study.facts.ENGINE_VERSION", 2)
     with pytest.raises(StudyMismatchError, match=r"hpo's engine \(2 here, 1 there\)"):
-        check_same(sqlite_toy.stored, FACTS["meaning"], None, None)
+        check_same(sqlite_toy.stored, FACTS["meaning"], None)
     stored = replace(sqlite_toy.stored, libraries={})
     with pytest.raises(StudyMismatchError, match=r"keras \(.* here, none there\)"):
-        check_same(stored, FACTS["meaning"], None, None)
+        check_same(stored, FACTS["meaning"], None)
 
 
 def test_tensorflow_without_cuda_is_the_same_library_under_another_name(monkeypatch: pytest.MonkeyPatch) -> None:

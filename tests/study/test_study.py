@@ -10,16 +10,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import typer
 from toy import DEFINITION, ToyStudy, all_facts
 
 from hpo.database import connections, open_store, outage
 from hpo.database.address import parse_address
 from hpo.definition import place, place_baseline
-from hpo.errors import DatabaseAwayError, StorageError
-from hpo.run.launcher import Launcher
+from hpo.errors import DatabaseAwayError, NotOpenedError, OptionError, StorageError, StudyMismatchError
+from hpo.run.launcher import Launcher, run_study
 from hpo.status import status
 from hpo.study import __main__ as study
+from hpo.study import folder_of
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "pause": study.pause,
@@ -53,7 +53,7 @@ def test_command_on_a_database_that_is_away_waits_a_moment_and_says_so(
 def test_configuration_that_a_trial_has_is_not_added_again(sqlite_toy: ToyStudy) -> None:
     baseline = place_baseline(DEFINITION)
     assert baseline is not None
-    with pytest.raises(typer.BadParameter, match="trial 0 has this configuration; with allow_duplicates=True"):
+    with pytest.raises(OptionError, match="trial 0 has this configuration"):
         study.check_new(sqlite_toy.study, baseline)
     other = {**baseline.params, "learning_rate": 0.02}
     study.check_new(sqlite_toy.study, place(DEFINITION, other))
@@ -109,6 +109,67 @@ def test_deletion_that_was_cut_short_is_finished_by_the_same_command(
     assert all_facts(toy.store) == [other.stored]
     assert (toy.tickets.count(), other.tickets.count()) == (0, 4)
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["other"]
+
+
+def test_deletion_of_one_of_several_generations_needs_its_name(
+    new_study: Callable[..., ToyStudy], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toys = {name: new_study(name=name) for name in ("toy", "toy@2", "toy@3", "toy_other")}
+    store = toys["toy"].store
+
+    def delete_named(name: str) -> None:
+        study.delete(study=name, yes=True, storage=store.address.public, runs_dir=tmp_path)
+
+    with pytest.raises(OptionError, match='several generations of "toy": toy, toy@2, toy@3') as caught:
+        delete_named("toy")
+    assert caught.value.hint == "Name the one to delete, the latest by --study toy@3."
+    assert len(all_facts(store)) == 4
+    delete_named("toy@1")
+    delete_named("toy@3")
+    assert capsys.readouterr().out.splitlines() == [
+        "toy is deleted. toy@3 is the latest generation now.",
+        "toy@3 is deleted. toy@2 is the latest generation now.",
+    ]
+    delete_named("toy")
+    assert [facts.name for facts in all_facts(store)] == ["toy_other"]
+
+
+def test_study_that_a_command_is_just_opening_is_not_deleted(
+    sqlite_toy: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpo.study.folder.LOCK_SECONDS", 0.0)
+    with folder_of(tmp_path, "toy").being_opened():
+        with pytest.raises(StudyMismatchError, match='just opening the study "toy"'):
+            delete(sqlite_toy.store, tmp_path)
+        assert len(all_facts(sqlite_toy.store)) == 1
+        with folder_of(tmp_path, "toy").being_opened(), folder_of(tmp_path, "other").held() as is_held:
+            assert is_held
+    delete(sqlite_toy.store, tmp_path)
+    assert all_facts(sqlite_toy.store) == []
+
+
+def test_command_that_opens_a_study_keeps_it_from_being_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpo.study.folder.LOCK_SECONDS", 0.0)
+    held: list[bool] = []
+
+    def open_in_child(*_: object) -> None:
+        with folder_of(tmp_path, "toy").held() as is_held:
+            held.append(is_held)
+
+    monkeypatch.setattr("hpo.run.launcher.find_finished", lambda options: None)
+    monkeypatch.setattr("hpo.run.launcher.start_forkserver", lambda *_: None)
+    monkeypatch.setattr("hpo.run.launcher.open_in_child", open_in_child)
+    monkeypatch.setattr("hpo.run.launcher.find_cut", lambda *_: None)
+    options = SimpleNamespace(runs_dir=tmp_path, file=SimpleNamespace(name="toy", trainer="keras"))
+    settings: Any = SimpleNamespace(options=options, limits=SimpleNamespace(patience_seconds=0.0))
+    signals: Any = SimpleNamespace(ending=None)
+    with pytest.raises(NotOpenedError):
+        run_study(settings, SimpleNamespace(say=lambda _: None), signals)
+    assert held == [False]
+    with folder_of(tmp_path, "toy").held() as is_held:
+        assert is_held
 
 
 @pytest.mark.parametrize("command", [["delete", "--study", "toy"], ["clean"]])
