@@ -37,7 +37,8 @@ class TrainingParameters:
         momentum: From 0 up to but not including 1, for "sgd"; None for the others.
         averaged: Validate, and keep as the trial's model, the mean of the weights over the second half of an epoch in
             place of the last ones; training goes on from the last. On CIFAR-10 worth 0.01 to 0.05 of accuracy at a
-            rate that is not lowered, after each of 12 epochs. What BatchNormalization has measured is not averaged.
+            rate that is not lowered, after each of 12 epochs. Refused for models with BatchNormalization: what that has
+            measured is not averaged.
 
     Raises:
         ParameterError: A value is out of range, or momentum and optimizer do not fit.

@@ -86,6 +86,20 @@ def noisy(parameters: MLPParameters, input_shape: tuple[int, ...], n_classes: in
     )
 
 
+def without_statistics(build: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
+    """For averaged weights, which BatchNormalization refuses."""
+
+    def stripped(chosen: Any, input_shape: tuple[int, ...], n_classes: int) -> keras.Model:
+        layers = build(chosen, input_shape, n_classes).layers
+        kept = [one for one in layers if not isinstance(one, keras.layers.BatchNormalization)]
+        return keras.Sequential([keras.Input(input_shape), *kept])
+
+    return stripped
+
+
+dropping = without_statistics(noisy)
+
+
 def assert_same(first: list[np.ndarray], second: list[np.ndarray]) -> None:
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -34,7 +34,7 @@ def resident(array: np.ndarray) -> Any:
 
 def all_rows(dataset: Dataset) -> Batch:
     """Return all of a data set's rows, without weights, where TensorFlow reads them."""
-    return Batch(each(resident, dataset.x), each(tf.constant, dataset.y), None)
+    return Batch(each(resident, dataset.x), each(resident, dataset.y), None)
 
 
 def gathered(data: Batch, rows: Any, is_scaled: Any) -> Batch:

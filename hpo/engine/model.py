@@ -28,7 +28,7 @@ from hpo.engine.criterion import Criterion, build_metrics, row_weights
 from hpo.engine.epoch import Sums, compiled, no_sums, results, row_order, train_steps, validation
 from hpo.engine.feed import Batch, all_rows, gathered
 from hpo.engine.optimizers import EpochOptimizer
-from hpo.engine.refusals import check_calls, check_model, scaled_inputs
+from hpo.engine.refusals import check_averaged, check_calls, check_model, scaled_inputs
 from hpo.engine.weights import Average
 from hpo.parameters import Parameters
 
@@ -72,13 +72,15 @@ class EpochModel(keras.Model):
         optimizer = EpochOptimizer(rule, inner.trainable_variables)
         # Run eagerly, fit calls train_step as plain Python; what it calls is compiled. That its metrics are compiled
         # with it tells callbacks which of them are better when larger.
-        self.compile(optimizer=optimizer, **shared.criterion.options(), run_eagerly=True, jit_compile=False)
+        self.compile(optimizer=optimizer, **shared.compiled, run_eagerly=True, jit_compile=False)
         is_scaled = scaled_inputs(graph, shared.data.x)
         first = gathered(self._data, split.train_rows[:2], is_scaled)
         build_metrics(self, first, inner(first.x, training=False))
         self._none = no_sums(self)
         # XLA's CPU code for a convolution's gradients is naive: 3 s for a step of a small CNN that takes TensorFlow's
         # own kernels 0.1 s.
+        if averaged:
+            check_averaged(inner)
         self._average = Average(inner.trainable_variables, self.n_steps) if averaged else None
         train = functools.partial(train_steps, self, optimizer, self._average, is_scaled)
         self._train = tf.function(train(jit=False), autograph=False) if convolves(operations) else compiled(train)
@@ -164,6 +166,12 @@ class EpochModel(keras.Model):
         # Given the same names from here, fit would take these in place of the logs.
         return {}
 
+    def evaluate(self, *arguments: Any, **options: Any) -> Any:
+        """Evaluate the inner model as it stands, for callbacks that look at rows of their own."""
+        twin = keras.Model(self.inner.inputs, self.inner.outputs)  # its own counting: the epoch's is not touched
+        twin.compile(**self._shared.criterion.options())
+        return twin.evaluate(*arguments, **options)
+
     def call(self, inputs: Any, training: bool = False) -> Any:  # noqa: FBT001, FBT002 - Keras's signature
         """Call the inner model."""
         return self.inner(inputs, training=training)
@@ -208,6 +216,9 @@ class Shared:
 
     def __init__(self, dataset: Dataset, criterion: Criterion) -> None:
         self.dataset, self.criterion, self.data = dataset, criterion, all_rows(dataset)
+        # Once for all models: Keras numbers what it names by itself, so a second AUC() would be auc_1. Nothing is
+        # counted in their own variables, which stand for tensors here.
+        self.compiled = criterion.options()
         self._weighted: tuple[Split, tuple[Batch, Batch]] | None = None
 
     def weighted(self, split: Split) -> tuple[Batch, Batch]:

@@ -198,6 +198,20 @@ def check_layers(inner: keras.Model) -> None:
             )
 
 
+def check_averaged(inner: keras.Model) -> None:
+    """Refuse averaged weights where others than trained ones are learnt.
+
+    Raises:
+        TrialError: A layer keeps statistics.
+    """
+    found = [one for one in inner._flatten_layers() if isinstance(one, keras.layers.BatchNormalization)]
+    if found:
+        raise TrialError(
+            f"averaged=True averages trained weights, but the layer {found[0].name} is a BatchNormalization: what it "
+            "has measured belongs to the last weights. Leave averaged out, or normalise by LayerNormalization"
+        )
+
+
 def check_calls(graph: Any, inner: keras.Model) -> None:
     """Refuse what only shows when the model is called.
 

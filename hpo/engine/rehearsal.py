@@ -97,6 +97,10 @@ def _measured(inner: keras.Model, criterion: Criterion, dataset: Dataset) -> lis
         raise TrialError(f"its loss or metrics cannot be computed: {told(error)}") from error
     finally:
         tf.config.run_functions_eagerly(run_eagerly=is_eager)
+    several = [name for name, values in logs.items() if np.ndim(values[0])]
+    if several:
+        message = f"the metric {several[0]} has {np.size(logs[several[0]][0])} values, not one"
+        raise TrialError(f'{message}. Have it averaged: F1Score takes average="macro", for example')
     return sorted(logs)
 
 

@@ -19,6 +19,7 @@ from small_training import (
     SMALL,
     SPLIT,
     assert_same,
+    dropping,
     fit,
     make_dataset,
     make_split,
@@ -28,6 +29,7 @@ from small_training import (
 
 from hpo.data import Split
 from hpo.engine import epoch
+from hpo.engine.criterion import Criterion
 from hpo.engine.epoch import row_order
 from hpo.engine.feed import resident
 from hpo.engine.model import Engine, EpochModel, restore_state, state
@@ -59,7 +61,7 @@ def test_chunks_change_nothing(noisy_engine: Engine, monkeypatch: pytest.MonkeyP
 
 def averaged_run(chunk_steps: int, monkeypatch: pytest.MonkeyPatch) -> tuple[EpochModel, dict[str, list[float]]]:
     monkeypatch.setattr("hpo.engine.model.n_chunk_steps", lambda *_: chunk_steps)
-    model = Engine(make_dataset(), noisy).model(parameters_of(averaged=True), seed=5, split=SPLIT)
+    model = Engine(make_dataset(), dropping).model(parameters_of(averaged=True), seed=5, split=SPLIT)
     return model, fit(model)
 
 
@@ -408,13 +410,13 @@ def test_two_splits_of_equal_sizes_share_one_engine_and_its_compilation(monkeypa
         model = engine.model(parameters_of(averaged=True), 5, split)
         return fit(model), [array.tolist() for array in model.validated_weights()]
 
-    engine = Engine(dataset, noisy)
+    engine = Engine(dataset, dropping)
     first = trained(engine, splits[0])
     n_first = len(n_traced)
     second = trained(engine, splits[1])
     assert trained(engine, splits[0]) == first != second
     assert len(n_traced) == n_first > 0
-    assert trained(Engine(dataset, noisy), splits[1]) == second
+    assert trained(Engine(dataset, dropping), splits[1]) == second
 
 
 def test_split_of_other_sizes_is_another_model() -> None:
@@ -442,3 +444,41 @@ def test_memory_that_tensorflow_cannot_alias_is_copied(tmp_path: Path) -> None:
     unaligned = np.zeros(dataset.x.nbytes + 65, np.uint8)[1:][: dataset.x.nbytes].reshape(dataset.x.shape)
     unaligned[:] = dataset.x
     np.testing.assert_array_equal(resident(unaligned) + tf.zeros((), tf.uint8), dataset.x)
+
+
+class CustomTop(keras.metrics.SparseTopKCategoricalAccuracy):
+    def __init__(self) -> None:
+        super().__init__(name=None)
+
+
+def test_metrics_that_keras_names_by_itself_have_one_name_in_all_models() -> None:
+    criterion = Criterion(metrics=lambda: [keras.metrics.SparseTopKCategoricalAccuracy(2, name=None), CustomTop()])
+    toy = Engine(make_dataset(), mlp, criterion)
+    names = [set(fit(toy.model(parameters_of(batch_size=size), 1, SPLIT), epochs=1)) for size in (16, 32)]
+    assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_callback_that_evaluates_the_model_gets_keras_s_answer_and_changes_nothing(*, averaged: bool) -> None:
+    dataset, answers = make_dataset(floats=True), []
+    toy = Engine(dataset, mlp)
+    rows = dataset.x[SPLIT.val_rows], dataset.y[SPLIT.val_rows]
+
+    class Looks(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            answers.append(self.model.evaluate(*rows, verbose=0, return_dict=True))
+
+    model = toy.model(parameters_of(averaged=averaged), 1, SPLIT)
+    plain = fit(model, epochs=2)
+    kept = model.validated_weights()
+    model = toy.model(parameters_of(averaged=averaged), 1, SPLIT)
+    assert fit(model, epochs=2, callbacks=[Looks()]) == plain
+    assert_same(model.validated_weights(), kept)
+    if not averaged:  # else the epoch is validated with other weights than the last
+        for name in ("loss", "accuracy"):
+            assert [answer[name] for answer in answers] == pytest.approx(plain[f"val_{name}"], rel=1e-5)
+
+
+def test_averaged_weights_of_a_model_that_keeps_statistics_are_refused() -> None:
+    with pytest.raises(TrialError, match="is a BatchNormalization"):
+        Engine(make_dataset(), noisy).model(parameters_of(averaged=True), seed=1, split=SPLIT)

@@ -26,6 +26,24 @@ def compiled(*arguments: Any) -> keras.Model:
 STOP = keras.callbacks.EarlyStopping
 
 
+class Several(keras.metrics.Metric):
+    """A number for each class."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+        self.sum = self.add_weight(shape=(N_CLASSES,), initializer="zeros", name="sum")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        self.sum.assign(self.sum + keras.ops.sum(y_pred, axis=0))
+
+    def result(self) -> Any:
+        return self.sum
+
+
+def several() -> list[keras.metrics.Metric]:
+    return [Several(name="several")]
+
+
 def top() -> list[keras.metrics.Metric]:
     return [keras.metrics.SparseTopKCategoricalAccuracy(2, name="top")]
 
@@ -41,6 +59,7 @@ class Steps(keras.callbacks.Callback):
         ({"model": compiled}, "The study cannot be trained: the model is compiled"),
         ({"model": compiled, "baseline": None}, "the model is compiled"),
         ({"model": mlp, "loss": "msee"}, "its loss or metrics cannot be computed: .*msee"),
+        ({"model": mlp, "metrics": several}, "the metric several has 4 values, not one. Have it averaged"),
         ({"model": mlp, "metrics": ["maee"]}, "loss or metrics .*maee"),
         ({"model": mlp, "metrics": top}, "STUDY.metric is 'val_accuracy', which the study does not measure"),
         ({"model": mlp, "loss": "categorical_crossentropy"}, "loss or metrics cannot be computed"),

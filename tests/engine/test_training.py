@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from small_training import without_statistics
 
 from hpo.data import Dataset, load_dataset, split_of
 from hpo.engine import Task, TrainingResult
@@ -54,6 +55,9 @@ def with_dropout(shape: MLPParameters, input_shape: tuple[int, ...], n_classes: 
     )
 
 
+dropping_only = without_statistics(with_dropout)
+
+
 @functools.cache
 def engine_of(data: Dataset, build: Callable[..., keras.Model]) -> Engine:
     """Compile each model once for all tests."""
@@ -65,7 +69,7 @@ def run(
     folder: Path,
     chosen: Parameters,
     *,
-    build: Callable[..., keras.Model] = with_dropout,
+    build: Callable[..., keras.Model] | None = None,
     stop_after: int | None = None,
     **options: Any,
 ) -> TrainingResult:
@@ -83,6 +87,7 @@ def run(
         on_loss=options.pop("on_loss", lambda text: None),
         **options,
     )
+    build = build or (with_dropout if not chosen.training.averaged else dropping_only)
     return train(engine_of(data, build), task)
 
 
