@@ -82,45 +82,25 @@ METRICS = {
     "val_accuracy": Metric(name="val_accuracy", direction="maximize", low=0.0, high=1.0),
     "val_loss": Metric(name="val_loss", direction="minimize", low=0.0, high=math.inf),
 }
-# Keras's metrics by the last word of their names, as they are called without a name of their own; outputs and other
+# Keras's metrics by the names that it gives them, whose values have a range: from 0 to 1, and from 0 on.
+FRACTIONS = {
+    "val_auc", "val_precision", "val_recall", "val_f1_score", "val_binary_accuracy", "val_categorical_accuracy",
+    "val_sparse_categorical_accuracy", "val_top_k_categorical_accuracy", "val_sparse_top_k_categorical_accuracy",
+}  # fmt: skip
+AMOUNTS = {
+    "val_mae", "val_mse", "val_rmse", "val_mean_absolute_error", "val_mean_squared_error",
+    "val_root_mean_squared_error",
+}  # fmt: skip
+# Keras's metrics by the last words of their names, as they are called without a name of their own; outputs and other
 # words may come before it.
-RISING = frozenset(
-    [
-        "accuracy",
-        "acc",
-        "auc",
-        "precision",
-        "recall",
-        "f1_score",
-        "fbeta_score",
-        "r2_score",
-        "iou",
-        "sensitivity",
-        "specificity",
-        "similarity",
-        "true_positives",
-        "true_negatives",
-        "correlation",
-    ]
-)
-FALLING = frozenset(
-    [
-        "loss",
-        "error",
-        "mae",
-        "mse",
-        "rmse",
-        "mape",
-        "msle",
-        "crossentropy",
-        "divergence",
-        "poisson",
-        "hinge",
-        "logcosh",
-        "false_positives",
-        "false_negatives",
-    ]
-)
+RISING = {
+    "accuracy", "acc", "auc", "precision", "recall", "f1_score", "fbeta_score", "r2_score", "iou", "sensitivity",
+    "specificity", "similarity", "true_positives", "true_negatives", "correlation",
+}  # fmt: skip
+FALLING = {
+    "loss", "error", "mae", "mse", "rmse", "mape", "msle", "crossentropy", "divergence", "poisson", "hinge", "logcosh",
+    "false_positives", "false_negatives",
+}  # fmt: skip
 
 
 def known_direction(name: str) -> str | None:
@@ -136,9 +116,9 @@ def known_direction(name: str) -> str | None:
 def metric_of(name: str, direction: str) -> Metric:
     """Return a metric by its name: with its range, where that is known."""
     known = METRICS.get(name)
-    return Metric(
-        name=name,
-        direction=direction,
-        low=None if known is None else known.low,
-        high=None if known is None else known.high,
-    )
+    low, high = (None, None) if known is None else (known.low, known.high)
+    if direction == "maximize" and name in FRACTIONS:
+        low, high = 0.0, 1.0
+    elif direction == "minimize" and name in AMOUNTS:
+        low, high = 0.0, math.inf
+    return Metric(name=name, direction=direction, low=low, high=high)

@@ -80,3 +80,14 @@ def test_a_target_outside_the_range_is_refused_with_the_range(metric: Metric, ta
 )
 def test_direction_follows_from_a_name_of_keras_s_and_from_no_other(name: str, direction: str | None) -> None:
     assert known_direction(name) == direction
+
+
+def test_ranges_of_keras_s_own_metrics_are_known() -> None:
+    fraction, amount, other = (
+        metric_of(name, direction)
+        for name, direction in (("val_auc", "maximize"), ("val_mae", "minimize"), ("val_r2_score", "maximize"))
+    )
+    assert (fraction.low, fraction.high, fraction.worst) == (0.0, 1.0, 0.0)
+    assert (amount.low, amount.high, amount.worst) == (0.0, math.inf, math.inf)
+    assert (other.low, other.high, other.worst) == (None, None, -math.inf)
+    assert metric_of("val_auc", "minimize").low is None

@@ -36,7 +36,11 @@ def as_array(where: str, key: str, value: Any) -> np.ndarray:
     """
     if isinstance(value, Mapping):
         raise DatasetError(f"{where}: {key} is a dictionary within another.", "Give each input as one array.")
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # rows of several lengths, or several inputs
+        hint = "Give each row as many numbers. Several inputs are a dictionary or tuple of arrays, not a list."
+        raise DatasetError(f"{where}: {key} cannot be read as an array: {error}", hint) from error
     if not key.startswith("x") or array.ndim != 2:
         return array
     names = [str(name) for name in getattr(value, "columns", ())]
