@@ -22,7 +22,9 @@ from postgres import Postgres
 
 import hpo
 from hpo.__main__ import app
-from hpo.definition import place_baseline, rehearse
+from hpo.data import load_dataset
+from hpo.definition import place_baseline, predicts_classes, rehearse
+from hpo.engine.rehearsal import rehearse_training
 
 RUNNING = [page for page in PAGES if any(block.of == "nothing" for block in blocks(page))]
 NEEDS = {"setup", "nothing", "cifar10", "browser", "postgresql", "docker"}
@@ -121,7 +123,10 @@ def test_commands_for_a_browser_serve_until_they_are_stopped(page: Path, project
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_every_file_and_example_is_a_study_that_can_be_trained(page: Path) -> None:
+def test_every_file_and_example_is_a_study_that_can_be_trained(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path))
     texts = {block.of: block.text for block in blocks(page) if block.kind == "file"}
     for block in blocks(page):
         if block.kind not in ("file", "example"):
@@ -133,6 +138,8 @@ def test_every_file_and_example_is_a_study_that_can_be_trained(page: Path) -> No
             placed = place_baseline(definition)
             assert placed is not None
             assert placed.parameters == definition.baseline
+        if definition.train is None and callable(definition.dataset):
+            rehearse_training(definition, load_dataset(definition.dataset, is_classes=predicts_classes(definition)))
 
 
 def test_other_tools_pages_compare_with_one_and_the_same_study() -> None:
