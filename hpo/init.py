@@ -24,7 +24,8 @@ def init(
     example: Annotated[
         str,
         typer.Option(
-            metavar="NAME", help="What to begin with: first, a model of your own; digits_mlp; cifar_mlp; digits_sgd."
+            metavar="NAME",
+            help="What to begin with: first, a model of your own; digits_mlp; cifar_mlp; diabetes_mlp; or digits_sgd.",
         ),
     ] = FIRST,
     studies_dir: Annotated[
