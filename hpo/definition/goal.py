@@ -28,7 +28,8 @@ def settled_direction(metric: Any, direction: Any, *, is_classifier: bool, is_ow
         _check_name(metric, is_classifier=is_classifier)
     if direction not in (*DIRECTIONS, ""):
         raise StudyFileError(f"STUDY.direction is {direction!r}.", HINT)
-    known = known_direction(metric)
+    # What a function calls its metrics may mean anything: scikit-learn's neg_log_loss is better when higher.
+    known = known_direction(metric) if not is_own or metric in METRICS else None
     if known is None and not direction:
         raise StudyFileError(f"STUDY has no direction: is {metric} better when higher or lower?", HINT)
     if known is not None and direction not in (known, ""):

@@ -195,8 +195,15 @@ def _allow_processes() -> None:
     """Let the function start processes, to load rows say, as it could in a script of its own."""
     multiprocessing.current_process().daemon = False
     multiprocessing.set_start_method(None, force=True)  # a forkserver's children would use another one
-    # They end when they are told to; a worker itself only notes that it is to stop.
-    os.register_at_fork(after_in_child=partial(signal.signal, signal.SIGTERM, signal.SIG_DFL))
+    hold, release = (
+        partial(signal.pthread_sigmask, how, {signal.SIGTERM}) for how in (signal.SIG_BLOCK, signal.SIG_UNBLOCK)
+    )
+
+    def end_when_told() -> None:  # a worker itself only notes that it is to stop
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        release()
+
+    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=end_when_told)
 
 
 def _gpus() -> list[str]:

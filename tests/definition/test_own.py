@@ -114,6 +114,14 @@ def test_point_and_baseline_are_the_study_s_own_values() -> None:
     assert draw(OWN, optuna.create_study().ask()).parameters.epochs == 5
 
 
+@pytest.mark.parametrize("metric", ["neg_mean_squared_error", "neg_log_loss", "val_mae"])
+def test_direction_of_a_metric_with_a_name_of_its_own_is_what_the_study_says(metric: str) -> None:
+    for direction in ("maximize", "minimize"):
+        assert replace(OWN, metric=metric, direction=direction).direction == direction
+    with pytest.raises(StudyFileError, match=f"is {metric} better when higher or lower"):
+        replace(OWN, metric=metric, direction="")
+
+
 @pytest.mark.parametrize(("metric", "direction"), [("val_accuracy", "maximize"), ("val_loss", "minimize")])
 def test_direction_of_a_metric_that_hpo_knows_may_be_left_out(metric: str, direction: str) -> None:
     for definition in (OWN, DEFINITION):

@@ -1,5 +1,6 @@
 """A study with a training function of its own: the command, real processes, and no TensorFlow to be had."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -48,7 +49,7 @@ def search_space(trial):
 
 def points():
     rng = np.random.default_rng(0)
-    y = np.arange(200) % 2
+    y = np.arange(200) % 2 + 0.25 * rng.normal(size=200)
     return {"x": (rng.normal(size=(200, 4)) + y[:, None]).astype("float32"), "y": y}
 
 
@@ -96,7 +97,9 @@ class Site(Project):
         command = [sys.executable, "-m", "hpo.run", *arguments]
         pipe = subprocess.PIPE
         self.commands.append(
-            subprocess.Popen(command, cwd=self.folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+            subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+            )
         )
         return self.commands[-1]
 
@@ -122,7 +125,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
     opened = Site(tmp_path)
     yield opened
     for command in opened.commands:
-        command.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(command.pid, signal.SIGKILL)  # a worker that hangs holds its command's output open
         command.communicate()
 
 
@@ -191,8 +195,9 @@ def test_function_may_start_processes_of_its_own_and_end_them(site: Site) -> Non
     site.edit("import os\n", "import multiprocessing\nimport os\n")
     begun = "    pool = multiprocessing.Pool(2)\n    assert pool.map(abs, [-1, -2]) == [1, 2]\n"
     ended = "    pool.terminate()\n    pool.join()\n"
-    ended += "    sleeper = multiprocessing.Process(target=lambda: time.sleep(3600))\n"
-    ended += "    sleeper.start()\n    sleeper.terminate()\n    sleeper.join()\n"
+    ended += "    for _ in range(50):  # told to end at any moment of their beginning\n"
+    ended += "        sleeper = multiprocessing.Process(target=lambda: time.sleep(3600))\n"
+    ended += "        sleeper.start()\n        sleeper.terminate()\n        sleeper.join()\n"
     site.edit("    state = run.state", f"{begun}{ended}    state = run.state")
     told = site.tune("--workers", "1", "--trials", "1")
     assert told["states"]["complete"] == 1
