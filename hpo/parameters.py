@@ -6,7 +6,10 @@ from typing import Any, Protocol, cast
 
 from hpo.errors import ParameterError as ParameterError
 
-OPTIMIZERS = ("adam", "sgd", "rmsprop")
+OPTIMIZERS = (
+    *("adam", "sgd", "rmsprop"),
+    *("adamw", "adamax", "nadam", "adagrad", "adadelta", "adafactor", "ftrl", "lion", "lamb", "muon"),
+)
 
 
 def require(ok: bool, name: str, wanted: str, value: object) -> None:  # noqa: FBT001 - reads as a sentence
@@ -30,7 +33,8 @@ class TrainingParameters:
     """How one trial trains; hpo builds the optimizer and the loop from it.
 
     Attributes:
-        optimizer: "adam", "sgd" or "rmsprop".
+        optimizer: The name of one of Keras's, with its defaults: "adam", "sgd", "rmsprop", "adamw", "adamax", "nadam",
+            "adagrad", "adadelta", "adafactor", "ftrl", "lion", "lamb" or "muon". The first three train fastest.
         learning_rate: Above 0.
         batch_size: Rows per gradient step, at least 1.
         epochs: Passes over the training rows, at least 1.

@@ -28,8 +28,9 @@ SIGNATURES = {  # what hpo calls the study's functions with
     "sampler": ("seed",),
     "callbacks": ("parameters",),
     "feasible": ("parameters",),
+    "optimizer": ("parameters",),
 }
-OPTIONAL = {"model", "train", "callbacks", "feasible"}
+OPTIONAL = {"model", "train", "callbacks", "feasible", "optimizer"}
 BASELINE_HINT = "Write baseline=Parameters(training=TrainingParameters(...), model=...), as search_space returns it."
 CALLBACKS_HINT = (
     "Write callbacks=lambda parameters: [...]; each trial needs callbacks of its own. A second argument, trial, tells "
@@ -66,6 +67,8 @@ class StudyDefinition:
             classes is None where the targets are no class numbers. It may leave out the last parameter.
         train: In place of model: a function that trains a trial by itself, by any means. It is called with a
             TrainingRun, which says what to train, and to which it reports each epoch.
+        optimizer: Parameters -> a new optimizer of Keras, with any of its options, in place of the one that
+            TrainingParameters names; its learning rate counts, and not that of TrainingParameters.
         loss: What Keras's compile takes as its loss: a name, an object, a function of targets and outputs, or one of
             these for each output. By default sparse categorical cross-entropy, for a softmax over class numbers.
         metrics: What Keras's compile takes as its metrics, by names; or a function that returns such, with new metric
@@ -102,6 +105,7 @@ class StudyDefinition:
     dataset: str | Path | Callable[[], Mapping[str, Any]] | None = None
     model: "Callable[..., keras.Model] | None" = None
     train: Callable[[Any], object] | None = None
+    optimizer: "Callable[[Any], keras.optimizers.Optimizer] | None" = None
     loss: Any = None
     metrics: Any = None
     loss_weights: Any = None

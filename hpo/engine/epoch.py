@@ -14,9 +14,12 @@ import numpy as np
 import tensorflow as tf
 
 from hpo.engine.feed import Batch, gathered
+from hpo.engine.keras_optimizer import KerasOptimizer
 from hpo.engine.optimizers import EpochOptimizer
-from hpo.engine.weights import Average, Samples, as_tensors, constrained, transposed
+from hpo.engine.weights import Average, Samples, as_tensors, transposed
 
+Stepper = EpochOptimizer | KerasOptimizer
+Layout = Callable[[list[Any]], list[Any]]
 VAL_BATCH_SIZE = 250  # bounds what a validation batch's activations take
 
 
@@ -60,8 +63,8 @@ class Progress(NamedTuple):
     Attributes:
         n_steps: The chunk's so far.
         sums: The epoch's.
-        moving: The transposed trainable weights, each with its optimizer's slots.
-        state: The other variables.
+        moving: The trainable weights in their layout, each with its optimizer's slots.
+        state: The other variables, the optimizer's extra ones last.
     """
 
     n_steps: Any
@@ -79,6 +82,11 @@ def row_order(seed: int, epoch: int, rows: np.ndarray, batch_size: int) -> np.nd
     n_steps = len(rows) // batch
     order = np.random.default_rng((seed, epoch)).permutation(rows)
     return order[: n_steps * batch].reshape(n_steps, batch).astype(np.int32, copy=False)
+
+
+def layout_of(optimizer: Stepper) -> Layout:
+    """Return what brings weights into the layout of the compiled epoch, and back."""
+    return transposed if optimizer.is_transposing else list
 
 
 class Called(NamedTuple):
@@ -116,26 +124,26 @@ def _call(
 
 
 def _step(
-    model: keras.Model, batch: Batch, weights: list[Any], state: list[Any], metrics: list[Any]
+    model: keras.Model, batch: Batch, weights: list[Any], state: list[Any], metrics: list[Any], layout: Layout
 ) -> tuple[Called, list[Any]]:
-    """Return what comes of a batch, and the gradients of the transposed weights."""
+    """Return what comes of a batch, and the gradients of the weights in their layout."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(weights)
-        called = _call(model, transposed(weights), state, metrics, batch, tape=tape)
+        called = _call(model, layout(weights), state, metrics, batch, tape=tape)
     gradients = tape.gradient(called.loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     return called, [tf.convert_to_tensor(gradient) for gradient in gradients]
 
 
 def train_steps(
-    model: keras.Model, optimizer: EpochOptimizer, average: Average | None, is_scaled: Any, *, jit: bool
+    model: keras.Model, optimizer: Stepper, average: Average | None, is_scaled: Any, *, jit: bool
 ) -> Callable[..., Any]:
     """Return the function that trains on a chunk of row numbers and updates all variables; its loop uses XLA if `jit`.
 
     It takes all rows as a Batch, rows (n_steps, batch) int32 where steps of -1 are padding, the epoch's Sums so far,
     the momentum, and the number of the epoch's steps so far (int32); it returns the Sums with this chunk's added.
     """
-    trained, others = model.inner.trainable_variables, model.inner.non_trainable_variables
-    groups = optimizer.moving(trained)
+    others = [*model.inner.non_trainable_variables, *optimizer.extra]
+    groups, layout = optimizer.moving(model.inner.trainable_variables), layout_of(optimizer)
     # XLA takes some 20 ms for each kernel of a new shape: what is done once per call is TensorFlow's, ready-made.
     loop = _loop(model, optimizer, average, is_scaled)
     if jit:
@@ -143,17 +151,17 @@ def train_steps(
 
     def train(data: Batch, rows: Any, sums: Sums, momentum: Any, n_before: Any) -> Sums:
         n_steps = tf.reduce_sum(tf.cast(rows[:, 0] >= 0, tf.int32))
-        moving = [transposed(as_tensors(group)) for group in groups]
+        moving = [layout(as_tensors(group)) for group in groups]
         chunk = Chunk(rows, n_steps, n_before, momentum)
         samples = None if average is None else average.samples()
         sums, moving, state, samples = loop(data, chunk, sums, moving, as_tensors(others), samples)
         with tf.control_dependencies([sums.loss]):  # nothing is assigned when XLA refuses the loop
             if average is not None:
                 average.assign(samples)
-            for group, values in zip([*groups, others], [*map(transposed, moving), state], strict=True):
+            for group, values in zip([*groups, others], [*map(layout, moving), state], strict=True):
                 for variable, value in zip(group, values, strict=True):
                     variable.assign(value)
-            optimizer.iterations.assign_add(tf.cast(n_steps, optimizer.iterations.dtype))
+            optimizer.count(n_steps)
         # An infinite weight before a ReLU can still give a finite loss: divergence must show.
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(values[0])) for values in moving])
         return sums._replace(loss=tf.where(finite, sums.loss, math.nan))
@@ -161,8 +169,9 @@ def train_steps(
     return train
 
 
-def _loop(model: keras.Model, optimizer: EpochOptimizer, average: Average | None, is_scaled: Any) -> Callable[..., Any]:
+def _loop(model: keras.Model, optimizer: Stepper, average: Average | None, is_scaled: Any) -> Callable[..., Any]:
     """Return the function that takes a chunk's steps, on tensors alone: sums, moving, state and samples after them."""
+    n_others, layout = len(model.inner.non_trainable_variables), layout_of(optimizer)
 
     def loop(
         data: Batch, chunk: Chunk, sums: Sums, moving: Any, state: Any, samples: Samples | None
@@ -172,14 +181,11 @@ def _loop(model: keras.Model, optimizer: EpochOptimizer, average: Average | None
         def step(at: Progress) -> tuple[Progress]:
             weights = [values[0] for values in at.moving]
             batch = gathered(data, chunk.rows[at.n_steps], is_scaled)
-            called, gradients = _step(model, batch, weights, at.state, at.sums.metrics)
-            rate = rates[at.n_steps]
-            moved = [optimizer.update(*each, rate, chunk.momentum) for each in zip(at.moving, gradients, strict=True)]
-            moved = [
-                [constrained(variable, values[0], is_transposed=True), *values[1:]]
-                for variable, values in zip(model.inner.trainable_variables, moved, strict=True)
-            ]
-            return (Progress(at.n_steps + 1, Sums(at.sums.loss + called.loss, called.metrics), moved, called.state),)
+            called, gradients = _step(model, batch, weights, at.state[:n_others], at.sums.metrics, layout)
+            extra, rate = at.state[n_others:], rates[at.n_steps] if rates is not None else None
+            moved, extra = optimizer.step(at.moving, gradients, extra, rate, chunk.momentum)
+            sums = Sums(at.sums.loss + called.loss, called.metrics)
+            return (Progress(at.n_steps + 1, sums, moved, [*called.state, *extra]),)
 
         def until(last: Any, at: Progress) -> Progress:
             (at,) = tf.while_loop(lambda at: at.n_steps < last, step, (at,), parallel_iterations=1)

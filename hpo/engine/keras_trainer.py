@@ -32,7 +32,9 @@ class Trainer:
 
     def load(self, definition: StudyDefinition, dataset: Dataset) -> None:
         """Hand the data to TensorFlow."""
-        self._engine = Engine(dataset, functools.partial(build_model, definition), criterion_of(definition))
+        self._engine = Engine(
+            dataset, functools.partial(build_model, definition), criterion_of(definition), definition.optimizer
+        )
         # TensorFlow's and Keras's modules stay, and make each collection walk through 340,000 objects: 0.19 s a trial.
         gc.collect()
         gc.freeze()

@@ -24,14 +24,17 @@ import tensorflow as tf
 
 from hpo.data import Dataset, Split
 from hpo.engine.costs import convolves, forward_graph, n_chunk_steps
-from hpo.engine.criterion import Criterion, build_metrics, row_weights
+from hpo.engine.criterion import Criterion, build_metrics
 from hpo.engine.epoch import Sums, compiled, no_sums, results, row_order, train_steps, validation
-from hpo.engine.feed import Batch, all_rows, gathered
+from hpo.engine.feed import gathered
+from hpo.engine.keras_optimizer import BY_NAME, KerasOptimizer, check_optimizer, same_but_for_the_rate
 from hpo.engine.optimizers import EpochOptimizer
 from hpo.engine.refusals import check_averaged, check_calls, check_model, scaled_inputs
+from hpo.engine.shared import Shared
 from hpo.engine.weights import Average
 from hpo.parameters import Parameters
 
+Rule = Any  # the name of one of optimizers.RULES, or an optimizer of Keras
 N_CACHED_MODELS = 16  # a 512-wide MLP with Adam holds 22 MB of variables
 
 
@@ -53,7 +56,7 @@ class EpochModel(keras.Model):
     _n_chunks_done: int  # of the epoch
 
     def __init__(
-        self, inner: keras.Model, rule: str, batch_size: int, shared: "Shared", split: Split, *, averaged: bool
+        self, inner: keras.Model, rule: Rule, batch_size: int, shared: Shared, split: Split, *, averaged: bool
     ) -> None:
         super().__init__(name=inner.name)
         self.inner = inner
@@ -69,10 +72,11 @@ class EpochModel(keras.Model):
         operations = graph.get_operations()
         self._n_chunk_steps = n_chunk_steps(operations, inner.count_params(), self.n_steps, self._batch_size)
         self.n_chunks = math.ceil(self.n_steps / self._n_chunk_steps)
-        optimizer = EpochOptimizer(rule, inner.trainable_variables)
+        weights = inner.trainable_variables
+        optimizer = EpochOptimizer(rule, weights) if isinstance(rule, str) else KerasOptimizer(rule, weights)
         # Run eagerly, fit calls train_step as plain Python; what it calls is compiled. That its metrics are compiled
         # with it tells callbacks which of them are better when larger.
-        self.compile(optimizer=optimizer, **shared.compiled, run_eagerly=True, jit_compile=False)
+        self.compile(optimizer=optimizer.keras, **shared.compiled, run_eagerly=True, jit_compile=False)
         is_scaled = scaled_inputs(graph, shared.data.x)
         first = gathered(self._data, split.train_rows[:2], is_scaled)
         build_metrics(self, first, inner(first.x, training=False))
@@ -81,12 +85,22 @@ class EpochModel(keras.Model):
         # own kernels 0.1 s.
         if averaged:
             check_averaged(inner)
-        self._average = Average(inner.trainable_variables, self.n_steps) if averaged else None
+        transposing = optimizer.is_transposing
+        self._average = Average(weights, self.n_steps, is_transposing=transposing) if averaged else None
+        self._unmoved = [variable.numpy() for variable in optimizer.keras.variables]
         train = functools.partial(train_steps, self, optimizer, self._average, is_scaled)
         self._train = tf.function(train(jit=False), autograph=False) if convolves(operations) else compiled(train)
         # Without XLA: it would take 0.5 s to compile for each shape, to save 5 ms per epoch of CIFAR-10.
         validate = validation(self, self._average, is_scaled, len(split.val_rows))
         self._validate = tf.function(validate, autograph=False)
+        self.reset_metrics()
+
+    def restart(self, weights: list[Any]) -> None:
+        """Begin again with these initial weights, and an optimizer that has not moved."""
+        for variable, value in zip(self.inner.variables, weights, strict=True):
+            variable.assign(value)
+        for variable, value in zip(self.optimizer.variables, self._unmoved, strict=True):
+            variable.assign(value)
         self.reset_metrics()
 
     def take(self, split: Split) -> None:
@@ -211,25 +225,6 @@ def _state_variables(model: EpochModel) -> list[Any]:
     return [*model.inner.variables, *model.optimizer.variables]
 
 
-class Shared:
-    """What all models of a process share: the rows where TensorFlow reads them, and what models are measured by."""
-
-    def __init__(self, dataset: Dataset, criterion: Criterion) -> None:
-        self.dataset, self.criterion, self.data = dataset, criterion, all_rows(dataset)
-        # Once for all models: Keras numbers what it names by itself, so a second AUC() would be auc_1. Nothing is
-        # counted in their own variables, which stand for tensors here.
-        self.compiled = criterion.options()
-        self._weighted: tuple[Split, tuple[Batch, Batch]] | None = None
-
-    def weighted(self, split: Split) -> tuple[Batch, Batch]:
-        """Return all rows with the weights that they have in training, and with those in validation."""
-        if self._weighted is None or self._weighted[0] is not split:
-            weights = row_weights(self.criterion, self.dataset, split)
-            batches = [self.data._replace(weight=None if one is None else tf.constant(one)) for one in weights]
-            self._weighted = split, (batches[0], batches[1])
-        return self._weighted[1]
-
-
 class Engine:
     """One worker process's training: the data, and the compiled models of the last few shapes.
 
@@ -237,12 +232,17 @@ class Engine:
         dataset: Stays where it is: TensorFlow reads the same memory.
         build_model: The study's model function: (Parameters.model, input_shape, n_classes) -> uncompiled Keras model.
         criterion: What models are trained for and measured by; by default, as classifiers.
+        build_optimizer: The study's optimizer function; without it, the parameters name one.
     """
 
     def __init__(
-        self, dataset: Dataset, build_model: Callable[..., keras.Model], criterion: Criterion | None = None
+        self,
+        dataset: Dataset,
+        build_model: Callable[..., keras.Model],
+        criterion: Criterion | None = None,
+        build_optimizer: Callable[[Parameters], keras.optimizers.Optimizer] | None = None,
     ) -> None:
-        self._build_model = build_model
+        self._build_model, self._build_optimizer = build_model, build_optimizer
         self._shared = Shared(dataset, criterion or Criterion())
         self._models: OrderedDict[Any, EpochModel] = OrderedDict()
 
@@ -256,7 +256,7 @@ class Engine:
             TrialError: hpo cannot train this model; the message says why.
         """
         training = parameters.training
-        rule = "momentum" if training.momentum else training.optimizer
+        rule, rate = self._rule(parameters)
         keras.utils.set_random_seed(seed)
         dataset = self._shared.dataset
         inner = self._build_model(parameters.model, dataset.input_shape, dataset.n_classes)
@@ -264,11 +264,25 @@ class Engine:
         batch_size = min(training.batch_size, len(split.train_rows))
         new = functools.partial(EpochModel, inner, rule, batch_size, self._shared, split, averaged=training.averaged)
         sizes = len(split.train_rows), len(split.val_rows)
-        model = self._cached((parameters.model, rule, batch_size, training.averaged, sizes), inner, new)
+        name = rule if isinstance(rule, str) else same_but_for_the_rate(rule)
+        model = self._cached((parameters.model, name, batch_size, training.averaged, sizes), inner, new)
         model.take(split)
         model.momentum = training.momentum or 0.0
-        model.optimizer.learning_rate.assign(training.learning_rate)
+        if rate is not None:
+            model.optimizer.learning_rate.assign(rate)
         return model
+
+    def _rule(self, parameters: Parameters) -> tuple[Rule, float | None]:
+        """Return a trial's optimizer, and its learning rate unless that is a schedule."""
+        training = parameters.training
+        if self._build_optimizer is None and training.optimizer not in BY_NAME:
+            return "momentum" if training.momentum else training.optimizer, training.learning_rate
+        if self._build_optimizer is None:
+            return BY_NAME[training.optimizer](training.learning_rate), training.learning_rate
+        built = self._build_optimizer(parameters)
+        check_optimizer(built)
+        rate = built._learning_rate
+        return built, float(rate) if isinstance(rate, keras.Variable) else None
 
     def _cached(self, key: Any, inner: keras.Model, new: Callable[[], EpochModel]) -> EpochModel:
         try:
@@ -278,11 +292,7 @@ class Engine:
         if model is None or [v.shape for v in model.inner.variables] != [v.shape for v in inner.variables]:
             model = new()
         else:
-            for variable, fresh in zip(model.inner.variables, inner.variables, strict=True):
-                variable.assign(fresh.value)
-            for variable in model.optimizer.variables:
-                variable.assign(tf.zeros_like(variable.value))
-            model.reset_metrics()
+            model.restart([variable.value for variable in inner.variables])
         self._models[key] = model
         if len(self._models) > N_CACHED_MODELS:
             self._models.popitem(last=False)

@@ -11,6 +11,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from hpo.engine.weights import constrained
+
 # From [weight, *slots], gradient, rate and momentum to the new [weight, *slots]; tensors of any layout.
 Update = Callable[[list[Any], Any, Any, Any], list[Any]]
 
@@ -52,7 +54,20 @@ RULES: dict[str, tuple[int, Update]] = {
 
 
 class EpochOptimizer(keras.optimizers.Optimizer):
-    """Holds learning rate, iterations and slots where callbacks look for them; the compiled call moves them."""
+    """Holds learning rate, iterations and slots where callbacks look for them; the compiled call moves them.
+
+    Attributes:
+        is_transposing: Whether kernels are kept transposed within the compiled epoch, as weights.transposed does.
+        extra: Variables that a step changes beside the weights and their slots: none.
+    """
+
+    is_transposing = True
+    extra: tuple[Any, ...] = ()
+
+    @property
+    def keras(self) -> keras.optimizers.Optimizer:
+        """The optimizer, where callbacks look for it."""
+        return self
 
     def __init__(self, rule: str, trainable_variables: list[Any]) -> None:
         super().__init__(learning_rate=1e-3, name=rule)
@@ -67,6 +82,18 @@ class EpochOptimizer(keras.optimizers.Optimizer):
         # Not kept as an attribute: Keras would take the weights for variables of the optimizer.
         slots = iter(self.variables[2:])  # after iterations and learning rate
         return [[variable, *itertools.islice(slots, self.n_slots)] for variable in trainable_variables]
+
+    def step(
+        self, moving: list[list[Any]], gradients: list[Any], extra: list[Any], rate: Any, momentum: Any
+    ) -> tuple[list[list[Any]], list[Any]]:
+        """Return the transposed weights with their slots, and the extra variables, after a step."""
+        moved = [self.update(*each, rate, momentum) for each in zip(moving, gradients, strict=True)]
+        held = zip(self._trainable_variables, moved, strict=True)
+        return [[constrained(one, values[0], is_transposed=True), *values[1:]] for one, values in held], extra
+
+    def count(self, n_steps: Any) -> None:
+        """Count the steps that were done."""
+        self.iterations.assign_add(tf.cast(n_steps, self.iterations.dtype))
 
     def rates(self, n_steps: int) -> Any:
         """Return the learning rates (n_steps,) of the coming steps, float32."""

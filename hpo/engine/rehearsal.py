@@ -14,8 +14,10 @@ from hpo.data import Dataset, Split
 from hpo.definition import N_REFUSALS, RunningTrial, StudyDefinition, build_callbacks, build_model, draw, seed_of
 from hpo.engine.costs import forward_graph
 from hpo.engine.criterion import Criterion, criterion_of
-from hpo.engine.model import EpochModel, Shared
+from hpo.engine.keras_optimizer import BY_NAME
+from hpo.engine.model import EpochModel
 from hpo.engine.refusals import check_callbacks, check_calls, check_model
+from hpo.engine.shared import Shared
 from hpo.errors import InfeasibleError, StudyFileError, TrialError
 from hpo.tracebacks import field_hint, told
 
@@ -58,7 +60,12 @@ def _rehearse(definition: StudyDefinition, dataset: Dataset, parameters: Any) ->
     check_model(inner, dataset, is_classifier=criterion.is_of_classes)
     check_calls(forward_graph(inner, dataset.x), inner)
     callbacks = check_callbacks(_callbacks(definition, parameters))
-    names = _measured(inner, criterion, dataset)
+    rule: Any = "sgd"
+    if definition.optimizer is not None:
+        rule = definition.optimizer(parameters)
+    elif parameters.training.optimizer in BY_NAME:
+        rule = BY_NAME[parameters.training.optimizer](parameters.training.learning_rate)
+    names = _measured(inner, rule, criterion, dataset)
     of_validation = [name for name in names if name.startswith("val_")]
     if definition.metric not in of_validation:
         message = f"STUDY.metric is {definition.metric!r}, which the study does not measure."
@@ -77,7 +84,7 @@ def _guess(name: str, names: list[str]) -> str:
     return f"Did you mean {close[0]!r}? " if close else ""
 
 
-def _measured(inner: keras.Model, criterion: Criterion, dataset: Dataset) -> list[str]:
+def _measured(inner: keras.Model, rule: Any, criterion: Criterion, dataset: Dataset) -> list[str]:
     """Train and validate on a few rows; returns the names of what was measured.
 
     Raises:
@@ -88,7 +95,7 @@ def _measured(inner: keras.Model, criterion: Criterion, dataset: Dataset) -> lis
     is_eager = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(run_eagerly=True)  # two steps cost less than compiling them
     try:
-        model = EpochModel(inner, "sgd", N_ROWS, Shared(dataset.few(2 * N_ROWS), criterion), split, averaged=False)
+        model = EpochModel(inner, rule, N_ROWS, Shared(dataset.few(2 * N_ROWS), criterion), split, averaged=False)
         chunks = model.row_chunks(0, 0, 1)
         logs = model.fit(chunks, steps_per_epoch=model.n_chunks, shuffle=False, verbose=0).history
     except (TrialError, *SHORTAGES):

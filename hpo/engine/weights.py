@@ -50,9 +50,11 @@ class Average:
     Args:
         weights: The model's.
         n_steps: Of an epoch.
+        is_transposing: Whether samples are taken of transposed weights.
     """
 
-    def __init__(self, weights: list[Any], n_steps: int) -> None:
+    def __init__(self, weights: list[Any], n_steps: int, *, is_transposing: bool) -> None:
+        self._layout = transposed if is_transposing else list
         self.first_step = n_steps // 2
         self.n_sample_steps = max(1, min(MAX_SAMPLE_STEPS, n_steps // 2 // N_SAMPLES))
         self.weights = weights
@@ -66,11 +68,11 @@ class Average:
 
     def samples(self) -> Samples:
         """Return what has been added up so far."""
-        return Samples(tf.identity(self.n_samples), transposed([*map(tf.identity, self.sums)]))
+        return Samples(tf.identity(self.n_samples), self._layout([*map(tf.identity, self.sums)]))
 
     def assign(self, samples: Samples) -> None:
         """Keep what has been added up."""
-        for variable, value in zip([self.n_samples, *self.sums], [samples.n, *transposed(samples.sums)], strict=True):
+        for variable, value in zip([self.n_samples, *self.sums], [samples.n, *self._layout(samples.sums)], strict=True):
             variable.assign(value)
 
     def read(self) -> list[Any]:

@@ -45,6 +45,7 @@ class Row:
     loss_weights: Any = None
     class_weight: Any = None
     optimizer: str = "adam"
+    build_optimizer: Callable[[], keras.optimizers.Optimizer] | None = None
     averaged: bool = False
     is_classifier: bool = False
 
@@ -175,7 +176,26 @@ def bias(y_true: Any, y_pred: Any) -> Any:
 
 ONE_HOT = np.eye(3, dtype=np.float32)[CLASSES]
 MULTI_LABEL = (TABLE_X[:, :4] > 0).astype(np.int32)
-METRICS = keras.metrics
+METRICS, KERAS = keras.metrics, keras.optimizers
+SCHEDULES = KERAS.schedules
+OPTIMIZERS_OF_KERAS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
+    "AdamW": lambda: KERAS.AdamW(0.01, weight_decay=0.05, clipnorm=0.5),
+    "AdamW, global clipping": lambda: KERAS.AdamW(0.01, global_clipnorm=0.1),
+    "Adam, amsgrad, clipping": lambda: KERAS.Adam(0.01, amsgrad=True, clipvalue=0.05),
+    "Adamax": lambda: KERAS.Adamax(0.01),
+    "Nadam": lambda: KERAS.Nadam(0.01),
+    "Adagrad": lambda: KERAS.Adagrad(0.05),
+    "Adadelta": lambda: KERAS.Adadelta(1.0),
+    "Adafactor": lambda: KERAS.Adafactor(0.01),
+    "Ftrl": lambda: KERAS.Ftrl(0.05),
+    "Lion": lambda: KERAS.Lion(0.001),
+    "Lamb": lambda: KERAS.Lamb(0.01),
+    "Muon": lambda: KERAS.Muon(0.01),
+    "SGD, Nesterov, decay": lambda: KERAS.SGD(0.01, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "RMSprop, centred": lambda: KERAS.RMSprop(0.005, momentum=0.5, centered=True),
+    "Adam, cosine by step": lambda: KERAS.Adam(SCHEDULES.CosineDecay(0.01, 20)),
+    "SGD, steps by step": lambda: KERAS.SGD(SCHEDULES.PiecewiseConstantDecay([5, 15], [0.1, 0.03, 0.01])),
+}
 ROWS: dict[str, Row] = {
     "regression, mse, mae": Row(build=dense(), metrics=["mae"]),
     "regression, Huber, RMSE": Row(
@@ -292,12 +312,18 @@ ROWS: dict[str, Row] = {
     "constraint": Row(build=dense(kernel_constraint=keras.constraints.MaxNorm(0.5))),
     "layer with its own state": Row(build=with_state),
     "subclassed": Row(build=Subclassed),
+    **{
+        f"optimizer {name}": Row(build=dense(), metrics=["mae"], build_optimizer=build)
+        for name, build in OPTIMIZERS_OF_KERAS.items()
+    },
+    "averaged AdamW": Row(build=dense(), averaged=True, build_optimizer=lambda: KERAS.AdamW(0.01)),
     "averaged": Row(build=dense(), averaged=True, metrics=["mae"]),
 }
 
 
 def engine_of(row: Row) -> Engine:
-    return Engine(row.dataset, lambda *_: row.build(), row.criterion)
+    build = None if row.build_optimizer is None else lambda _: row.build_optimizer()  # type: ignore[misc]
+    return Engine(row.dataset, lambda *_: row.build(), row.criterion, build)
 
 
 # A row of each kind; the others take the slow half of the tests.
@@ -317,6 +343,9 @@ QUICK = (
     "class weights, balanced, binary",
     "layer with its own state",
     "averaged",
+    "optimizer AdamW",
+    "optimizer Nadam",
+    "optimizer Adam, cosine by step",
 )
 CASES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in ROWS]
 
@@ -334,7 +363,7 @@ def test_two_epochs_equal_keras_s_fit_and_go_on_after_an_interruption(name: str)
 
     whole = fit(model, seed=3, epochs=N_EPOCHS)
     if not row.averaged:  # Keras has no such thing
-        theirs = keras_fit(row, plain, keras_optimizer())
+        theirs = keras_fit(row, plain, (row.build_optimizer or keras_optimizer)())
         assert theirs.keys() == whole.keys()
         for key, values in theirs.items():
             np.testing.assert_allclose(whole[key], values, rtol=2e-3, atol=2e-4, err_msg=key)

@@ -28,13 +28,14 @@ from small_training import (
 )
 
 from hpo.data import Split
-from hpo.engine import epoch
+from hpo.engine import epoch, keras_optimizer
 from hpo.engine.criterion import Criterion
 from hpo.engine.epoch import row_order
 from hpo.engine.feed import resident
 from hpo.engine.model import Engine, EpochModel, restore_state, state
 from hpo.errors import TrialError
 from hpo.models import mlp
+from hpo.parameters import OPTIMIZERS as NAMES
 from hpo.parameters import MLPParameters
 
 
@@ -482,3 +483,35 @@ def test_callback_that_evaluates_the_model_gets_keras_s_answer_and_changes_nothi
 def test_averaged_weights_of_a_model_that_keeps_statistics_are_refused() -> None:
     with pytest.raises(TrialError, match="is a BatchNormalization"):
         Engine(make_dataset(), noisy).model(parameters_of(averaged=True), seed=1, split=SPLIT)
+
+
+@pytest.mark.parametrize("name", [pytest.param(one, marks=() if one == "adamw" else pytest.mark.slow) for one in NAMES])
+def test_every_optimizer_by_its_name_trains_at_the_rate_that_is_chosen(name: str) -> None:
+    rates = (0.001, 0.01) if name not in ("adadelta", "ftrl", "adagrad") else (0.05, 0.5)
+    if name == "adafactor":
+        pytest.skip("diverges on these data, in Keras's fit as well")
+    toy = Engine(make_dataset(floats=True), mlp)
+    histories = []
+    for rate in (*rates, rates[0]):
+        model = toy.model(parameters_of(name, rate=rate), 1, SPLIT)
+        histories.append(fit(model, epochs=2))
+        assert float(model.optimizer.learning_rate) == pytest.approx(rate)
+    assert histories[0] == histories[2] != histories[1], "a model of a shape is reset for each trial"
+    assert len(toy._models) == 1, "the rate compiles nothing anew"
+
+
+def test_options_of_an_optimizer_belong_to_one_trial() -> None:
+    def build(parameters: Any) -> keras.optimizers.Optimizer:
+        return keras.optimizers.AdamW(parameters.training.learning_rate, weight_decay=decays[-1])
+
+    toy, decays, histories = Engine(make_dataset(floats=True), mlp, None, build), [], []
+    for decay in (0.0, 0.9, 0.0):
+        decays.append(decay)
+        histories.append(fit(toy.model(parameters_of(rate=0.01), 1, SPLIT), epochs=2))
+    assert histories[0] == histories[2] != histories[1]
+
+
+def test_keras_s_optimizers_are_themselves_again_outside_of_a_loop() -> None:
+    before = dict(vars(keras_optimizer.TENSORFLOW))
+    fit(Engine(make_dataset(), mlp).model(parameters_of("adamw"), 1, SPLIT), epochs=1)
+    assert dict(vars(keras_optimizer.TENSORFLOW)) == before

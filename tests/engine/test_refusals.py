@@ -11,6 +11,7 @@ from small_training import N_CLASSES, SHAPE, SPLIT, fit, make_dataset, parameter
 from hpo.engine.model import Engine
 from hpo.engine.refusals import check_callbacks
 from hpo.errors import TrialError
+from hpo.models import mlp
 
 KERAS = keras.callbacks
 layers = keras.layers
@@ -190,3 +191,30 @@ def test_an_embedding_of_positions_in_images_passes() -> None:
         return keras.Sequential([keras.Input(SHAPE), layers.Reshape((5, 12)), Positions(), *rest])
 
     Engine(make_dataset(), build).model(parameters_of(), seed=1, split=SPLIT)
+
+
+OPTIMIZERS = keras.optimizers
+
+
+def used_optimizer() -> keras.optimizers.Optimizer:
+    optimizer = OPTIMIZERS.AdamW()
+    optimizer.build([keras.Variable(1.0)])
+    return optimizer
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: "adam", "optimizer returned str, not an optimizer of Keras"),
+        (lambda: None, "optimizer returned NoneType"),
+        (used_optimizer, "AdamW of another trial. Build a new one"),
+        (lambda: OPTIMIZERS.Adam(use_ema=True), "use_ema is not done; .*averaged=True"),
+        (lambda: OPTIMIZERS.Adam(gradient_accumulation_steps=2), "larger batch_size"),
+        (lambda: OPTIMIZERS.Adam(lambda: 0.1), "learning rate is a function"),
+        (lambda: OPTIMIZERS.LossScaleOptimizer(OPTIMIZERS.Adam()), "LossScaleOptimizer cannot be used"),
+        (lambda: OPTIMIZERS.ScheduleFreeAdamW(), "ScheduleFreeAdamW cannot be used"),
+    ],
+)
+def test_an_optimizer_that_would_do_otherwise_is_refused(build: Callable[[], Any], words: str) -> None:
+    with pytest.raises(TrialError, match=words):
+        Engine(make_dataset(), mlp, None, lambda _: build()).model(parameters_of(), seed=1, split=SPLIT)
