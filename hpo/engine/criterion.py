@@ -33,6 +33,11 @@ class Criterion:
     class_weight: Any = None
     is_of_classes: bool = True
 
+    @property
+    def is_of_probabilities(self) -> bool:
+        """Whether the outputs of a classifier must be probabilities: not where its loss takes logits."""
+        return self.is_of_classes and not getattr(self.loss, "from_logits", False)
+
     def options(self) -> dict[str, Any]:
         """Return what Keras's compile takes.
 

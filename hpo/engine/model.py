@@ -260,7 +260,7 @@ class Engine:
         keras.utils.set_random_seed(seed)
         dataset = self._shared.dataset
         inner = self._build_model(parameters.model, dataset.input_shape, dataset.n_classes)
-        check_model(inner, dataset, is_classifier=self._shared.criterion.is_of_classes)
+        check_model(inner, dataset, self._shared.criterion)
         batch_size = min(training.batch_size, len(split.train_rows))
         new = functools.partial(EpochModel, inner, rule, batch_size, self._shared, split, averaged=training.averaged)
         sizes = len(split.train_rows), len(split.val_rows)

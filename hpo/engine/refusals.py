@@ -8,6 +8,7 @@ import numpy as np
 
 from hpo.data import Dataset, arrays_of, each
 from hpo.engine.callback_state import brings_state, is_keras
+from hpo.engine.criterion import Criterion
 from hpo.errors import TrialError
 
 # Methods of a model's class that Keras's fit would call; the compiled epoch stands in their place.
@@ -109,7 +110,7 @@ def _is_own(thing: Any, name: str) -> bool:
     return not is_keras(next((kind for kind in type(thing).__mro__ if name in vars(kind)), keras.Model))
 
 
-def check_model(inner: Any, dataset: Dataset, *, is_classifier: bool) -> None:
+def check_model(inner: Any, dataset: Dataset, criterion: Criterion) -> None:
     """Build the model if it is not yet built, and refuse what hpo does not train.
 
     Raises:
@@ -128,16 +129,16 @@ def check_model(inner: Any, dataset: Dataset, *, is_classifier: bool) -> None:
     others = [variable for variable in inner.trainable_variables if variable.dtype != "float32"]
     if others:
         raise TrialError(f"the weight {others[0].path} is {others[0].dtype}; hpo trains float32 weights only")
-    if is_classifier:
-        check_classifier(inner, outputs, dataset)
+    if criterion.is_of_classes:
+        check_classifier(inner, outputs, dataset, are_probabilities=criterion.is_of_probabilities)
 
 
 def _dtype_of(array: np.ndarray) -> str:
     return "float32" if array.dtype == np.uint8 else str(array.dtype)
 
 
-def check_classifier(inner: keras.Model, outputs: Any, dataset: Dataset) -> None:
-    """Refuse outputs that are not one probability per class.
+def check_classifier(inner: keras.Model, outputs: Any, dataset: Dataset, *, are_probabilities: bool) -> None:
+    """Refuse outputs that are not one probability, or logit, per class.
 
     Raises:
         TrialError: They are not.
@@ -151,6 +152,8 @@ def check_classifier(inner: keras.Model, outputs: Any, dataset: Dataset) -> None
             f"the model's output has shape {tuple(outputs.shape)}, not (None, {n_classes}): the study's loss is for "
             f"a last layer that is a softmax over the data's {n_classes} classes. {say_loss}"
         )
+    if not are_probabilities:
+        return
     ones = each(lambda one: np.ones((2, *one.shape[1:]), _dtype_of(one)), dataset.x)
     sums = np.sum(inner(ones, training=False), axis=-1)
     if not np.allclose(sums, 1.0, atol=1e-3):  # logits would train, but badly: the loss is that of probabilities

@@ -57,7 +57,7 @@ def _rehearse(definition: StudyDefinition, dataset: Dataset, parameters: Any) ->
     keras.utils.set_random_seed(definition.seed)
     inner = build_model(definition, parameters.model, dataset.input_shape, dataset.n_classes)
     criterion = criterion_of(definition)
-    check_model(inner, dataset, is_classifier=criterion.is_of_classes)
+    check_model(inner, dataset, criterion)
     check_calls(forward_graph(inner, dataset.x), inner)
     callbacks = check_callbacks(_callbacks(definition, parameters))
     rule: Any = "sgd"

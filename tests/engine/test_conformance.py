@@ -243,6 +243,7 @@ ROWS: dict[str, Row] = {
         build=dense(3),
         y=CLASSES,
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        is_classifier=True,
         metrics=["accuracy"],
     ),
     "classes, top 2": Row(
