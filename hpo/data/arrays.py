@@ -89,24 +89,19 @@ def checked(
     weight, groups = found.column("sample_weight", keys, y), found.column("groups", keys, y)
     n_given_val = 0
     if "x_val" in keys:
+        if groups is not None:
+            hint = "Groups are for hpo's own split: leave out one."
+            raise DatasetError(f"{where} holds both groups and x_val.", hint)
         x_val, y_val = found.pair("x_val", "y_val")
         check_alike(where, x_key, x, "x_val", x_val)
         check_alike(where, y_key, y, "y_val", y_val)
-        weight_val = found.column("sample_weight_val", keys, y_val)
-        if weight is None and weight_val is not None:
-            raise DatasetError(f"{where} holds sample_weight_val without sample_weight.", "Give both, or the latter.")
-        if weight is not None:
-            weight_val = np.ones(n_rows_of(y_val)) if weight_val is None else weight_val
-            weight = np.concatenate([weight, weight_val])
-        if groups is not None:
-            raise DatasetError(
-                f"{where} holds both groups and x_val.", "Groups are for hpo's own split: leave out one."
-            )
         n_given_val = n_rows_of(y_val)
-        x, y = joined([x, x_val]), joined([y, y_val])
+        x, y, weight = joined([x, x_val]), joined([y, y_val]), found.all_weights(weight, keys, y_val)
     elif "sample_weight_val" in keys:
         raise DatasetError(f"{where} holds sample_weight_val without x_val.", "Leave it out, or give x_val and y_val.")
     y, classes = checked_targets(where, y_key, y)
+    if n_rows_of(y) < 2:
+        raise DatasetError(f"{where} holds a single row.", "Give two at least: one to train on, one to validate on.")
     if is_classes:
         check_classes(where, y, has_validation=n_given_val > 0)
     return Arrays(
@@ -146,8 +141,7 @@ class _Reader:
             [checked_rows(self.where, name, array, self.report, is_single=is_single) for name, array in pairs],
         )
         n_rows = n_rows_of(x)
-        others = dict(zip(names_of(x_key, x), arrays_of(x), strict=True))
-        for name, array in others.items():
+        for name, array in zip(names_of(x_key, x), arrays_of(x), strict=True):
             if len(array) != n_rows:
                 message = f"{self.where}: {name} has {len(array):,} rows, others have {n_rows:,}."
                 raise DatasetError(message, "Give all inputs the same rows.")
@@ -156,6 +150,16 @@ class _Reader:
                 message = f"{self.where}: {x_key} has {n_rows:,} rows, {name} {len(array):,} labels."
                 raise DatasetError(message, "Give each row one label.")
         return x, y
+
+    def all_weights(self, weight: np.ndarray | None, keys: list[str], y_val: Rows) -> np.ndarray | None:
+        """Put the weights of validation rows, 1 where there are none, behind those of the training rows."""
+        weight_val = self.column("sample_weight_val", keys, y_val)
+        if weight is None and weight_val is not None:
+            message = f"{self.where} holds sample_weight_val without sample_weight."
+            raise DatasetError(message, "Give both, or the latter.")
+        if weight is None:
+            return None
+        return np.concatenate([weight, np.ones(n_rows_of(y_val)) if weight_val is None else weight_val])
 
     def column(self, key: str, keys: list[str], y: Rows) -> np.ndarray | None:
         """Read one number or word per row, where there is such a key."""
@@ -173,11 +177,11 @@ def check_alike(where: str, key: str, rows: Rows, val_key: str, val_rows: Rows) 
     if form_of(rows) != form_of(val_rows):
         names, val_names = (", ".join(names_of(*pair)) for pair in ((key, rows), (val_key, val_rows)))
         raise DatasetError(f"{where} brings {names}, but {val_names}.", "Both must have the same arrays.")
-    is_target = key.startswith("y")
     for name, array, val in zip(names_of(val_key, val_rows), arrays_of(rows), arrays_of(val_rows), strict=True):
-        kinds = (array.dtype.kind, val.dtype.kind) if is_target else (array.dtype, val.dtype)
-        is_mixed = kinds[0] != kinds[1] and not set(map(str, kinds)) <= set("bui") | set("USO")
-        if array.shape[1:] != val.shape[1:] or (is_mixed if is_target else kinds[0] != kinds[1]):
+        kinds = {array.dtype.kind, val.dtype.kind}
+        # Of targets the kind counts: words of another length, or numbers of another size, mean the same.
+        is_alike = kinds <= set("bui") or kinds <= set("USO") or len(kinds) == 1 if key.startswith("y") else False
+        if array.shape[1:] != val.shape[1:] or not (is_alike or array.dtype == val.dtype):
             found = f"{val.dtype} {val.shape[1:]}, {key}'s {array.dtype} {array.shape[1:]}"
             raise DatasetError(f"{where}: {name}'s rows are {found}.", "Both must have one shape and dtype.")
 

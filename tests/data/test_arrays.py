@@ -130,6 +130,8 @@ REFUSED: dict[str, tuple[Arrays, str, str]] = {
     ),
     "negative weights": ({"x": X, "y": Y, "sample_weight": Y - 1}, "numbers from 0", "counts a row once"),
     "no weight at all": ({"x": X, "y": Y, "sample_weight": Y * 0}, "numbers from 0", "counts a row once"),
+    "a single row": ({"x": X[:1], "y": Y[:1]}, "holds a single row", "two at least"),
+    "y_val of another kind": ({"x": X, "y": Y, "x_val": X, "y_val": Y.astype(str)}, "y_val's rows are", "one shape"),
     "a single group": ({"x": X, "y": Y, "groups": Y * 0}, "a single group", "two groups"),
     "groups beside x_val": ({"x": X, "y": Y, "x_val": X, "y_val": Y, "groups": Y}, "both groups and x_val", "one"),
     "weights of validation alone": (
@@ -311,3 +313,13 @@ def test_other_targets_are_split_without_regard_to_them() -> None:
     dataset = datasets.load_dataset(lambda: {"x": X, "y": X[:, 0] / 7}, is_classes=False)
     split_rows = split_of(dataset, seed=7)
     assert (len(split_rows.train_rows), len(split_rows.val_rows)) == (90, 10)
+
+
+def test_inputs_of_other_lengths_or_forms_are_refused() -> None:
+    for given, message in (
+        ({"x": {"a": X, "b": X[:-1]}, "y": Y}, r"x\['b'\] has 99 rows, others have 100"),
+        ({"x": {"a": X}, "y": Y, "x_val": {"b": X}, "y_val": Y}, r"brings x\['a'\], but x_val\['b'\]"),
+        ({"x": X, "y": {"a": Y, "b": Y[:-1]}}, r"x has 100 rows, y\['b'\] 99 labels"),
+    ):
+        with pytest.raises(DatasetError, match=message):
+            datasets.load_dataset(lambda given=given: given, is_classes=False)  # type: ignore[misc]

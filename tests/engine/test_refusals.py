@@ -173,8 +173,7 @@ def test_a_model_that_would_train_otherwise_is_refused(build: Callable[[], keras
         Engine(make_dataset(), lambda *_: build()).model(parameters_of(), seed=1, split=SPLIT)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "float32", "int32"])
-@pytest.mark.parametrize("options", [{}, {"dtype": "int32"}])
+@pytest.mark.parametrize(("dtype", "options"), [("uint8", {}), ("float32", {"dtype": "int32"}), ("int32", {})])
 def test_token_ids_of_any_dtype_reach_the_model_as_they_are(dtype: str, options: dict[str, Any]) -> None:
     dataset = make_dataset()
     stored = replace(dataset, x=dataset.x.astype(dtype))
