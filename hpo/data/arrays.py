@@ -99,7 +99,7 @@ def checked(
         x, y, weight = joined([x, x_val]), joined([y, y_val]), found.all_weights(weight, keys, y_val)
     elif "sample_weight_val" in keys:
         raise DatasetError(f"{where} holds sample_weight_val without x_val.", "Leave it out, or give x_val and y_val.")
-    y, classes = checked_targets(where, y_key, y)
+    y, classes = checked_targets(where, y_key, y, is_classes=is_classes)
     if n_rows_of(y) < 2:
         raise DatasetError(f"{where} holds a single row.", "Give two at least: one to train on, one to validate on.")
     if is_classes:

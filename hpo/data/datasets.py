@@ -197,7 +197,8 @@ def npz_source(path: Path, base_dir: Path | None, report: Report, *, is_classes:
     file = existing.resolve()
     return Source(
         name=path.stem,
-        key=str(file),
+        # A column of class numbers is kept as such for other tasks: two notes of what was prepared.
+        key=str(file) if is_classes else f"{file} for other targets",
         stamp=stamp_of([file]),
         read=lambda _: read_npz(file, report, is_classes=is_classes),
     )

@@ -6,7 +6,7 @@ import numpy as np
 
 from hpo.data.arrays import split
 from hpo.data.datasets import Dataset
-from hpo.data.rows import arrays_of
+from hpo.data.targets import flat
 
 VALIDATION_SHARE = 0.1  # of the rows, when the data bring no validation rows of their own
 
@@ -37,7 +37,7 @@ def split_of(dataset: Dataset, *, seed: int) -> Split:
         is_val = np.isin(dataset.groups, _drawn_groups(np.bincount(dataset.groups), seed=seed))
         return Split(train_rows=rows[~is_val], val_rows=rows[is_val])
     is_classified = dataset.n_classes is not None and len(np.unique(dataset.y)) < dataset.n_rows
-    strata = arrays_of(dataset.y)[0] if is_classified else np.zeros(dataset.n_rows, np.int32)
+    strata = flat(dataset.y) if is_classified else np.zeros(dataset.n_rows, np.int32)
     train_rows, val_rows = split(strata, VALIDATION_SHARE, seed=seed)
     return Split(train_rows=train_rows, val_rows=val_rows)
 
@@ -55,7 +55,7 @@ def describe_majority(dataset: Dataset, split: Split) -> str:
     """Say what accuracy needs no model; empty where the classes are about equally frequent, or there are none."""
     if dataset.n_classes is None:
         return ""
-    y = arrays_of(dataset.y)[0]
+    y = flat(dataset.y)
     commonest = int(np.bincount(y[split.train_rows]).argmax())
     rate = float(np.mean(y[split.val_rows] == commonest))
     if rate < 0.5 or rate * dataset.n_classes < 1.2:

@@ -10,12 +10,12 @@ from hpo.errors import DatasetError
 MAX_CLASSES_SHOWN = 10
 
 
-def checked_targets(where: str, key: str, y: Any) -> tuple[Rows, tuple[str, ...]]:
+def checked_targets(where: str, key: str, y: Any, *, is_classes: bool) -> tuple[Rows, tuple[str, ...]]:
     """Check the targets: them, and the names of the classes, where they are given by name.
 
     Returns:
-        int32 where they are whole numbers or truth values, (n_rows,) if there is one per row; float32 where they are
-        fractions, in their shape. Names of classes become class numbers from 0, in the names' order.
+        int32 where they are whole numbers or truth values, float32 where they are fractions, in their shape; a column
+        of class numbers becomes (n_rows,). Names of classes become class numbers from 0, in the names' order.
 
     Raises:
         DatasetError: They are no numbers, not finite, or too large.
@@ -29,7 +29,8 @@ def checked_targets(where: str, key: str, y: Any) -> tuple[Rows, tuple[str, ...]
         return built(form_of(y), [_checked(where, name, array) for name, array in named]), ()
     if y.dtype.kind in "USO":
         return _numbered(where, key, y)
-    return _checked(where, key, y), ()
+    checked = _checked(where, key, y)
+    return (flat(checked) if is_classes else checked), ()
 
 
 def _numbered(where: str, key: str, y: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -62,16 +63,20 @@ def _checked(where: str, key: str, y: np.ndarray) -> np.ndarray:
             message = f"{where}: {key} holds NaN or infinity, first in row {row:,} (as float32)."
             raise DatasetError(message, "Remove such rows; a model learns nothing from them.")
         return found
-    y = y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
     if y.min() < -(2**31) or y.max() >= 2**31:
         hint = f"Number classes from 0: {key} = np.unique({key}, return_inverse=True)[1]. Other numbers: as float32."
         raise DatasetError(f"{where}: {key} holds {y.min()} to {y.max()}, beyond 32 bits.", hint)
     return np.ascontiguousarray(y, dtype=np.int32)
 
 
+def flat(y: Rows) -> Rows:
+    """Return a single column as (n_rows,), and all else as it is."""
+    return y.reshape(-1) if isinstance(y, np.ndarray) and y.ndim == 2 and y.shape[1] == 1 else y
+
+
 def n_classes_of(y: Rows) -> int | None:
     """Return the largest class number + 1; None where the targets are no class numbers: see fault_of_classes."""
-    return None if fault_of_classes("y", y) is not None else int(np.max(arrays_of(y)[0])) + 1
+    return None if fault_of_classes("y", flat(y)) is not None else int(np.max(y)) + 1
 
 
 def fault_of_classes(key: str, y: Rows) -> tuple[str, str] | None:
@@ -108,7 +113,7 @@ def check_classes(name: str, y: Rows, *, has_validation: bool) -> None:
     Raises:
         DatasetError: They are.
     """
-    fault = fault_of_classes("y", y)
+    fault = fault_of_classes("y", flat(y))
     if fault is not None:
         raise DatasetError(f"{name}: {fault[0]}.", fault[1])
     if not has_validation and len(np.unique(arrays_of(y)[0])) == n_rows_of(y):

@@ -39,11 +39,7 @@ class Criterion:
         return self.is_of_classes and not getattr(self.loss, "from_logits", False)
 
     def options(self) -> dict[str, Any]:
-        """Return what Keras's compile takes.
-
-        Raises:
-            TrialError: The metrics are not built anew for each model.
-        """
+        """Return what Keras's compile takes."""
         metrics = self.metrics() if callable(self.metrics) else self.metrics
         metrics = list(metrics) if isinstance(metrics, tuple) else metrics
         loss = self.loss() if isinstance(self.loss, type) else self.loss
@@ -76,12 +72,7 @@ def row_weights(criterion: Criterion, dataset: Dataset, split: Split) -> tuple[n
     weights = dataset.sample_weight
     if criterion.class_weight is None:
         return weights, weights
-    y = dataset.y
-    if dataset.n_classes is None and not (isinstance(y, np.ndarray) and y.ndim == 2):
-        raise TrialError(
-            "class_weight needs one class number, or a one-hot row, per row; weigh others by sample_weight"
-        )
-    classes = y if y.ndim == 1 else np.argmax(y, axis=1)
+    classes = _classes_of(dataset.y)
     counts = np.bincount(classes[split.train_rows], minlength=int(classes.max()) + 1)
     if criterion.class_weight == "balanced":
         of_class = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
@@ -89,6 +80,18 @@ def row_weights(criterion: Criterion, dataset: Dataset, split: Split) -> tuple[n
         of_class = np.array([criterion.class_weight.get(number, 1.0) for number in range(len(counts))])
     by_class = of_class[classes].astype(np.float32)
     return (by_class if weights is None else by_class * weights), weights
+
+
+def _classes_of(y: Any) -> np.ndarray:
+    """Return class numbers as Keras's fit reads them from targets: a number, or a one-hot row, per row."""
+    if isinstance(y, np.ndarray) and y.ndim == 2 and y.shape[1] > 1:
+        found: np.ndarray = np.argmax(y, axis=1)
+        return found
+    if isinstance(y, np.ndarray) and y.ndim <= 2:
+        found = y.reshape(-1).astype(np.int64)
+        if found.min() >= 0 and np.array_equal(found, y.reshape(-1)):
+            return found
+    raise TrialError("class_weight needs one class number, or a one-hot row, per row; weigh others by sample_weight")
 
 
 def build_metrics(model: keras.Model, batch: Batch, outputs: Any) -> None:

@@ -26,6 +26,7 @@ from hpo.data import Dataset, Split
 from hpo.engine.costs import convolves, forward_graph, n_chunk_steps
 from hpo.engine.criterion import Criterion, build_metrics
 from hpo.engine.epoch import Sums, compiled, no_sums, results, row_order, train_steps, validation
+from hpo.engine.evaluation import evaluate
 from hpo.engine.feed import gathered
 from hpo.engine.keras_optimizer import BY_NAME, KerasOptimizer, check_optimizer, same_but_for_the_rate
 from hpo.engine.optimizers import EpochOptimizer
@@ -182,9 +183,7 @@ class EpochModel(keras.Model):
 
     def evaluate(self, *arguments: Any, **options: Any) -> Any:
         """Evaluate the inner model as it stands, for callbacks that look at rows of their own."""
-        twin = keras.Model(self.inner.inputs, self.inner.outputs)  # its own counting: the epoch's is not touched
-        twin.compile(**self._shared.criterion.options())
-        return twin.evaluate(*arguments, **options)
+        return evaluate(self.inner, self._shared.criterion, *arguments, **options)
 
     def call(self, inputs: Any, training: bool = False) -> Any:  # noqa: FBT001, FBT002 - Keras's signature
         """Call the inner model."""

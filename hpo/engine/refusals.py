@@ -171,8 +171,8 @@ def check_training(inner: keras.Model) -> None:
     """
     if inner.compiled:
         raise TrialError(
-            "the model is compiled, but hpo trains it with the optimizer and learning rate of Parameters.training and "
-            "with sparse categorical cross-entropy. Return it uncompiled (load_model has compile=False)"
+            "the model is compiled, but hpo compiles it with what the study says: its optimizer, loss and metrics. "
+            "Return it uncompiled (load_model has compile=False)"
         )
     own = [name for name in OWN_TRAINING if _is_own(inner, name)]
     if own:

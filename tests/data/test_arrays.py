@@ -275,7 +275,7 @@ def test_names_of_classes_become_numbers_in_their_order() -> None:
     [
         (X[:, 0] / 7, np.float32, (100,)),
         (np.eye(4)[Y], np.float32, (100, 4)),
-        (Y[:, None] - 1, np.int32, (100,)),
+        (Y[:, None] - 1, np.int32, (100, 1)),
         (IMAGES > 3, np.int32, (100, 2, 2, 1)),
     ],
 )
@@ -323,3 +323,11 @@ def test_inputs_of_other_lengths_or_forms_are_refused() -> None:
     ):
         with pytest.raises(DatasetError, match=message):
             datasets.load_dataset(lambda given=given: given, is_classes=False)  # type: ignore[misc]
+
+
+def test_column_of_classes_stays_one_where_a_loss_is_declared(tmp_path: Path) -> None:
+    path = save(tmp_path / "fruit.npz", {"x": X, "y": Y[:, None]})
+    for is_classes, shape in ((True, (100,)), (False, (100, 1)), (True, (100,)), (False, (100, 1))):
+        dataset = datasets.load_dataset(path, is_classes=is_classes)
+        assert (dataset.y.shape, dataset.n_classes) == (shape, 4)
+        assert np.bincount(dataset.y[split_of(dataset, seed=7).val_rows].reshape(-1)).tolist() == [2, 2, 2, 2]

@@ -306,6 +306,12 @@ ROWS: dict[str, Row] = {
     "class weights, balanced, binary": Row(
         build=dense(1, "sigmoid"), y=BINARY, loss="binary_crossentropy", class_weight="balanced", metrics=["accuracy"]
     ),
+    "class weights of a column": Row(
+        build=dense(1, "sigmoid"),
+        y=BINARY[:, None].astype(np.float32),
+        loss="binary_crossentropy",
+        class_weight={0: 0.5, 1: 3.0},
+    ),
     "class weights of one-hot rows": Row(
         build=dense(3, "softmax"), y=ONE_HOT, loss="categorical_crossentropy", class_weight={1: 2.0}
     ),

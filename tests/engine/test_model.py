@@ -459,10 +459,21 @@ def test_metrics_that_keras_names_by_itself_have_one_name_in_all_models() -> Non
     assert names[0] == names[1]
 
 
-@pytest.mark.parametrize("averaged", [False, True])
-def test_callback_that_evaluates_the_model_gets_keras_s_answer_and_changes_nothing(*, averaged: bool) -> None:
+class Subclassed(keras.Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.flat, self.out = keras.layers.Flatten(), keras.layers.Dense(N_CLASSES, activation="softmax")
+
+    def call(self, inputs: Any) -> Any:
+        return self.out(self.flat(inputs))
+
+
+@pytest.mark.parametrize(("build", "averaged"), [(mlp, False), (mlp, True), (lambda *_: Subclassed(), False)])
+def test_callback_that_evaluates_the_model_gets_keras_s_answer_and_changes_nothing(
+    build: Callable[..., keras.Model], *, averaged: bool
+) -> None:
     dataset, answers = make_dataset(floats=True), []
-    toy = Engine(dataset, mlp)
+    toy = Engine(dataset, build)
     rows = dataset.x[SPLIT.val_rows], dataset.y[SPLIT.val_rows]
 
     class Looks(keras.callbacks.Callback):
