@@ -44,12 +44,13 @@ def tensorboard(
     allowed_host: AllowedHost = None,
 ) -> None:
     """Compare trials in TensorBoard, HParams first; logs that are written later appear by themselves."""
+    from hpo.study import folder_of
     from hpo.web import Rules, choose_password, protect, serve
 
     password = choose_password(password_file, host)
     if study is not None and not is_plain_name(study):
         raise OptionError(f'"{study}" cannot be a study\'s name.', "Name one with --study NAME; hpo status shows them.")
-    logs_dir = runs_dir if study is None else runs_dir / study
+    logs_dir = runs_dir if study is None else folder_of(runs_dir, study).path
     if not logs_dir.is_dir():
         print(f"There is nothing in {logs_dir} yet.", flush=True)
     rules = Rules(host=host, names=allowed_host or (), password=password, allow=lambda method, path: method in METHODS)
