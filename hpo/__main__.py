@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from hpo import __version__
+from hpo.check import check
 from hpo.command import plain_app, run_command
 from hpo.dashboard import dashboard
 from hpo.init import init
@@ -16,6 +17,7 @@ from hpo.tensorboard import tensorboard
 
 app = plain_app(no_args_is_help=True, add_completion=True)
 app.command("init")(init)
+app.command("check")(check)
 app.command("run")(run)
 app.command("status")(status)
 app.add_typer(study_app, name="study")

@@ -14,6 +14,7 @@
     |- AddressError         10    the address to serve a page at cannot be had
     |- DatabaseAwayError    11    a StorageError: the database is away, locked or starting, and stayed so
     |- FolderError          12    a folder that hpo keeps its files in cannot be made or written
+    |- InexactError         13    a trial that is interrupted would not go on with the same numbers
 
     TrialError                    ends one trial as FAIL; the worker takes the next
     LeaseLostError                the trial belongs to another worker now; nothing more is written to it
@@ -150,6 +151,12 @@ class FolderError(HpoError):
     """A folder cannot be made or written."""
 
     exit_code = 12
+
+
+class InexactError(HpoError):
+    """A trial that is interrupted would not go on with the same numbers."""
+
+    exit_code = 13
 
 
 class TrialError(Exception):

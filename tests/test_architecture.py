@@ -35,6 +35,7 @@ HOMES = {
     "typer": {
         "__main__",
         "command",
+        "check",
         "init",
         "run.amounts",
         "run.__main__",

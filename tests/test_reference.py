@@ -106,6 +106,13 @@ def test_every_key_of_a_result_as_json_is_listed() -> None:
     assert keys | {field.name for field in fields(Audit)} | set(count_by_state([])) <= listed
 
 
+def test_every_key_of_a_check_as_json_is_listed() -> None:
+    listed = {name for row in rows(REFERENCE["A check as JSON"]) for name in CODE.findall(" ".join(row))}
+    tree = ast.parse((ROOT / "hpo" / "findings.py").read_text())
+    keys = {key.value for node in ast.walk(tree) if isinstance(node, ast.Dict) for key in node.keys if key is not None}  # type: ignore[attr-defined]
+    assert {"slowest_seconds", "resumes"} <= keys <= listed
+
+
 def test_every_field_of_a_study_is_listed() -> None:
     page = sections(ROOT / "docs" / "your-study.md")
     for heading, kind in (("What a study can say", StudyDefinition), ("The search space", TrainingParameters)):

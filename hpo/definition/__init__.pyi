@@ -3,6 +3,7 @@ from .catalog import find_study as find_study
 from .catalog import hides_module as hides_module
 from .catalog import list_studies as list_studies
 from .catalog import load_definition as load_definition
+from .corners import find_corner as find_corner
 from .examples import find_examples as find_examples
 from .feasibility import N_REFUSALS as N_REFUSALS
 from .feasibility import refused_all as refused_all

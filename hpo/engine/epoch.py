@@ -245,23 +245,41 @@ def results(model: keras.Model, sums: Sums) -> dict[str, Any]:
     return {name: tf.convert_to_tensor(value) for name, value in logs.items() if name != "loss"}
 
 
-def compiled(build: Callable[..., Callable[..., Any]]) -> Callable[..., Any]:
-    """Return what calls build(jit=True), or build(jit=False), saying so, if the first call shows that XLA cannot."""
-    chosen: list[Callable[..., Any]] = []
+class Compiled:
+    """Calls build(jit=True), or build(jit=False), saying so, if the first call shows that XLA cannot.
 
-    def call(*arguments: Any) -> Any:
-        if chosen:
-            return chosen[0](*arguments)
-        function = tf.function(build(jit=True), autograph=False)
+    Args:
+        build: Returns the function.
+        has_convolutions: XLA's CPU code for their gradients is naive: 3 s for a step of a small CNN that takes
+            TensorFlow's own kernels 0.1 s: it is not asked then.
+    """
+
+    def __init__(self, build: Callable[..., Callable[..., Any]], *, has_convolutions: bool) -> None:
+        self._build, self._has_convolutions, self._refusal = build, has_convolutions, ""
+        self._chosen = tf.function(build(jit=False), autograph=False) if has_convolutions else None
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call what was chosen at the first call."""
+        if self._chosen is not None:
+            return self._chosen(*arguments)
+        function = tf.function(self._build(jit=True), autograph=False)
         try:
             result = function(*arguments)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
             # Nothing has been assigned yet. If the plain graph fails as well, its error is the model's own.
-            function = tf.function(build(jit=False), autograph=False)
+            function = tf.function(self._build(jit=False), autograph=False)
             result = function(*arguments)
-            reason = str(error).splitlines()[0][:200]
-            warnings.warn(f"Training runs without XLA, more slowly, which cannot compile it: {reason}", stacklevel=2)
-        chosen.append(function)
+            self._refusal = str(error).splitlines()[0][:200]
+            told = f"Training runs without XLA, more slowly, which cannot compile it: {self._refusal}"
+            warnings.warn(told, stacklevel=2)
+        self._chosen = function
         return result
 
-    return call
+    @property
+    def trained_by(self) -> str:
+        """What trains an epoch, and why, for people; known after the first call."""
+        if self._has_convolutions:
+            return "the compiled epoch in TensorFlow's own kernels, because the model has convolutions"
+        if self._refusal:
+            return f"the compiled epoch without XLA, which cannot compile it: {self._refusal}"
+        return "the compiled epoch by XLA"

@@ -25,7 +25,7 @@ import tensorflow as tf
 from hpo.data import Dataset, Split
 from hpo.engine.costs import convolves, forward_graph, n_chunk_steps
 from hpo.engine.criterion import Criterion, build_metrics
-from hpo.engine.epoch import Sums, compiled, no_sums, results, row_order, train_steps, validation
+from hpo.engine.epoch import Compiled, Sums, no_sums, results, row_order, train_steps, validation
 from hpo.engine.evaluation import evaluate
 from hpo.engine.feed import gathered
 from hpo.engine.keras_optimizer import BY_NAME, KerasOptimizer, check_optimizer, same_but_for_the_rate
@@ -51,6 +51,7 @@ class EpochModel(keras.Model):
         n_chunks: Compiled calls per epoch, for fit's `steps_per_epoch`.
         n_steps: Batches per epoch.
         momentum: For "sgd".
+        train_chunk: Trains on a chunk's rows; it can say what does.
     """
 
     _sums: Sums  # the epoch's so far
@@ -82,15 +83,13 @@ class EpochModel(keras.Model):
         first = gathered(self._data, split.train_rows[:2], is_scaled)
         build_metrics(self, first, inner(first.x, training=False))
         self._none = no_sums(self)
-        # XLA's CPU code for a convolution's gradients is naive: 3 s for a step of a small CNN that takes TensorFlow's
-        # own kernels 0.1 s.
         if averaged:
             check_averaged(inner)
         transposing = optimizer.is_transposing
         self._average = Average(weights, self.n_steps, is_transposing=transposing) if averaged else None
         self._unmoved = [variable.numpy() for variable in optimizer.keras.variables]
         train = functools.partial(train_steps, self, optimizer, self._average, is_scaled)
-        self._train = tf.function(train(jit=False), autograph=False) if convolves(operations) else compiled(train)
+        self.train_chunk = Compiled(train, has_convolutions=convolves(operations))
         # Without XLA: it would take 0.5 s to compile for each shape, to save 5 ms per epoch of CIFAR-10.
         validate = validation(self, self._average, is_scaled, len(split.val_rows))
         self._validate = tf.function(validate, autograph=False)
@@ -134,7 +133,7 @@ class EpochModel(keras.Model):
         rows = tf.constant(self.rows(*data.numpy().tolist()))
         n_before = tf.constant(self._n_chunks_done * self._n_chunk_steps)
         momentum = tf.constant(self.momentum, tf.float32)
-        self._sums = self._train(self._data, rows, self._sums, momentum, n_before)
+        self._sums = self.train_chunk(self._data, rows, self._sums, momentum, n_before)
         self._n_chunks_done += 1
         n_steps = min(self._n_chunks_done * self._n_chunk_steps, self.n_steps)
         logs = {"loss": self._sums.loss / n_steps, **results(self, self._sums)}

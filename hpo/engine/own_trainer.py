@@ -87,6 +87,8 @@ class Trainer:
             is_stopped=task.should_stop() and not progress.is_over,
             seconds=time.monotonic() - begun_seconds,
             best_state=progress.best_state,
+            last_state=progress.state,
+            trained_by="your own training function",
         )
 
     def save(self, result: TrainingResult, kept: Saved) -> None:

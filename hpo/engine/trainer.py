@@ -63,6 +63,8 @@ class TrainingResult:
         is_diverged: The loss became NaN or infinite.
         is_stopped: should_stop ended it before it was over; a checkpoint, if one could be taken, holds the last epoch.
         seconds: This call's.
+        last_state: What a training function reported last.
+        trained_by: What trained it and why, for people.
     """
 
     history: list[dict[str, float]]
@@ -73,6 +75,8 @@ class TrainingResult:
     is_stopped: bool
     seconds: float
     best_state: Any = None
+    last_state: Any = None
+    trained_by: str = ""
 
     @property
     def has_model(self) -> bool:

@@ -104,6 +104,7 @@ def train(engine: Engine, task: Task) -> TrainingResult:
         is_diverged=bool(progress.history) and not is_finite(progress.history[-1], task.metric),
         is_stopped=(stop.stopped or task.should_stop()) and not progress.is_over,
         seconds=time.monotonic() - begun_seconds,
+        trained_by=model.train_chunk.trained_by,
     )
 
 

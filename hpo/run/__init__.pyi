@@ -1,3 +1,11 @@
+from .amounts import MAX_PROCESSES as MAX_PROCESSES
+from .crew import default_workers as default_workers
 from .display import describe_params as describe_params
 from .display import duration as duration
 from .display import number as number
+from .ending import Signals as Signals
+from .forkserver import Errand as Errand
+from .forkserver import call_in_child as call_in_child
+from .forkserver import start_forkserver as start_forkserver
+from .logs import log as log
+from .logs import open_log as open_log

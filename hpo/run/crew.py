@@ -22,7 +22,7 @@ from hpo.errors import (
 from hpo.machine import memory_bytes, n_cores
 from hpo.run.display import View
 from hpo.run.ending import Signals
-from hpo.run.forkserver import start_process, work_in_child
+from hpo.run.forkserver import death, start_process, work_in_child
 from hpo.run.settings import HUNG, REPLACE_ME, RunSettings, WorkerSettings
 from hpo.study import OpenStudy, expire_dead
 
@@ -132,9 +132,7 @@ class Crew:
             expire_dead(self._tickets, self._folder.leases_dir)
         self._n_deaths = self._n_deaths + 1 if n_trained == self._n_trained_seen else 1
         self._n_trained_seen = n_trained
-        how = f"killed by signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
-        how += ", perhaps for want of memory" if exit_code == -signal.SIGKILL else ""
-        how = "it ended no epoch within --trial-timeout" if exit_code == HUNG else how
+        how = "it ended no epoch within --trial-timeout" if exit_code == HUNG else death(exit_code)
         self._view.say(f"a worker died ({how}); its trial goes on from its last checkpoint")
         # A trial that kills its workers ends as failed after a few deaths; more than that is no single trial's fault.
         if self._n_deaths >= max(N_DEATHS, 4 * (len(self._members) + 1)):

@@ -10,6 +10,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any
@@ -89,9 +91,38 @@ def open_in_child(context: Any, settings: RunSettings, view: View, signals: Sign
     Raises:
         HpoError: As open_study does.
     """
-    ours, theirs = context.Pipe()
     folder = folder_of(settings.options.runs_dir, settings.options.file.name)
-    process = _unless_stopped(signals, lambda: start_process(context, _open, settings, theirs, folder=folder))
+    errand = Errand(what="opens the study", target=_open, arguments=(settings,))
+    return call_in_child(context, errand, lambda text: view.say(text), signals, folder=folder)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Errand:
+    """What a process is started for that answers once.
+
+    Attributes:
+        what: For people: "opens the study".
+        target: Called there with the arguments and a pipe, which takes ("say", text) any number of times, then
+            ("error", HpoError) or what else there is to answer, as a pair of a word and it.
+        arguments: They cross a pipe.
+    """
+
+    what: str
+    target: Callable[..., None]
+    arguments: tuple[Any, ...]
+
+
+def call_in_child(
+    context: Any, errand: Errand, say: Callable[[str], None], signals: Signals, *, folder: StudyFolder
+) -> Any:
+    """Return what a process of its own answers; None if something asked for a stop first: it is killed then.
+
+    Raises:
+        HpoError: The process answered with it, or died.
+    """
+    ours, theirs = context.Pipe()
+    start = partial(start_process, context, errand.target, *errand.arguments, theirs, folder=folder)
+    process = _unless_stopped(signals, start)
     if process is None:
         return None
     theirs.close()
@@ -103,19 +134,25 @@ def open_in_child(context: Any, settings: RunSettings, view: View, signals: Sign
         except EOFError:
             break
         if kind == "say":
-            view.say(content)
+            say(content)
         elif kind == "error":
             raise content
         else:
-            return content  # type: ignore[no-any-return]
+            return content
     if signals.ending is not None:
         process.kill()
         return None
     process.join()
     raise WorkersFailingError(
-        f"The process that opens the study died (exit code {process.exitcode}).",
+        f"The process that {errand.what} died ({death(process.exitcode)}).",
         f"See {folder.log}.",
     )
+
+
+def death(exit_code: int) -> str:
+    """Say how a process died."""
+    how = f"killed by signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+    return how + (", perhaps for want of memory" if exit_code == -signal.SIGKILL else "")
 
 
 def _unless_stopped(signals: Signals, start: Callable[[], Any]) -> Any:

@@ -14,6 +14,7 @@ from .leases import LeaseKeeper as LeaseKeeper
 from .leases import Limit as Limit
 from .leases import expire_dead as expire_dead
 from .opening import open_study as open_study
+from .opening import prepare as prepare
 from .pruning import Verdict as Verdict
 from .record import TrialRecord as TrialRecord
 from .request import StudyOptions as StudyOptions
