@@ -3,10 +3,13 @@
 Imports no TensorFlow itself.
 """
 
+import atexit
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +29,7 @@ from hpo.study import StudyFacts, StudyFolder, folder_of
 
 LOOK_SECONDS = 0.5
 N_FORKSERVERS, FORKSERVER_SECONDS = 5, 0.5
+MAX_FOLDER_BYTES = 60  # of a socket's path, which the kernel cuts at 103 to 107; its own two names take 33
 
 # TensorFlow's own chatter is of no use to a person tuning a model. Set before it loads.
 ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
@@ -37,8 +41,18 @@ def start_forkserver(folder: StudyFolder, trainer: str) -> Any:
         os.environ.setdefault(name, value)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["hpo.run.worker", TRAINERS[trainer]])
+    _keep_sockets_short()
     _ensure_running(folder)  # it imports meanwhile; its first child waits for that
     return context
+
+
+def _keep_sockets_short() -> None:
+    """Have multiprocessing's sockets lie where their paths are short enough, whatever TMPDIR says."""
+    config: dict[str, Any] = multiprocessing.process.current_process()._config  # type: ignore[attr-defined]
+    if "tempdir" in config or len(os.fsencode(tempfile.gettempdir())) <= MAX_FOLDER_BYTES:
+        return
+    config["tempdir"] = tempfile.mkdtemp(prefix="pymp-", dir="/tmp")
+    atexit.register(shutil.rmtree, config["tempdir"], ignore_errors=True)
 
 
 def _ensure_running(folder: StudyFolder) -> None:

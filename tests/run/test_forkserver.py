@@ -165,3 +165,22 @@ def test_closed_terminal_hands_the_trials_back(tmp_path: Path, before: list[str]
     assert {takeovers for _, takeovers in states} == {0}
     assert "leased" not in {state for state, _ in states}
     assert ({state for state, _ in states} == {"ended"}) == bool(before)
+
+
+def test_temporary_folder_too_long_for_a_socket_stops_no_command(tmp_path: Path) -> None:
+    long = tmp_path / ("long" * 30)
+    long.mkdir()
+    code = """if True:
+        import time
+        from pathlib import Path
+        from hpo.run.forkserver import start_forkserver, start_process
+        from hpo.study import folder_of
+
+        folder = folder_of(Path("runs"), "blobs")
+        process = start_process(start_forkserver(folder, "own"), time.sleep, 0, folder=folder)
+        process.join()
+        raise SystemExit(process.exitcode)"""
+    environment = os.environ | {"TMPDIR": str(long)}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")
