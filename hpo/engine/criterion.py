@@ -20,8 +20,7 @@ class Criterion:
 
     Attributes:
         loss: As Keras's compile takes it.
-        metrics: As the study declares them: what Keras's compile takes, or a function that makes it; each model needs
-            metrics of its own, since they count.
+        metrics: As the study declares them: what Keras's compile takes, or a function that makes it.
         loss_weights: As Keras's compile takes them.
         class_weight: How much rows of each class count in training; "balanced" for the inverse of their frequency.
         is_of_classes: Whether the targets are class numbers and the outputs one probability per class.

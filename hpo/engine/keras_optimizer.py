@@ -6,13 +6,15 @@ traced, they are taken from there. tests/engine/test_conformance.py holds each o
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 
 from hpo.errors import TrialError
+from hpo.parameters import Parameters
 
+Rule = Any  # the name of one of optimizers.RULES, or an optimizer of Keras
 TENSORFLOW, BASE = (
     next(kind for kind in keras.optimizers.Optimizer.__mro__ if kind.__name__ == name)
     for name in ("TFOptimizer", "BaseOptimizer")
@@ -97,6 +99,29 @@ def check_optimizer(optimizer: Any) -> None:
         reason = "its learning rate is a function; use a schedule of keras.optimizers.schedules"
     if reason:
         raise TrialError(f"the optimizer {name} cannot be used: {reason}")
+
+
+def rule_of(
+    parameters: Parameters, build: Callable[[Parameters], keras.optimizers.Optimizer] | None
+) -> tuple[Rule, float | None]:
+    """Return a trial's optimizer, and its learning rate unless that is a schedule.
+
+    Args:
+        parameters: The trial's.
+        build: The study's optimizer function; without it, the parameters name one.
+
+    Raises:
+        TrialError: See check_optimizer.
+    """
+    training = parameters.training
+    if build is None and training.optimizer not in BY_NAME:
+        return "momentum" if training.momentum else training.optimizer, training.learning_rate
+    if build is None:
+        return BY_NAME[training.optimizer](training.learning_rate), training.learning_rate
+    built = build(parameters)
+    check_optimizer(built)
+    rate = built._learning_rate
+    return built, float(rate) if isinstance(rate, keras.Variable) else None
 
 
 def same_but_for_the_rate(optimizer: keras.optimizers.Optimizer) -> str:

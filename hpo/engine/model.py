@@ -28,14 +28,13 @@ from hpo.engine.criterion import Criterion, build_metrics
 from hpo.engine.epoch import Compiled, Sums, no_sums, results, row_order, train_steps, validation
 from hpo.engine.evaluation import evaluate
 from hpo.engine.feed import gathered
-from hpo.engine.keras_optimizer import BY_NAME, KerasOptimizer, check_optimizer, same_but_for_the_rate
+from hpo.engine.keras_optimizer import KerasOptimizer, Rule, rule_of, same_but_for_the_rate
 from hpo.engine.optimizers import EpochOptimizer
 from hpo.engine.refusals import check_averaged, check_calls, check_model, scaled_inputs
 from hpo.engine.shared import Shared
 from hpo.engine.weights import Average
 from hpo.parameters import Parameters
 
-Rule = Any  # the name of one of optimizers.RULES, or an optimizer of Keras
 N_CACHED_MODELS = 16  # a 512-wide MLP with Adam holds 22 MB of variables
 
 
@@ -87,7 +86,8 @@ class EpochModel(keras.Model):
             check_averaged(inner)
         transposing = optimizer.is_transposing
         self._average = Average(weights, self.n_steps, is_transposing=transposing) if averaged else None
-        self._unmoved = [variable.numpy() for variable in optimizer.keras.variables]
+        values = [variable.numpy() for variable in optimizer.keras.variables]
+        self._unmoved = [value if value.any() else None for value in values]  # slots of zeros are as large as weights
         train = functools.partial(train_steps, self, optimizer, self._average, is_scaled)
         self.train_chunk = Compiled(train, has_convolutions=convolves(operations))
         # Without XLA: it would take 0.5 s to compile for each shape, to save 5 ms per epoch of CIFAR-10.
@@ -100,7 +100,7 @@ class EpochModel(keras.Model):
         for variable, value in zip(self.inner.variables, weights, strict=True):
             variable.assign(value)
         for variable, value in zip(self.optimizer.variables, self._unmoved, strict=True):
-            variable.assign(value)
+            variable.assign(tf.zeros_like(variable.value) if value is None else value)
         self.reset_metrics()
 
     def take(self, split: Split) -> None:
@@ -254,7 +254,7 @@ class Engine:
             TrialError: hpo cannot train this model; the message says why.
         """
         training = parameters.training
-        rule, rate = self._rule(parameters)
+        rule, rate = rule_of(parameters, self._build_optimizer)
         keras.utils.set_random_seed(seed)
         dataset = self._shared.dataset
         inner = self._build_model(parameters.model, dataset.input_shape, dataset.n_classes)
@@ -269,18 +269,6 @@ class Engine:
         if rate is not None:
             model.optimizer.learning_rate.assign(rate)
         return model
-
-    def _rule(self, parameters: Parameters) -> tuple[Rule, float | None]:
-        """Return a trial's optimizer, and its learning rate unless that is a schedule."""
-        training = parameters.training
-        if self._build_optimizer is None and training.optimizer not in BY_NAME:
-            return "momentum" if training.momentum else training.optimizer, training.learning_rate
-        if self._build_optimizer is None:
-            return BY_NAME[training.optimizer](training.learning_rate), training.learning_rate
-        built = self._build_optimizer(parameters)
-        check_optimizer(built)
-        rate = built._learning_rate
-        return built, float(rate) if isinstance(rate, keras.Variable) else None
 
     def _cached(self, key: Any, inner: keras.Model, new: Callable[[], EpochModel]) -> EpochModel:
         try:

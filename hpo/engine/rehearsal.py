@@ -14,7 +14,7 @@ from hpo.data import Dataset, Split
 from hpo.definition import N_REFUSALS, RunningTrial, StudyDefinition, build_callbacks, build_model, draw, seed_of
 from hpo.engine.costs import forward_graph
 from hpo.engine.criterion import Criterion, criterion_of
-from hpo.engine.keras_optimizer import BY_NAME
+from hpo.engine.keras_optimizer import rule_of
 from hpo.engine.model import EpochModel
 from hpo.engine.refusals import check_callbacks, check_calls, check_model
 from hpo.engine.shared import Shared
@@ -60,11 +60,7 @@ def _rehearse(definition: StudyDefinition, dataset: Dataset, parameters: Any) ->
     check_model(inner, dataset, criterion)
     check_calls(forward_graph(inner, dataset.x), inner)
     callbacks = check_callbacks(_callbacks(definition, parameters))
-    rule: Any = "sgd"
-    if definition.optimizer is not None:
-        rule = definition.optimizer(parameters)
-    elif parameters.training.optimizer in BY_NAME:
-        rule = BY_NAME[parameters.training.optimizer](parameters.training.learning_rate)
+    rule, _ = rule_of(parameters, definition.optimizer)
     names = _measured(inner, rule, criterion, dataset)
     of_validation = [name for name in names if name.startswith("val_")]
     if definition.metric not in of_validation:
