@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.command import plain_app, run_command, whole_number
+from hpo.command import DataDir, StudiesDir, plain_app, run_command, whole_number
 from hpo.errors import FolderError, HpoError, InexactError, TrialsFailingError, WorkersFailingError
 from hpo.run import MAX_PROCESSES
 from hpo.terminal import plain_lines
@@ -30,13 +30,8 @@ def check(
     study: Annotated[
         str, typer.Option(envvar="HPO_STUDY", metavar="NAME", help="The study: a file in the studies folder.")
     ],
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(envvar="HPO_DATA_DIR", metavar="DIR", help="Where data sets are, or are downloaded to."),
-    ] = None,
-    studies_dir: Annotated[
-        Path, typer.Option(envvar="HPO_STUDIES_DIR", metavar="DIR", help="Your study files.")
-    ] = Path("studies"),
+    data_dir: DataDir = None,
+    studies_dir: StudiesDir = Path("studies"),
     threads: Annotated[
         int,
         typer.Option(

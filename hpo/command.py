@@ -38,6 +38,10 @@ Storage = Annotated[
     str | None,
     typer.Option(envvar="HPO_STORAGE", metavar="URL", help="Database. Default: a SQLite file in the runs folder."),
 ]
+DataDir = Annotated[
+    Path | None, typer.Option(envvar="HPO_DATA_DIR", metavar="DIR", help="Where data sets are, or are downloaded to.")
+]
+StudiesDir = Annotated[Path, typer.Option(envvar="HPO_STUDIES_DIR", metavar="DIR", help="Your study files.")]
 PasswordFile = Annotated[
     Path | None,
     typer.Option(

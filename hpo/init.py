@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.command import plain_app, run_command, typed_hpo
+from hpo.command import StudiesDir, plain_app, run_command, typed_hpo
 from hpo.errors import FolderError, OptionError
 from hpo.names import is_file_name
 
@@ -28,9 +28,7 @@ def init(
             help="What to begin with: first, a model of your own; digits_mlp; cifar_mlp; diabetes_mlp; or digits_sgd.",
         ),
     ] = FIRST,
-    studies_dir: Annotated[
-        Path, typer.Option(envvar="HPO_STUDIES_DIR", metavar="DIR", help="Your study files.")
-    ] = Path("studies"),
+    studies_dir: StudiesDir = Path("studies"),
 ) -> None:
     """Write a study file to begin with: it runs as it is, and its comments say what to change."""
     from hpo.definition import find_examples

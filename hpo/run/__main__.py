@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from hpo.command import Storage, plain_app, run_command, whole_number
+from hpo.command import DataDir, Storage, StudiesDir, plain_app, run_command, whole_number
 from hpo.errors import OptionError
 from hpo.run.amounts import (
     MAX_PROCESSES,
@@ -69,13 +69,8 @@ def run(
     runs_dir: Annotated[
         Path, typer.Option(envvar="HPO_RUNS_DIR", metavar="DIR", help="Logs, checkpoints and models.")
     ] = Path("runs"),
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(envvar="HPO_DATA_DIR", metavar="DIR", help="Where data sets are, or are downloaded to."),
-    ] = None,
-    studies_dir: Annotated[
-        Path, typer.Option(envvar="HPO_STUDIES_DIR", metavar="DIR", help="Your study files.")
-    ] = Path("studies"),
+    data_dir: DataDir = None,
+    studies_dir: StudiesDir = Path("studies"),
     seed: Annotated[
         int | None,
         typer.Option(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.command import Storage, plain_app, run_command, stderr_to, typed_hpo
+from hpo.command import Storage, StudiesDir, plain_app, run_command, stderr_to, typed_hpo
 from hpo.errors import OptionError, ParameterError, StudyMismatchError
 from hpo.names import file_of
 from hpo.terminal import plain
@@ -32,7 +32,6 @@ Name = Annotated[
 RunsDir = Annotated[
     Path, typer.Option(envvar="HPO_RUNS_DIR", metavar="DIR", help="Logs, checkpoints, models, the SQLite file.")
 ]
-StudiesDir = Annotated[Path, typer.Option(envvar="HPO_STUDIES_DIR", metavar="DIR", help="Your study files.")]
 
 
 @app.callback()
