@@ -3,6 +3,7 @@
 import re
 
 FIRST = "@1"  # is not part of the first generation's stored name
+FINISH = ".finish"  # what the name of the study adds that finishes another one
 MAX_NAME_BYTES = 200  # file systems take 255 for one part; temporary names beside it add some
 
 
@@ -19,17 +20,27 @@ def is_plain_name(name: object) -> bool:
 
 def is_file_name(name: str) -> bool:
     """Whether a study's file may be called so, without .py: its stored generations add @2, @3 ..."""
-    return is_plain_name(name) and "@" not in name
+    return is_plain_name(name) and "@" not in name and not name.endswith(FINISH)
+
+
+def finish_of(search: str) -> str:
+    """Return the name of the study that finishes a search."""
+    return search + FINISH
+
+
+def search_of(name: str) -> str:
+    """Return the name of the search that a study finishes; of a search, its own."""
+    return name.removesuffix(FINISH)
 
 
 def file_of(name: str) -> str:
     """Return the name of a stored study's file: without its generation."""
-    return name.partition("@")[0]
+    return search_of(name).partition("@")[0]
 
 
 def generation(name: str) -> int:
     """Return 1 for NAME, k for NAME@k."""
-    match = re.fullmatch(r".*@([1-9][0-9]{0,8})", name, re.DOTALL)
+    match = re.fullmatch(r".*@([1-9][0-9]{0,8})", search_of(name), re.DOTALL)
     return int(match[1]) if match else 1
 
 

@@ -18,7 +18,7 @@ from hpo.definition.examples import find_examples
 from hpo.definition.source import definitions, parse, study_fields
 from hpo.definition.study import StudyDefinition
 from hpo.errors import HpoError, StudyFileError
-from hpo.names import is_file_name
+from hpo.names import FINISH, is_file_name, search_of
 from hpo.terminal import warn_once
 from hpo.tracebacks import field_hint, is_library, told
 
@@ -65,6 +65,10 @@ def find_study(name: str, studies_dir: Path) -> StudyFile:
     if "@" in name:
         raise StudyFileError(
             f'"{name}" names a generation of a stored study; a run works on the latest.', "Leave @ out."
+        )
+    if name.endswith(FINISH):
+        raise StudyFileError(
+            f'"{name}" is the finish of a study, and has no file.', f"hpo finish --study {search_of(name)} goes on."
         )
     if not is_file_name(name):
         raise StudyFileError(f'"{name}" cannot be a study\'s name.', _advice_on_path(Path(name), studies_dir))

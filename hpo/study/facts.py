@@ -51,6 +51,7 @@ class StudyFacts:
         data: Fingerprint of the data.
         lease_seconds: How long a worker may stand still before others take its trial: one figure for all workers, as
             they would expire each other otherwise.
+        finishes: The key of the search that this study finishes, see hpo.race; None for a search.
     """
 
     name: str
@@ -64,6 +65,7 @@ class StudyFacts:
     libraries: dict[str, str]
     data: str
     lease_seconds: float = 60.0
+    finishes: str | None = None
 
     def is_baseline(self, number: int) -> bool:
         """Whether that trial, or ticket, is the baseline's."""
@@ -142,9 +144,14 @@ def parse(kind: type[Any], name: str, study_id: int, facts: object) -> dict[str,
 
 
 def stamp(facts: StudyFacts) -> dict[str, Any]:
-    """Return facts as they are stored: with the version of their form and of hpo."""
+    """Return facts as they are stored: with the version of their form and of hpo.
+
+    What is not said of a study is left out, so that an older hpo reads all that it can work with.
+    """
     metric = {"metric": facts.metric.name, "direction": facts.metric.direction}
-    return {**asdict(facts), **metric, "version": FACTS_VERSION, MAKER: __version__}
+    unsaid = {field.name for field in fields(facts) if field.default is None and getattr(facts, field.name) is None}
+    said = {name: value for name, value in asdict(facts).items() if name not in unsaid}
+    return {**said, **metric, "version": FACTS_VERSION, MAKER: __version__}
 
 
 def libraries(meaning: Mapping[str, str]) -> dict[str, str]:
