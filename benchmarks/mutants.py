@@ -54,6 +54,7 @@ TESTS = {
     "engine/callback_state": ("callbacks", "training"),
     "definition/meaning": ("meaning", "catalog"),
     "run/crew": ("crew",),
+    "statistics": ("statistics",),
 }
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,

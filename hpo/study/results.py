@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.metric import Metric
 from hpo.parameters import is_number
+from hpo.statistics import wilson
 from hpo.study.facts import StudyFacts
 from hpo.study.folder import StudyFolder
 from hpo.study.ticket import Ticket
@@ -155,17 +156,6 @@ def audit(tickets: Sequence[Ticket], rows: Sequence[TrialRow], metric: Metric) -
     n_wrong = sum(best is not None and row.value is not None and metric.is_better(row.value, best) for row in audited)
     low, high = wilson(n_wrong, len(audited))
     return Audit(n_pruned=len(saved), n_saved=sum(saved), n_audited=len(audited), n_wrong=n_wrong, low=low, high=high)
-
-
-def wilson(n_hits: int, n_tries: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share: E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209."""
-    if n_tries == 0:
-        return 0.0, 1.0
-    share, z = n_hits / n_tries, 1.959964
-    middle = share + z * z / (2 * n_tries)
-    half = z * math.sqrt(share * (1 - share) / n_tries + z * z / (4 * n_tries * n_tries))
-    scale = 1 + z * z / n_tries
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
 def drop_files(folder: StudyFolder, rows: Sequence[TrialRow], metric: Metric, n_kept_models: int) -> None:

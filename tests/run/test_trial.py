@@ -28,7 +28,6 @@ from hpo.run.context import WorkerContext
 from hpo.run.trial import run_trial
 from hpo.study import OpenStudy, Ticket, TrialRecord, TrialRow, audit, rank
 from hpo.study.folder import CHECKPOINT, MODEL
-from hpo.study.results import wilson
 
 
 class KilledError(BaseException):
@@ -611,13 +610,6 @@ def test_five_percent_are_audited_in_studies_of_a_hundred_trials(toy: ToyStudy) 
     assert n_audited(1, audited_share=1.0) == 2000
     with pytest.raises(StudyFileError, match="audited_share"):
         n_audited(1, audited_share=5)
-
-
-def test_wilson_s_interval_is_the_published_one() -> None:
-    assert wilson(0, 0) == (0.0, 1.0)
-    # Newcombe, Statistics in Medicine 17 (1998) 857, table I, method 3.
-    for n_hits, n_tries, low, high in [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)]:
-        assert wilson(n_hits, n_tries) == pytest.approx((low, high), abs=5e-5)
 
 
 @pytest.mark.parametrize(("n_deaths", "state"), [(2, TrialState.COMPLETE), (3, TrialState.FAIL)])
