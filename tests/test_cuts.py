@@ -184,7 +184,7 @@ def worker_context(toy: ToyStudy, scenario: Scenario, study_dir: Path) -> Worker
         study=toy.at(study_dir).study,
         definition=toy.definition,
         optuna_study=study,
-        mirror=toy.mirror(),
+        agenda=toy.agenda(),
         split=SPLIT,
         trainer=toy_trainer(scenario.curve),
         limits=LIMITS,

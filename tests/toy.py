@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.database import Store
 from hpo.definition import StudyDefinition
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
+from hpo.run.agenda import Search
 from hpo.study import (
     Mirror,
     OpenStudy,
@@ -97,6 +98,9 @@ class ToyStudy:
 
     def mirror(self) -> Mirror:
         return Mirror(self.stored, self.definition)
+
+    def agenda(self) -> Search:
+        return Search(facts=self.stored, mirror=self.mirror())
 
     def claim(self) -> Ticket:
         ticket = self.tickets.claim("a worker", uuid.uuid4().hex)

@@ -8,8 +8,9 @@ import optuna
 from hpo.data import Split
 from hpo.definition import StudyDefinition
 from hpo.engine import Trainer
+from hpo.run.agenda import Agenda
 from hpo.run.settings import WorkerLimits
-from hpo.study import Mirror, OpenStudy
+from hpo.study import OpenStudy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,7 @@ class WorkerContext:
         study: The study as it is stored.
         definition: The study as its file declares it.
         optuna_study: Optuna's handle, with the definition's pruner; its sampler is never asked.
-        mirror: Draws parameters.
+        agenda: Says what each of its trials is.
         trainer: Has the definition and its data.
         split: On which rows.
         limits: The same for all workers of its command.
@@ -33,7 +34,7 @@ class WorkerContext:
     study: OpenStudy
     definition: StudyDefinition
     optuna_study: optuna.Study
-    mirror: Mirror
+    agenda: Agenda
     trainer: Trainer
     split: Split
     limits: WorkerLimits

@@ -27,6 +27,7 @@ from hpo.study import (
     drop_files,
     expire_dead,
     folder_of,
+    kept,
     open_runs_dir,
     rank,
 )
@@ -98,6 +99,7 @@ class Launcher:
         self._last: tuple[list[Ticket], list[TrialRow]] = ([], [])
         self._began_seconds: float | None = None
         self._note, self._is_paused = "", False
+        self._n_kept_models = settings.limits.n_kept_models
 
     def run(self) -> Outcome:
         """Work until there is a reason to end."""
@@ -131,10 +133,10 @@ class Launcher:
             error = error or self._crew.edited
         if error is not None:
             raise error
-        if ending == Ending.FINISHED:
+        if ending == Ending.FINISHED and self._study.facts.finishes is None:
             # What a worker left that died or was frozen while it ended a trial.
             with contextlib.suppress(OSError):
-                drop_files(self._study.folder, rows, self._study.metric, self._settings.limits.n_kept_models)
+                drop_files(self._study.folder, rows, kept(rows, self._study.metric, self._n_kept_models))
             check_some_trained(rows)
         return Outcome(ending=ending, study=self._study, tickets=tickets, rows=rows)
 

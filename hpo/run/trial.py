@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo import files
 from hpo.database import TRANSIENT
-from hpo.definition import RunningTrial, build_callbacks, is_audited, place, seed_of
+from hpo.definition import RunningTrial, build_callbacks, is_audited, place
 from hpo.engine import Task, TrainingResult, is_finite
 from hpo.errors import FolderError, LeaseLostError, ParameterError, TrialError
 from hpo.events import Session, State, open_log, write_session
@@ -25,7 +25,6 @@ from hpo.study import (
     TrialRecord,
     Verdict,
     drop_files,
-    kept,
 )
 from hpo.tracebacks import told
 
@@ -71,21 +70,22 @@ def _run_leased(
         should_stop=should_stop,
         patience_seconds=context.limits.patience_seconds,
     )
-    trial = record.align(context.mirror)
+    trial = record.align(context.agenda)
     note_trial(trial.number)
     clean_up = partial(_clean_up, context, trial.number)
     if trial.state.is_finished():
-        clean_up()  # its worker died before it could, or before it said so
-        record.end_ticket(trial.state, seconds=0.0)
+        record.end_ticket(trial.state, seconds=0.0, clean_up=clean_up)  # its worker died before it said so
         return
-    baseline = context.definition.baseline if context.study.facts.is_baseline(ticket.number) else None
     try:
+        seed = context.agenda.seed(trial)
+        baseline = context.definition.baseline if context.agenda.is_baseline(trial) else None
         parameters = baseline or place(context.definition, trial.params).parameters
-    except ParameterError as error:
-        reason = f"Its stored parameters are no point of the search space; did another program change them? {error}"
+    except (ParameterError, TrialError) as error:
+        what = "Its stored parameters are no point of the search space; did another program change them? "
+        reason = f"{what if isinstance(error, ParameterError) else ''}{error}"
         record.end(TrialState.FAIL, None, {REASON_ATTR: reason[:2000]}, seconds=0.0, clean_up=clean_up)
         return
-    run = _Run(context, record, ticket, trial, parameters)  # takes the place of its log
+    run = _Run(context, record, ticket, trial, parameters, seed)  # takes the place of its log
     record.note(epochs=parameters.epochs)  # raises where the ticket is another's by now
     if ticket.deaths >= MAX_DEATHS:
         why = "out of memory, or longer than --trial-timeout?"
@@ -110,17 +110,17 @@ class _Run:
     """The stretch of a trial that this worker trains."""
 
     def __init__(
-        self, context: WorkerContext, record: TrialRecord, ticket: Ticket, trial: FrozenTrial, parameters: Any
+        self,
+        context: WorkerContext,
+        record: TrialRecord,
+        ticket: Ticket,
+        trial: FrozenTrial,
+        parameters: Any,
+        seed: int,
     ) -> None:
-        self._context, self._record, self._ticket, self._trial, self._parameters = (
-            context,
-            record,
-            ticket,
-            trial,
-            parameters,
-        )
+        self._context, self._record, self._ticket, self._trial = context, record, ticket, trial
+        self._parameters, self._seed = parameters, seed
         self._dir = context.study.folder.trial_dir(trial.number)
-        self._seed = seed_of(context.study.facts.seed, ticket.number, "training")
         self._end = partial(record.end, clean_up=partial(_clean_up, context, trial.number))
         self._log = open_log(self._dir, first_epoch=1, on_loss=context.warn)
         self._began = time.time()
@@ -178,7 +178,7 @@ class _Run:
     def _judge(self) -> Verdict | None:
         """Say what follows where the pruner gives this trial up."""
         # The pruner is asked about the baseline too, to know its rungs; but what all is measured against ends whole.
-        if self._context.study.facts.is_baseline(self._ticket.number):
+        if self._context.agenda.is_baseline(self._trial):
             return None
         n_trials, seed = self._record.count_trials(), self._context.study.facts.seed
         is_spared = is_audited(self._context.definition, seed, self._ticket.number, n_trials)
@@ -245,17 +245,17 @@ class _Run:
     def _is_among_best(self, value: float) -> bool:
         study, n_kept, number = self._context.study, self._context.limits.n_kept_models, self._trial.number
         try:
-            if study.tickets.count_better(value, study.metric) >= n_kept:
+            if study.facts.finishes is None and study.tickets.count_better(value, study.metric) >= n_kept:
                 return False  # most trials: for them not all others are read
             rows = study.rows()
         except TRANSIENT:
             return n_kept > 0  # later it can still be dropped, but not be saved
         ended = [replace(row, value=value, state=TrialState.COMPLETE) if row.number == number else row for row in rows]
-        return number in kept(ended, study.metric, n_kept)
+        return number in self._context.agenda.kept(ended, n_kept)
 
 
 def _clean_up(context: WorkerContext, number: int) -> None:
-    """Delete what a trial that has just ended needs no more, and the model whose place its own has taken."""
+    """Do what follows from a trial that has just ended: what it needs no more goes, and what comes next is noted."""
     try:
         context.study.folder.checkpoint(number).delete()
         files.sweep(
@@ -265,11 +265,12 @@ def _clean_up(context: WorkerContext, number: int) -> None:
         context.warn(f"trial {number}: its checkpoint was not deleted: {error}.")
     if context.study.folder.model(number).is_there:
         _drop_files(context)
+    context.agenda.go_on(context.study)
 
 
 def _drop_files(context: WorkerContext) -> None:
     try:
-        study = context.study
-        drop_files(study.folder, study.rows(), study.metric, context.limits.n_kept_models)
+        rows = context.study.rows()
+        drop_files(context.study.folder, rows, context.agenda.kept(rows, context.limits.n_kept_models))
     except (OSError, *TRANSIENT) as error:
         context.warn(f"Files of ended trials were not deleted: {error}.")

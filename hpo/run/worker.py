@@ -24,11 +24,12 @@ from hpo.database import TRANSIENT, insist, open_store
 from hpo.definition import fingerprint, load_definition, predicts_classes
 from hpo.engine import load_trainer
 from hpo.errors import DatabaseAwayError, HpoError, LeaseLostError, SpaceExhaustedError, StorageError, StudyFileError
+from hpo.run.agenda import agenda_of
 from hpo.run.context import WorkerContext
 from hpo.run.logs import log, note_trial, open_log
 from hpo.run.settings import HUNG, REPLACE_ME, RunSettings, WorkerSettings
 from hpo.run.trial import run_trial
-from hpo.study import LeaseKeeper, Limit, Mirror, all_studies, check_same, folder_of, open_study
+from hpo.study import LeaseKeeper, Limit, all_studies, check_same, folder_of, open_study
 
 IDLE_SECONDS = 0.5
 
@@ -153,14 +154,14 @@ def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> Worke
         study_name=study.name,
         storage=database.optuna,
         sampler=optuna.samplers.RandomSampler(seed=0),  # never asked: trials are drawn in the mirror
-        pruner=definition.pruner,
+        pruner=definition.pruner if study.facts.finishes is None else optuna.pruners.NopPruner(),
     )
     return WorkerContext(
         name=settings.name,
         study=study,
         definition=definition,
         optuna_study=optuna_study,
-        mirror=Mirror(study.facts, definition),
+        agenda=agenda_of(study, definition),
         trainer=trainer,
         split=split_of(data, seed=study.facts.seed),
         limits=settings.limits,

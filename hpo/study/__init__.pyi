@@ -15,11 +15,15 @@ from .leases import Limit as Limit
 from .leases import expire_dead as expire_dead
 from .opening import open_study as open_study
 from .opening import prepare as prepare
+from .origin import origin as origin
 from .pruning import Verdict as Verdict
 from .record import TrialRecord as TrialRecord
 from .request import StudyOptions as StudyOptions
+from .results import ORIGIN_ATTR as ORIGIN_ATTR
 from .results import REASON_ATTR as REASON_ATTR
+from .results import REPEAT_ATTR as REPEAT_ATTR
 from .results import RESULT_ATTR as RESULT_ATTR
+from .results import TICKET_ATTR as TICKET_ATTR
 from .results import Audit as Audit
 from .results import TrialRow as TrialRow
 from .results import as_json as as_json
@@ -30,8 +34,10 @@ from .results import find_baseline as find_baseline
 from .results import group_parameter as group_parameter
 from .results import kept as kept
 from .results import rank as rank
+from .results import row_of as row_of
 from .results import state_word as state_word
 from .sampling import Mirror as Mirror
+from .sampling import key_of as key_of
 from .schema import check_schema as check_schema
 from .ticket import Ticket as Ticket
 from .ticket import TicketState as TicketState

@@ -8,9 +8,9 @@ ticket last. Reports that cannot be written now are queued and written in order 
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -21,7 +21,6 @@ from hpo.errors import LeaseLostError, OvertakenError
 from hpo.study.handle import OpenStudy
 from hpo.study.pruning import Answer, Verdict, ask
 from hpo.study.results import SPARED_ATTR, TICKET_ATTR
-from hpo.study.sampling import Mirror
 from hpo.study.ticket import Ticket
 from hpo.terminal import warn_once
 
@@ -29,6 +28,16 @@ HAND_BACK_SECONDS = 3.0  # of the 8 that a launcher gives a worker to stop; the 
 HELD_UP_SHARE = 0.1  # how much longer training takes, at most, for trying a database that is away
 
 T = TypeVar("T")
+
+
+class Drawer(Protocol):
+    """Says what a trial is, at its birth."""
+
+    def draw(self, number: int, trials: Sequence[FrozenTrial]) -> FrozenTrial:
+        """Return the template of the trial with that ticket's number, given all stored ones."""
+
+    def redraw(self, template: FrozenTrial, trials: Sequence[FrozenTrial], *, n_trials: int) -> FrozenTrial:
+        """Return a template once more, after others were born meanwhile."""
 
 
 class TrialRecord:
@@ -64,7 +73,7 @@ class TrialRecord:
         self._try_again_seconds = 0.0
         self._begun_seconds = time.monotonic()
 
-    def align(self, mirror: Mirror) -> FrozenTrial:
+    def align(self, drawer: Drawer) -> FrozenTrial:
         """Bring the trial in line with its ticket and return it: RUNNING, or ended when only the ticket had not.
 
         A free ticket's trial is drawn and stored whole, and noted on the ticket in the same transaction.
@@ -83,7 +92,7 @@ class TrialRecord:
             return trial
 
         known = self._ticket.trial_id
-        self._trial_id = known if known is not None else self._insist(self._birth(mirror))
+        self._trial_id = known if known is not None else self._insist(self._birth(drawer))
         trial = self._insist(run)
         self._recorded = dict(trial.intermediate_values)
         self._n_recorded = max(self._recorded, default=0)
@@ -93,7 +102,7 @@ class TrialRecord:
         self._begun_seconds = time.monotonic()
         return trial
 
-    def _birth(self, mirror: Mirror) -> Callable[[], int]:
+    def _birth(self, drawer: Drawer) -> Callable[[], int]:
         """Return a call that stores the trial, and knows when an earlier try did, but its answer was lost."""
         is_retry = False
 
@@ -109,12 +118,12 @@ class TrialRecord:
             if born is not None:
                 return born
             is_retry = True
-            template = mirror.draw(self._ticket.number, read())
+            template = drawer.draw(self._ticket.number, read())
             while True:
                 try:
                     return self._rdb.bear(self._study.facts.study_id, template, note)
                 except OvertakenError as error:
-                    template = mirror.redraw(template, read(), n_trials=error.n_trials)
+                    template = drawer.redraw(template, read(), n_trials=error.n_trials)
 
         return store
 
@@ -203,11 +212,11 @@ class TrialRecord:
             self._write(lambda: self._storage.set_trial_state_values(self._trial_id, state, values))
 
         self._insist(finish)
-        clean_up()
-        self.end_ticket(state, seconds=seconds)
+        self.end_ticket(state, seconds=seconds, clean_up=clean_up)
 
-    def end_ticket(self, state: TrialState, *, seconds: float) -> None:
-        """End the ticket of a trial that has ended like this."""
+    def end_ticket(self, state: TrialState, *, seconds: float, clean_up: Callable[[], None] = lambda: None) -> None:
+        """Clean up, and end the ticket of a trial that has ended like this."""
+        self._insist(clean_up)
         end = partial(self._tickets.end, self._token, seconds=seconds, outcome=state.name)
         self._insist(self._parting(end))
 

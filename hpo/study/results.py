@@ -1,7 +1,7 @@
 """Stored trials -> rows, ranks and summaries. Never imports TensorFlow."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ TICKET_ATTR, RESULT_ATTR, REASON_ATTR = "hpo:ticket", "hpo:result", "hpo:reason"
 ORIGIN_ATTR = "hpo:origin"  # see hpo.study.origin
 INFEASIBLE_ATTR = "hpo:infeasible"  # how many draws the study refused before this one, where any
 SPARED_ATTR = "hpo:spared"  # after which epoch the pruner gave it up, where it went on
+REPEAT_ATTR = "hpo:repeat"  # of a finish's trial: which setting of its plan it trains, and with which seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class TrialRow:
         reason: Why it failed; else empty.
         spared_epoch: After which the pruner gave it up, where it went on to audit the pruner; else None.
         n_infeasible: Draws that the study refused before it was born.
+        repeat: Of a finish's trial: the setting's place in its plan, from 0, and the seed's number, from 1; else None.
     """
 
     number: int
@@ -52,6 +54,7 @@ class TrialRow:
     reason: str
     spared_epoch: int | None = None
     n_infeasible: int = 0
+    repeat: tuple[int, int] | None = None
 
 
 def row_of(trial: FrozenTrial, metric: Metric) -> TrialRow:
@@ -73,7 +76,15 @@ def row_of(trial: FrozenTrial, metric: Metric) -> TrialRow:
         reason=_attr(trial, REASON_ATTR, ""),
         spared_epoch=_attr(trial, SPARED_ATTR, 0) or None,
         n_infeasible=_attr(trial, INFEASIBLE_ATTR, 0),
+        repeat=_repeat(trial),
     )
+
+
+def _repeat(trial: FrozenTrial) -> tuple[int, int] | None:
+    match _attr(trial, REPEAT_ATTR, []):
+        case [int(setting), int(seed)] if setting >= 0 and seed >= 1:
+            return setting, seed
+    return None
 
 
 def _attr(trial: FrozenTrial, key: str, default: T) -> T:
@@ -158,16 +169,15 @@ def audit(tickets: Sequence[Ticket], rows: Sequence[TrialRow], metric: Metric) -
     return Audit(n_pruned=len(saved), n_saved=sum(saved), n_audited=len(audited), n_wrong=n_wrong, low=low, high=high)
 
 
-def drop_files(folder: StudyFolder, rows: Sequence[TrialRow], metric: Metric, n_kept_models: int) -> None:
-    """Delete what ended trials need no more: their checkpoints, and their models but for those of the best few.
+def drop_files(folder: StudyFolder, rows: Sequence[TrialRow], keep: Container[int]) -> None:
+    """Delete what ended trials need no more: their checkpoints, and their models but for those to keep, by number.
 
     Raises:
         OSError: A file cannot be deleted.
     """
     numbers = {row.number for row in rows if row.state.is_finished()}
-    without_model = numbers - kept(rows, metric, n_kept_models)
     for number in folder.trial_dirs():
         if number in numbers:
             folder.checkpoint(number).delete()
-        if number in without_model:
-            folder.model(number).delete()
+            if number not in keep:
+                folder.model(number).delete()

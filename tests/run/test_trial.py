@@ -58,7 +58,7 @@ def worker_context(toy: ToyStudy, study_dir: Path, n_kept_models: int = 1) -> Wo
         optuna_study=optuna.load_study(
             study_name=toy.stored.name, storage=toy.store.optuna, pruner=toy.definition.pruner
         ),
-        mirror=toy.mirror(),
+        agenda=toy.agenda(),
         trainer=trainer,
         split=SPLIT,
         limits=replace(LIMITS, n_kept_models=n_kept_models),

@@ -30,7 +30,7 @@ def test_trial_for_which_nothing_feasible_is_found_waits_and_counts_no_death(
         study=toy.at(tmp_path / "toy").study,
         definition=toy.definition,
         optuna_study=optuna.load_study(study_name="toy", storage=toy.store.optuna, pruner=toy.definition.pruner),
-        mirror=toy.mirror(),
+        agenda=toy.agenda(),
         trainer=toy_trainer(),
         split=SPLIT,
         limits=LIMITS,

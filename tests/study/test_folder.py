@@ -115,7 +115,7 @@ def test_files_beside_the_trials_stop_nothing_and_stay(sqlite_toy: ToyStudy, stu
         folder.mkdir(exist_ok=True)
         for name in (CHECKPOINT, MODEL):
             (folder / name).write_text("")
-    drop_files(StudyFolder(study_dir), [row(0, 0.9), row(1, 0.5), row(2, 0.6)], sqlite_toy.stored.metric, 1)
+    drop_files(StudyFolder(study_dir), [row(0, 0.9), row(1, 0.5), row(2, 0.6)], {0})
     left = [len(list(folder.iterdir())) for folder in names]
     assert left == [0, 2, 2]
     assert (elsewhere / MODEL).exists()
