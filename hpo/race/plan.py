@@ -99,7 +99,8 @@ def choose(trials: Sequence[FrozenTrial], metric: Metric, *, baseline: int | Non
     """
     whole = [trial for trial in trials if trial.state == TrialState.COMPLETE and _value(trial) is not None]
     ranked = metric.ranked(sorted(whole, key=lambda trial: trial.number), key=lambda trial: _value(trial) or 0.0)
-    finalists, seen = [], set()
+    finalists: list[Setting] = []
+    seen = set()
     for trial in ranked:
         key = key_of(trial.params, trial.distributions)
         if key not in seen and len(finalists) < n_finalists:

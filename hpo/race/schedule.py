@@ -66,7 +66,8 @@ def schedule(plan: Plan, results: Results) -> Schedule:
     if plan.n_finalists == 1:
         return _confirmed(plan, [], (0,), n_spared=0)
     repeats: list[Repeat] = []
-    racing, left = list(range(plan.n_finalists)), []  # the latter: who left the race, the last one first
+    racing = list(range(plan.n_finalists))
+    left: list[int] = []  # who left the race, the last one first
     n_spared = 0
     for seed in range(1, plan.n_race_seeds + 1):
         repeats += [Repeat(setting=setting, seed=seed) for setting in racing]

@@ -23,8 +23,9 @@ from hpo.data import load_dataset, split_of
 from hpo.database import TRANSIENT, insist, open_store
 from hpo.definition import fingerprint, load_definition, predicts_classes
 from hpo.engine import load_trainer
-from hpo.errors import DatabaseAwayError, HpoError, LeaseLostError, SpaceExhaustedError, StorageError, StudyFileError
+from hpo.errors import DatabaseAwayError, LeaseLostError, SpaceExhaustedError, StorageError, StudyFileError
 from hpo.run.agenda import agenda_of
+from hpo.run.answering import begin, telling
 from hpo.run.context import WorkerContext
 from hpo.run.logs import log, note_trial, open_log
 from hpo.run.settings import HUNG, REPLACE_ME, RunSettings, WorkerSettings
@@ -37,16 +38,13 @@ IDLE_SECONDS = 0.5
 def open_in_process(settings: RunSettings, pipe: Connection) -> None:
     """Process target: run open_study; sends ("say", text) lines, then ("study", StudyFacts) or ("error", HpoError)."""
     options, patience_seconds = settings.options, settings.limits.patience_seconds
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    open_log(folder_of(options.runs_dir, options.file.name).log, "opening")
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    begin(folder_of(options.runs_dir, options.file.name), "opening")
 
     def open_() -> None:
         study = open_study(options, lambda text: pipe.send(("say", text)), patience_seconds=patience_seconds)
         pipe.send(("study", study.facts))
 
-    _telling(pipe, open_)
+    telling(pipe, open_)
 
 
 def work_in_process(settings: WorkerSettings, pipe: Connection) -> None:
@@ -84,7 +82,7 @@ def work_in_process(settings: WorkerSettings, pipe: Connection) -> None:
         is_open.set()
         return work(context, stop.is_set)
 
-    sys.exit(_telling(pipe, open_and_work))
+    sys.exit(telling(pipe, open_and_work))
 
 
 def work(context: WorkerContext, should_stop: Callable[[], bool]) -> int:
@@ -203,21 +201,6 @@ def resident_bytes() -> int:
         return pages * resource.getpagesize()
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
-
-
-def _telling(pipe: Connection, call: Callable[[], int | None]) -> int:
-    try:
-        return call() or 0
-    except HpoError as error:
-        told, code = error, error.exit_code
-    except Exception as error:
-        log.exception("an unexpected error")
-        told, code = HpoError(f"Unexpected {type(error).__name__}: {error}", "This is a bug in hpo."), 1
-    try:
-        pipe.send(("error", told))
-    except OSError:  # the launcher is gone: the log has it
-        log.error("%s %s", told.message, told.hint)
-    return code
 
 
 def _watch_launcher(pipe: Connection, leave: Callable[[], None]) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.database import Store
-from hpo.definition import StudyDefinition, place_baseline
+from hpo.definition import Draw, StudyDefinition, place_baseline
 from hpo.errors import StudyMismatchError
 from hpo.metric import metric_of
 from hpo.study.facts import KEY_ATTR, STUDY_ATTR, StudyFacts, copied, direction_of, libraries, odd, stamp
-from hpo.study.folder import folder_of
+from hpo.study.folder import StudyFolder, folder_of
 from hpo.study.handle import OpenStudy
 from hpo.study.results import TICKET_ATTR
 from hpo.study.schema import create_tables
@@ -47,26 +47,39 @@ def create(
         StudyMismatchError: Somebody else's study has this name.
     """
     baseline = place_baseline(definition)
-    storage = database.optuna
+    whole = {
+        **facts,
+        "name": name,
+        "metric": metric_of(definition.metric, definition.direction),
+        "baseline": None if baseline is None else baseline.params,
+        "libraries": libraries(facts["meaning"]),
+    }
+    return make(database, folder_of(runs_dir, name), facts=whole, n_trials=n_trials, baseline=baseline)
+
+
+def make(
+    database: Store,
+    folder: StudyFolder,
+    *,
+    facts: Mapping[str, Any],
+    n_trials: int,
+    baseline: Draw | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> OpenStudy:
+    """Create a study from its facts, all but study_id and key, as create does; attrs are stored with it."""
+    storage, name = database.optuna, facts["name"]
     create_tables(database.engine)
     sweep(database, name)
-    metric = metric_of(definition.metric, definition.direction)
-    study_id = storage.create_new_study([direction_of(metric)], name)
+    study_id = storage.create_new_study([direction_of(facts["metric"])], name)
     key = uuid.uuid4().hex
     storage.set_study_user_attr(study_id, KEY_ATTR, key)
-    made = StudyFacts(
-        name=name,
-        study_id=study_id,
-        key=key,
-        metric=metric,
-        baseline=None if baseline is None else baseline.params,
-        libraries=libraries(facts["meaning"]),
-        **facts,
-    )
-    study = OpenStudy(facts=made, database=database, folder=folder_of(runs_dir, name))
+    made = StudyFacts(study_id=study_id, key=key, **facts)
+    study = OpenStudy(facts=made, database=database, folder=folder)
     if baseline is not None:
         study.add_trial(baseline)
     study.tickets.grow(n_trials)
+    for attr, value in (attrs or {}).items():
+        storage.set_study_user_attr(study_id, attr, value)
     storage.set_study_user_attr(study_id, STUDY_ATTR, stamp(made))
     return study
 

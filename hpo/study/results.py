@@ -81,10 +81,9 @@ def row_of(trial: FrozenTrial, metric: Metric) -> TrialRow:
 
 
 def _repeat(trial: FrozenTrial) -> tuple[int, int] | None:
-    match _attr(trial, REPEAT_ATTR, []):
-        case [int(setting), int(seed)] if setting >= 0 and seed >= 1:
-            return setting, seed
-    return None
+    found: list[Any] = _attr(trial, REPEAT_ATTR, [])
+    is_one = len(found) == 2 and all(type(one) is int for one in found) and found[0] >= 0 and found[1] >= 1
+    return (found[0], found[1]) if is_one else None
 
 
 def _attr(trial: FrozenTrial, key: str, default: T) -> T:
