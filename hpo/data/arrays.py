@@ -2,8 +2,8 @@
 
 import difflib
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,8 @@ class Arrays:
         groups: (n_rows,) int32: rows of one group are never split; None where there are none.
         n_given_val: How many of the last rows are validation rows that the data bring; 0 when they bring none.
         classes: The names of the classes, where y brought names; else empty.
-        test: Further .npy files by name, for the test rows.
+        test: The test rows, which no search sees; None where there are none.
+        test_fault: Why the test rows that there are cannot be used, and what to do; empty where they can.
     """
 
     x: Rows
@@ -38,10 +39,11 @@ class Arrays:
     groups: np.ndarray | None = None
     n_given_val: int = 0
     classes: tuple[str, ...] = ()
-    test: Mapping[str, np.ndarray] = field(default_factory=dict)
+    test: "Arrays | None" = None
+    test_fault: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
-        """SHA-256 of the data a search sees."""
+        """SHA-256 of the data a search sees; the test rows have one of their own."""
         digest = hashlib.sha256(f"hpo data, last {self.n_given_val} rows for validation".encode())
         # Of single arrays without their names, as before there were others: prepared data and studies know them so.
         named = [("", array) for rows in (self.x, self.y) if form_of(rows) is None for array in arrays_of(rows)]
@@ -60,14 +62,15 @@ class Arrays:
 
     @property
     def n_bytes(self) -> int:
-        """How much they take."""
-        return sum(array.nbytes for array in (*arrays_of(self.x), *arrays_of(self.y)))
+        """How much they take, with the test rows."""
+        own = sum(array.nbytes for array in (*arrays_of(self.x), *arrays_of(self.y)))
+        return own + (0 if self.test is None else self.test.n_bytes)
 
 
 def checked(
     where: str, keys: list[str], read: Callable[[str], Any], report: Report, *, is_classes: bool = True
 ) -> Arrays:
-    """Check what a file or function brings, and bring it into the form that Arrays documents.
+    """Check what a file or function brings, but for test rows, and bring it into the form that Arrays documents.
 
     Args:
         where: For messages: the file or function.
@@ -82,9 +85,9 @@ def checked(
     x_key, y_key = training_keys(where, keys)
     if ("x_val" in keys) != ("y_val" in keys):
         raise DatasetError(f"{where} holds only one of x_val and y_val.", "Give both, or neither.")
-    further = ("sample_weight", "sample_weight_val", "groups")
+    further = ("sample_weight", "sample_weight_val", "groups", "sample_weight_test")
     check_keys(where, keys, (x_key, y_key, "x_val", "y_val", "x_test", "y_test", *further))
-    found = _Reader(where, read, report)
+    found = Reader(where, read, report)
     x, y = found.pair(x_key, y_key)
     weight, groups = found.column("sample_weight", keys, y), found.column("groups", keys, y)
     n_given_val = 0
@@ -115,7 +118,7 @@ def checked(
 
 
 @dataclass(frozen=True)
-class _Reader:
+class Reader:
     """Reads parts of what a file or function brings."""
 
     where: str
@@ -123,6 +126,7 @@ class _Reader:
     report: Report
 
     def part(self, key: str) -> Any:
+        """Read what has this key."""
         try:
             return self.read(key)
         except DatasetError:
@@ -173,7 +177,7 @@ class _Reader:
 
 
 def check_alike(where: str, key: str, rows: Rows, val_key: str, val_rows: Rows) -> None:
-    """Refuse validation rows of another form, shape or kind than the training rows."""
+    """Refuse validation or test rows of another form, shape or kind than the training rows."""
     if form_of(rows) != form_of(val_rows):
         names, val_names = (", ".join(names_of(*pair)) for pair in ((key, rows), (val_key, val_rows)))
         raise DatasetError(f"{where} brings {names}, but {val_names}.", "Both must have the same arrays.")
@@ -186,10 +190,10 @@ def check_alike(where: str, key: str, rows: Rows, val_key: str, val_rows: Rows) 
             raise DatasetError(f"{where}: {name}'s rows are {found}.", "Both must have one shape and dtype.")
 
 
-def checked_weights(where: str, weight: np.ndarray) -> np.ndarray:
+def checked_weights(where: str, weight: np.ndarray, key: str = "sample_weight") -> np.ndarray:
     """Weights as float32, none negative, not all zero."""
     if weight.dtype.kind not in "buif" or not np.isfinite(weight).all() or weight.min() < 0 or weight.max() <= 0:
-        raise DatasetError(f"{where}: sample_weight must be numbers from 0, some above it.", "1 counts a row once.")
+        raise DatasetError(f"{where}: {key} must be numbers from 0, some above it.", "1 counts a row once.")
     return np.ascontiguousarray(weight, dtype=np.float32)
 
 

@@ -1,6 +1,6 @@
 """A named data set -> arrays with documented shapes: checked, fingerprinted, memory-mapped and shared.
 
-Never trains, never imports Keras, never loads the test rows.
+Never trains, never imports Keras, never loads the test rows; testrows.py does, for who comes last.
 """
 
 import contextlib
@@ -21,9 +21,11 @@ from hpo.data import cifar10
 from hpo.data.arrays import Arrays, Report, checked, split
 from hpo.data.cache import home_dirs
 from hpo.data.columns import as_rows
-from hpo.data.npz import open_npz
-from hpo.data.prepared import Source, Stamp, kept, map_prepared, prepare, remembered
+from hpo.data.held_out import TEST_KEYS, with_test_rows
+from hpo.data.npz import PARTS, check_parts, open_npz
+from hpo.data.prepared import kept, map_prepared
 from hpo.data.rows import Rows, arrays_of, each, n_rows_of
+from hpo.data.sources import Prepared, Source, Stamp, prepare, remembered
 from hpo.data.targets import check_classes, n_classes_of
 from hpo.errors import DatasetError
 from hpo.tracebacks import told
@@ -52,6 +54,8 @@ class Dataset:
         sample_weight: (n_rows,) float32, how much each row counts; None where all count alike.
         groups: (n_rows,) int32, which rows belong together; None where none do.
         classes: Names of the classes, by their numbers; empty where they have none.
+        test_fingerprint: SHA-256 in hex of the test rows, which are not read for it; empty where there are none, None
+            where nobody has looked.
     """
 
     name: str
@@ -63,6 +67,7 @@ class Dataset:
     sample_weight: np.ndarray | None = None
     groups: np.ndarray | None = None
     classes: tuple[str, ...] = ()
+    test_fingerprint: str | None = None
 
     @property
     def n_rows(self) -> int:
@@ -108,7 +113,8 @@ def load_dataset(
     Args:
         source: "cifar10"; "digits"; a path that ends in .npz; or a function that returns what such a file holds. Keys:
             x, y (or x_train, y_train); x_val, y_val where the data bring their validation rows; sample_weight,
-            sample_weight_val and groups, one for each row; x_test, y_test are left alone. None for no rows.
+            sample_weight_val and groups, one for each row; and x_test, y_test, sample_weight_test, which are checked,
+            prepared in a folder of their own and not loaded. None for no rows.
         data_dir: Searched for CIFAR-10, and the place for what is downloaded and prepared. Without it, or where it
             cannot be written: $HPO_CACHE_DIR, $XDG_CACHE_HOME/hpo or ~/.cache/hpo; failing that, a temporary folder.
         base_dir: The study file's folder. A relative .npz path is looked up there, then in the current folder.
@@ -128,13 +134,16 @@ def load_dataset(
     found = find()
     # Twice: between finding prepared arrays and mapping them, another process may replace or delete them.
     for _attempt in range(2):
-        folder = kept(found.name, fingerprint, dirs) or remembered(found, dirs) or prepare(find, dirs, report)
+        folder = kept(found.name, fingerprint, dirs)
+        made = Prepared(folder=folder) if folder else remembered(found, dirs) or prepare(find, dirs, report)
         with contextlib.suppress(OSError, ValueError):
-            dataset = dataset_in(folder, found.name)
+            dataset = replace(dataset_in(made.folder, found.name), test_fingerprint=made.test)
             if is_classes:  # it may have been prepared for a study of another kind
                 check_classes(found.name, dataset.y, has_validation=dataset.n_given_val > 0)
+            if made.test_fault:
+                report(f"The test rows cannot be used, and the search does without them: {' '.join(made.test_fault)}")
             return dataset
-    raise DatasetError(f"The prepared data in {folder} cannot be read.", "Delete that folder and try again.")
+    raise DatasetError(f"The prepared data in {made.folder} cannot be read.", "Delete that folder and try again.")
 
 
 def dataset_in(folder: Path, name: str) -> Dataset:
@@ -179,8 +188,7 @@ def cifar10_source(dirs: list[Path], report: Report) -> Source:
 
     def read(download_dir: Path) -> Arrays:
         (x, y), (test_x, test_y) = cifar10.obtain(found, dirs, download_dir, report)
-        test = {"test_x": test_x, "test_y": test_y.astype(np.int32)}
-        return Arrays(x=x, y=y.astype(np.int32), test=test)
+        return Arrays(x=x, y=y.astype(np.int32), test=Arrays(x=test_x, y=test_y.astype(np.int32)))
 
     key = str(found[0].path.resolve()) if found else ""
     return Source(name="cifar10", key=key, stamp=stamp_of(files), read=read)
@@ -222,9 +230,13 @@ def function_source(function: Function, report: Report, *, is_classes: bool) -> 
         if not isinstance(returned, Mapping):
             kind = type(returned).__name__
             raise DatasetError(f"{where} returned a {kind}.", 'Return a dictionary: {"x": ..., "y": ...}.')
-        return checked(
-            where, list(returned), lambda key: as_rows(where, key, returned[key]), report, is_classes=is_classes
-        )
+        keys = list(returned)
+
+        def part(key: str) -> Rows:
+            return as_rows(where, key, returned[key])
+
+        arrays = checked(where, keys, part, report, is_classes=is_classes)
+        return with_test_rows(arrays, where, keys, part, is_classes=is_classes)
 
     return Source(name=name, key=where, stamp=None, read=read)
 
@@ -243,7 +255,7 @@ def read_digits() -> Arrays:
     x = np.rint(bunch.images[..., np.newaxis] * (255 / 16)).astype(np.uint8)
     y = bunch.target.astype(np.int32)
     rows, test_rows = split(y, DIGITS_TEST_SHARE, seed=0)  # the same test rows for every study
-    return Arrays(x=x[rows], y=y[rows], test={"test_x": x[test_rows], "test_y": y[test_rows]})
+    return Arrays(x=x[rows], y=y[rows], test=Arrays(x=x[test_rows], y=y[test_rows]))
 
 
 def read_npz(path: Path, report: Report, *, is_classes: bool) -> Arrays:
@@ -251,9 +263,15 @@ def read_npz(path: Path, report: Report, *, is_classes: bool) -> Arrays:
     try:
         with path.open("rb") as file:
             archive = open_npz(path, file)
-            return checked(
-                str(path), list(archive), lambda key: np.asarray(archive[key]), report, is_classes=is_classes
-            )
+            keys = list(archive)
+
+            def part(key: str) -> np.ndarray:
+                if key in TEST_KEYS:  # a fault of theirs is no fault of the others
+                    check_parts(path, file, (*PARTS, *TEST_KEYS))
+                return np.asarray(archive[key])
+
+            arrays = checked(str(path), keys, part, report, is_classes=is_classes)
+            return with_test_rows(arrays, str(path), keys, part, is_classes=is_classes)
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DatasetError(
             f"{path} cannot be read as .npz: {error}.", "Write it with np.savez(path, x=..., y=...)."

@@ -1,26 +1,23 @@
 """Prepared arrays: written once per machine as .npy files, then memory-mapped by every process.
 
-One copy in the page cache serves all workers. They lie in `<folder>/prepared/<name>-<fingerprint>/`, the test rows
-beside the others; a note `<folder>/prepared/<name>-<key>.json` remembers which source they were made from.
+One copy in the page cache serves all workers. They lie in `<folder>/prepared/<name>-<fingerprint>/`, the test rows in a
+folder of their own, which no worker maps.
 """
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hpo.data.arrays import Arrays, Report
-from hpo.data.cache import writable_dir
 from hpo.data.rows import Form, Rows, arrays_of, built, form_of
 from hpo.errors import DatasetError
 from hpo.files import replace, replaced, sweep
@@ -28,48 +25,10 @@ from hpo.files import replace, replaced, sweep
 UNUSED_SECONDS = 7 * 24 * 3600  # prepared arrays that no command has used for so long are deleted
 FORMAT = 1  # of the prepared folder; a change makes older ones be prepared again
 
-Stamp = list[list[str | int]]  # what must be unchanged for a source to hold the same data
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Where data come from.
-
-    Attributes:
-        name: For people, and for the prepared folder's name.
-        key: What tells this source from others of the same name.
-        stamp: Empty while there are no files yet; None for a function, which is called every time.
-        read: Takes the folder for downloads; slow.
-    """
-
-    name: str
-    key: str
-    stamp: Stamp | None
-    read: Callable[[Path], Arrays]
-
-
-def record_path(root: Path, source: Source) -> Path:
-    """The note of which prepared folder belongs to a source."""
-    key = hashlib.sha256(source.key.encode()).hexdigest()[:16]
-    return root / "prepared" / f"{plain(source.name)}-{key}.json"
-
 
 def plain(name: str) -> str:
     """A name for a file."""
     return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:40] or "data"
-
-
-def remembered(source: Source, dirs: list[Path]) -> Path | None:
-    """The folder that this very source was prepared into, if it still holds what was written there."""
-    if not source.stamp:
-        return None
-    for root in dirs:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            note = json.loads(record_path(root, source).read_text())
-            folder = root / "prepared" / Path(note["folder"]).name
-            if note["stamp"] == source.stamp and is_unchanged(folder):
-                return folder
-    return None
 
 
 def kept(name: str, fingerprint: str | None, dirs: list[Path]) -> Path | None:
@@ -114,31 +73,6 @@ def is_unchanged(folder: Path) -> bool:
         return False
 
 
-def prepare(find: Callable[[], Source], dirs: list[Path], report: Report) -> Path:
-    """Read, check and write the arrays, or wait for the process that is doing so: the prepared folder."""
-    root = writable_dir(dirs, report)
-    source = find()
-    # A function may take long, and no other process can spare us the call: outside the lock.
-    arrays = source.read(root) if source.stamp is None else None
-    with locked(root / "prepared" / f".{plain(source.name)}.lock", report):
-        source = find()
-        folder = remembered(source, dirs)
-        if folder is not None:
-            return folder
-        arrays = arrays or source.read(root)
-        fingerprint = arrays.fingerprint()
-        folder = root / "prepared" / f"{plain(source.name)}-{fingerprint[:16]}"
-        with failed_writes_told(root, arrays.n_bytes):
-            if not is_unchanged(folder):
-                report(f"preparing {source.name} in {folder}")
-                delete_unused(root / "prepared")
-                write_prepared(folder, arrays, fingerprint)
-            source = source if source.stamp else find()  # after a download there are files that were not there before
-            if source.stamp:
-                write_json(record_path(root, source), {"stamp": source.stamp, "folder": folder.name})
-    return folder
-
-
 def write_prepared(folder: Path, arrays: Arrays, fingerprint: str) -> None:
     """Write the folder whole or not at all.
 
@@ -148,7 +82,7 @@ def write_prepared(folder: Path, arrays: Arrays, fingerprint: str) -> None:
     sweep(folder.parent)  # by processes that were killed
     with replaced(folder) as making:
         making.mkdir()
-        files = {**_files_of("x", arrays.x), **_files_of("y", arrays.y), **arrays.test}
+        files = {**_files_of("x", arrays.x), **_files_of("y", arrays.y)}
         files |= {"sample_weight": arrays.sample_weight} if arrays.sample_weight is not None else {}
         files |= {"groups": arrays.groups} if arrays.groups is not None else {}
         n_bytes = {f"{name}.npy": write_npy(making / f"{name}.npy", array) for name, array in files.items()}

@@ -55,7 +55,8 @@ class StudyDefinition:
     Attributes:
         dataset: A name hpo knows ("cifar10", "digits"), the path of an .npz file (relative to the study's file), or a
             function that returns the same arrays as such a file: x, y and, if there are, x_val, y_val, x_test, y_test.
-            None where train reads its own.
+            No trial sees the latter: hpo finish shows them to the model that it ends with. None where train reads its
+            own.
         search_space: Draws one trial's parameters: Parameters, or for train a dataclass of the study's own with a field
             epochs. Called before any data are loaded; must depend on nothing else.
             optuna.TrialPruned, raised in it, refuses a point, and another one is drawn.

@@ -110,7 +110,7 @@ def forget(prepared_dir: Path) -> None:
     for path in prepared_dir.glob("*.json"):
         with contextlib.suppress(OSError, ValueError):
             note = json.loads(path.read_text()) if path.is_file() else None
-            if isinstance(note, dict) and set(note) == {"stamp", "folder"}:
+            if isinstance(note, dict) and {"stamp", "folder"} <= set(note) <= {"stamp", "folder", "test", "test_fault"}:
                 folder = prepared_dir / Path(str(note["folder"])).name
                 if not folder.exists():
                     path.unlink()

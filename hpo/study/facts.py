@@ -52,6 +52,8 @@ class StudyFacts:
         lease_seconds: How long a worker may stand still before others take its trial: one figure for all workers, as
             they would expire each other otherwise.
         finishes: The key of the search that this study finishes, see hpo.race; None for a search.
+        test_data: Fingerprint of the test rows that come with the data; None where there are none, or an older hpo made
+            the study.
     """
 
     name: str
@@ -66,6 +68,7 @@ class StudyFacts:
     data: str
     lease_seconds: float = 60.0
     finishes: str | None = None
+    test_data: str | None = None
 
     def is_baseline(self, number: int) -> bool:
         """Whether that trial, or ticket, is the baseline's."""

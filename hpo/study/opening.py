@@ -78,7 +78,8 @@ def open_study(options: StudyOptions, report: Callable[[str], None], *, patience
                 plan = plans[-1] if plans else plan_first(study, options, definition)
                 folder_of(options.runs_dir, plan.name).check(plan.folder_key)
                 facts: dict[str, Any] = {"seed": plan.seed, "n_threads": plan.n_threads, "meaning": meaning}
-                facts |= {"data": data, "lease_seconds": plan.lease_seconds}
+                facts |= {"data": data, "test_data": dataset.test_fingerprint or None}
+                facts |= {"lease_seconds": plan.lease_seconds}
                 study = create(
                     database, plan.name, definition, runs_dir=options.runs_dir, facts=facts, n_trials=plan.n_trials
                 )

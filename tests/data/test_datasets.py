@@ -45,10 +45,9 @@ def test_digits_need_no_network_and_no_files() -> None:
 
 def test_digits_test_rows_lie_beside_and_are_not_in_x(tmp_path: Path) -> None:
     dataset = datasets.load_dataset("digits")
-    test_x = np.load(folder_of(tmp_path / "cache") / "test_x.npy")
-    test_y = np.load(folder_of(tmp_path / "cache") / "test_y.npy")
-    assert len(test_x) + len(dataset.x) == 1797
-    assert np.bincount(test_y).min() >= 34
+    folder = next((tmp_path / "cache" / "prepared").glob("digits-test-*"))
+    assert len(np.load(folder / "x.npy")) + len(dataset.x) == 1797
+    assert np.bincount(np.load(folder / "y.npy")).min() >= 34
     other = datasets.load_dataset("digits", data_dir=tmp_path / "other")
     assert other.fingerprint == dataset.fingerprint, "each time the same test rows"
 
@@ -284,7 +283,8 @@ def test_cifar10_in_full(cifar_dirs: tuple[Path, Path], monkeypatch: pytest.Monk
     split = split_of(dataset, seed=7)
     assert (len(split.train_rows), len(split.val_rows)) == (45_000, 5_000)
     assert np.bincount(dataset.y[split.val_rows]).tolist() == [500] * 10
-    assert np.load(folder_of(python_dir) / "test_x.npy", mmap_mode="r").shape == (10_000, 32, 32, 3)
+    test_dir = next((python_dir / "prepared").glob("cifar10-test-*"))
+    assert np.load(test_dir / "x.npy", mmap_mode="r").shape == (10_000, 32, 32, 3)
     other = datasets.load_dataset("cifar10", data_dir=binary_dir)
     assert other.fingerprint == dataset.fingerprint, "both layouts are the same data"
     monkeypatch.setattr(datasets, "prepare", None)  # the second time, all is only mapped

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from fruit import folder_of, fruit, listed, load_saved, save, stay_in
 
-from hpo.data import datasets, prepared
+from hpo.data import datasets, prepared, sources
 from hpo.errors import DatasetError
 
 X = fruit()["x"]
@@ -116,7 +116,9 @@ def test_disk_full_while_preparing_leaves_nothing(tmp_path: Path, monkeypatch: p
 
 
 def run(code: str) -> subprocess.Popen[str]:
-    code = f"from pathlib import Path; import numpy as np, time; from hpo.data import datasets, prepared\n{code}"
+    code = (
+        f"from pathlib import Path; import numpy as np, time; from hpo.data import datasets, prepared, sources\n{code}"
+    )
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -135,12 +137,12 @@ def test_two_processes_prepare_at_once(tmp_path: Path) -> None:
     save(tmp_path / "fruit.npz", fruit(20_000))
     code = """
 lines = []
-write = prepared.write_prepared
+write = sources.write_prepared
 def slow(*arguments):
     time.sleep(0.5)
     write(*arguments)
     print("prepared")
-prepared.write_prepared = slow
+sources.write_prepared = slow
 data = datasets.load_dataset("fruit.npz")
 print(data.fingerprint, float(data.x[:, 0].sum()))
 """
@@ -185,11 +187,11 @@ def test_prepared_arrays_deleted_meanwhile_are_made_again(tmp_path: Path, monkey
     load_saved(tmp_path, fruit())
     calls = iter([True])
 
-    def then_deleted(*arguments: Any) -> Path | None:
-        folder = prepared.remembered(*arguments)
-        if folder is not None and next(calls, False):
-            (folder / "x.npy").unlink()
-        return folder
+    def then_deleted(*arguments: Any) -> sources.Prepared | None:
+        made = sources.remembered(*arguments)
+        if made is not None and next(calls, False):
+            (made.folder / "x.npy").unlink()
+        return made
 
     monkeypatch.setattr(datasets, "remembered", then_deleted)
     assert np.array_equal(load_saved(tmp_path, fruit()).x, X)

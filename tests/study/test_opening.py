@@ -88,3 +88,17 @@ def test_what_is_odd_about_the_data_is_told(options: StudyOptions, text: str, to
     said: list[str] = []
     open_study(options, said.append)
     assert [line for line in said if not line.startswith("preparing ")] == told
+
+
+def test_the_test_rows_that_come_with_a_study_s_data_are_noted_when_it_is_made(
+    options: StudyOptions, studies_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert open_study(options, print).facts.test_data is None
+    text = TINY.replace(
+        '{"x": x.astype("float32"), "y": y}', '{"x": x[:40], "y": y[:40], "x_test": x[40:], "y_test": y[40:]}'
+    )
+    (studies_dir / "tiny.py").write_text(text)
+    made = open_study(replace(options, is_new_generation=True), print)
+    assert made.facts.test_data is not None
+    assert made.facts.test_data != made.facts.data
+    assert open_study(options, print).facts == made.facts
