@@ -145,7 +145,8 @@ def show(worlds: dict[str, World], *, n_searches: int, n_trials: int, seed: int)
     """Print what came of each world, how probabilities that were said came true, and whether all promises hold."""
     print(
         "| world | covers winner / search's best, % | by the seeds that chose, % | width | trainings"
-        " | regret: winner / search's best | behind the best of the five | optimism | called different, % | wrongly, % |"
+        " | regret: winner / search's best | behind the best of the five | optimism"
+        " | called different, % | wrongly, % |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     said: list[tuple[float, bool]] = []
