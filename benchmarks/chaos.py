@@ -37,9 +37,18 @@ from hpo.command import stderr_to
 from hpo.database import TRANSIENT, Store, open_store
 from hpo.database.address import parse_address
 from hpo.run.forkserver import ENVIRONMENT
-from hpo.study import RESULT_ATTR, OpenStudy, StudyFacts, TicketState, TrialFile, find_latest, folder_of, rank
+from hpo.study import (
+    RESULT_ATTR,
+    TICKET_ATTR,
+    OpenStudy,
+    StudyFacts,
+    TicketState,
+    TrialFile,
+    find_latest,
+    folder_of,
+    rank,
+)
 from hpo.study.folder import CHECKPOINT, MODEL
-from hpo.study.results import TICKET_ATTR
 
 N_COMMANDS = 2
 LIMIT_SECONDS = 3600

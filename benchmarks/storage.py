@@ -50,9 +50,8 @@ from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.run.display import LinesView
 from hpo.run.forkserver import LOOK_SECONDS
 from hpo.run.launcher import Launcher
-from hpo.study import RESULT_ATTR, LeaseKeeper, Mirror, OpenStudy, TrialRecord, all_studies, kept
+from hpo.study import RESULT_ATTR, TICKET_ATTR, LeaseKeeper, Mirror, OpenStudy, TrialRecord, all_studies, kept
 from hpo.study.creation import create
-from hpo.study.results import TICKET_ATTR
 from hpo.study.schema import tickets as ticket_table
 from hpo.study.tickets import TicketTable
 

@@ -11,7 +11,7 @@ from hpo.errors import StorageError, TrialError
 from hpo.metric import Metric
 from hpo.race.plan import Plan
 from hpo.race.schedule import Repeat, Results, Schedule, schedule
-from hpo.study import ORIGIN_ATTR, REPEAT_ATTR, TICKET_ATTR, OpenStudy, StudyFacts, TrialRow, origin, row_of
+from hpo.study import REPEAT_ATTR, OpenStudy, StudyFacts, TrialRow, birth_attrs, row_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Repeats:
             state=TrialState.RUNNING,
             params=dict(setting.params),
             distributions=dict(setting.distributions),
-            user_attrs={TICKET_ATTR: number, REPEAT_ATTR: repeat, ORIGIN_ATTR: origin()},
+            user_attrs={**birth_attrs(number), REPEAT_ATTR: repeat},
         )
         template.number = len(trials)
         return template

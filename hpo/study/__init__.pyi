@@ -15,11 +15,9 @@ from .leases import Limit as Limit
 from .leases import expire_dead as expire_dead
 from .opening import open_study as open_study
 from .opening import prepare as prepare
-from .origin import origin as origin
 from .pruning import Verdict as Verdict
 from .record import TrialRecord as TrialRecord
 from .request import StudyOptions as StudyOptions
-from .results import ORIGIN_ATTR as ORIGIN_ATTR
 from .results import REASON_ATTR as REASON_ATTR
 from .results import REPEAT_ATTR as REPEAT_ATTR
 from .results import RESULT_ATTR as RESULT_ATTR
@@ -28,6 +26,7 @@ from .results import Audit as Audit
 from .results import TrialRow as TrialRow
 from .results import as_json as as_json
 from .results import audit as audit
+from .results import birth_attrs as birth_attrs
 from .results import count_infeasible as count_infeasible
 from .results import drop_files as drop_files
 from .results import find_baseline as find_baseline

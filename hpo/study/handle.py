@@ -21,8 +21,7 @@ from hpo.names import generation as generation_of
 from hpo.names import is_generation_of
 from hpo.study.facts import KEY_ATTR, STUDY_ATTR, StudyFacts, copied, read_facts
 from hpo.study.folder import StudyFolder, folder_of
-from hpo.study.origin import origin
-from hpo.study.results import ORIGIN_ATTR, TICKET_ATTR, TrialRow, row_of
+from hpo.study.results import TrialRow, birth_attrs, row_of
 from hpo.study.schema import check_schema, keys
 from hpo.study.ticket import count_ended
 from hpo.study.tickets import TicketTable
@@ -140,7 +139,7 @@ class OpenStudy:
             state=TrialState.WAITING,
             params=draw.params,
             distributions=draw.distributions,
-            user_attrs={TICKET_ATTR: number, ORIGIN_ATTR: origin()},
+            user_attrs=birth_attrs(number),
         )
 
         def note(connection: Connection, trial_id: int) -> None:

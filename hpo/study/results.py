@@ -12,6 +12,7 @@ from hpo.parameters import is_number
 from hpo.statistics import wilson
 from hpo.study.facts import StudyFacts
 from hpo.study.folder import StudyFolder
+from hpo.study.origin import origin
 from hpo.study.ticket import Ticket
 from hpo.terminal import warn_once
 
@@ -22,6 +23,11 @@ ORIGIN_ATTR = "hpo:origin"  # see hpo.study.origin
 INFEASIBLE_ATTR = "hpo:infeasible"  # how many draws the study refused before this one, where any
 SPARED_ATTR = "hpo:spared"  # after which epoch the pruner gave it up, where it went on
 REPEAT_ATTR = "hpo:repeat"  # of a finish's trial: which setting of its plan it trains, and with which seed
+
+
+def birth_attrs(ticket: int) -> dict[str, Any]:
+    """Return what a trial is stored with at its birth: for which ticket, and where it was born."""
+    return {TICKET_ATTR: ticket, ORIGIN_ATTR: origin()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

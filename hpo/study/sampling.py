@@ -36,8 +36,7 @@ from hpo.definition import (
 )
 from hpo.errors import InfeasibleError, SamplerError, SpaceExhaustedError
 from hpo.study.facts import StudyFacts, direction_of
-from hpo.study.origin import origin
-from hpo.study.results import INFEASIBLE_ATTR, ORIGIN_ATTR, TICKET_ATTR
+from hpo.study.results import INFEASIBLE_ATTR, TICKET_ATTR, birth_attrs
 from hpo.study.snapshot import NAME, STUDY_ID, Snapshot
 
 N_TAKEN, N_REFUSED = 10, 100  # points that are taken, or refused, until the space is searched for another
@@ -85,7 +84,7 @@ class Mirror:
             state=TrialState.RUNNING,
             params=drawn.params,
             distributions=drawn.distributions,
-            user_attrs={**drawn.user_attrs, TICKET_ATTR: number, ORIGIN_ATTR: origin(), **refusals},
+            user_attrs={**drawn.user_attrs, **birth_attrs(number), **refusals},
             system_attrs={**drawn.system_attrs, **({NOTES_ATTR: notes} if notes else {})},
         )
         template.number = len(trials)
