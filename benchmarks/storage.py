@@ -47,9 +47,9 @@ from hpo.database import Store, insist, open_store
 from hpo.database.address import parse_address
 from hpo.definition import StudyDefinition, draw
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
+from hpo.run import Launcher
 from hpo.run.display import LinesView
 from hpo.run.forkserver import LOOK_SECONDS
-from hpo.run.launcher import Launcher
 from hpo.study import RESULT_ATTR, TICKET_ATTR, LeaseKeeper, Mirror, OpenStudy, TrialRecord, all_studies, kept
 from hpo.study.creation import create
 from hpo.study.schema import tickets as ticket_table

@@ -8,6 +8,7 @@ from hpo import __version__
 from hpo.check import check
 from hpo.command import plain_app, run_command
 from hpo.dashboard import dashboard
+from hpo.finish.__main__ import finish
 from hpo.init import init
 from hpo.password import password
 from hpo.run.__main__ import run
@@ -19,6 +20,7 @@ app = plain_app(no_args_is_help=True, add_completion=True)
 app.command("init")(init)
 app.command("check")(check)
 app.command("run")(run)
+app.command("finish")(finish)
 app.command("status")(status)
 app.add_typer(study_app, name="study")
 app.command("dashboard")(dashboard)

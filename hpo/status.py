@@ -198,13 +198,15 @@ def read_trial(study: "OpenStudy", ticket: Any) -> Any:
 
 def why(one: StudyStatus, where: str) -> str:
     """Say what a state means and what to type, given the options of the database; with a space before."""
-    from hpo.names import file_of
+    from hpo.names import FINISH, file_of, search_of
 
     if one.state == "paused":
         return f" ({typed_hpo()} study resume --study {shlex.quote(one.study)}{where} lets it go on)"
     if one.state not in ("stopped", "stalled"):
         return ""
     reason = "nobody works on it" if one.state == "stopped" else "its workers died"
+    if one.study.endswith(FINISH):
+        return f" ({reason}; {typed_hpo()} finish --study {shlex.quote(search_of(one.study))} goes on)"
     # A run is of a file, and so of its latest generation.
     how = f"; {typed_hpo()} run --study {shlex.quote(file_of(one.study))} goes on" if one.is_latest else ""
     return f" ({reason}{how})"

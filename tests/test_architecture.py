@@ -36,6 +36,7 @@ HOMES = {
         "__main__",
         "command",
         "check",
+        "finish.__main__",
         "init",
         "run.amounts",
         "run.__main__",

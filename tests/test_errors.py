@@ -11,7 +11,7 @@ import pytest
 from structure import FILES
 
 from hpo import errors
-from hpo.run.ending import Ending
+from hpo.run import Ending
 
 CLASSES = {name: one for name, one in vars(errors).items() if isinstance(one, type) and issubclass(one, Exception)}
 ERRORS = {name for name, one in vars(builtins).items() if isinstance(one, type) and issubclass(one, BaseException)}

@@ -33,7 +33,7 @@ from toy import ToyStudy, all_facts, tickets_of, wait_for
 from hpo.database import TRANSIENT, Store, open_store
 from hpo.database.address import parse_address
 from hpo.errors import DatabaseAwayError, StorageError
-from hpo.run.launcher import Launcher
+from hpo.run import Launcher
 from hpo.study import Ticket, TicketState
 
 Numbers = dict[int, tuple[Any, ...]]  # by ticket: all of a trial that must not depend on what happened to it

@@ -14,7 +14,7 @@ from markdown import CODE, NAMES, PAGES, ROOT, rows, sections
 
 from hpo import StudyDefinition, TrainingParameters
 from hpo.__main__ import app
-from hpo.run.ending import Ending
+from hpo.run import Ending
 from hpo.study import Audit, count_by_state
 
 REFERENCE = sections(ROOT / "docs" / "reference.md")

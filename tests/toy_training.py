@@ -12,7 +12,7 @@ import pytest
 from hpo.data import Split
 from hpo.engine import Trainer, TrainingResult
 from hpo.parameters import Parameters
-from hpo.run.settings import WorkerLimits
+from hpo.run import WorkerLimits
 from hpo.study import TrialFile
 
 SPLIT = Split(train_rows=np.arange(0), val_rows=np.arange(0))  # no toy looks at it

@@ -2,16 +2,12 @@ from .plan import N_RACE_SEEDS as N_RACE_SEEDS
 from .plan import N_SEEDS as N_SEEDS
 from .plan import PLAN_ATTR as PLAN_ATTR
 from .plan import Plan as Plan
-from .plan import Setting as Setting
 from .plan import as_stored as as_stored
 from .plan import choose as choose
 from .plan import default_finalists as default_finalists
-from .plan import parse_plan as parse_plan
 from .plan import read_plan as read_plan
 from .repeats import Repeats as Repeats
-from .repeats import best_of as best_of
 from .repeats import results_of as results_of
 from .repeats import schedule_of as schedule_of
 from .schedule import Repeat as Repeat
 from .schedule import Results as Results
-from .schedule import Schedule as Schedule

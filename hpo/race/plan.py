@@ -84,7 +84,9 @@ class Plan:
         return (self.n_finalists * self.n_race_seeds if self.n_finalists > 1 else 0) + n_confirmed * self.n_seeds
 
 
-def choose(trials: Sequence[FrozenTrial], metric: Metric, *, baseline: int | None, n_finalists: int) -> list[Setting]:
+def choose(
+    trials: Sequence[FrozenTrial], metric: Metric, *, baseline: int | None, n_finalists: int
+) -> tuple[list[Setting], Setting | None]:
     """Choose what is trained again among a search's trials: the best of those that were trained to their end.
 
     Of trials with one configuration the best stands for all. A trial that diverged without a value is none.
@@ -95,7 +97,7 @@ def choose(trials: Sequence[FrozenTrial], metric: Metric, *, baseline: int | Non
         baseline: The number of the trial that is the baseline.
         n_finalists: How many are wanted.
 
-    Returns no more than that, and the baseline if it is not among them; nothing where no trial was trained to its end.
+    Returns no more than that, none where no trial was trained to its end; and the baseline, if it is not among them.
     """
     whole = [trial for trial in trials if trial.state == TrialState.COMPLETE and _value(trial) is not None]
     ranked = metric.ranked(sorted(whole, key=lambda trial: trial.number), key=lambda trial: _value(trial) or 0.0)
@@ -106,10 +108,10 @@ def choose(trials: Sequence[FrozenTrial], metric: Metric, *, baseline: int | Non
         if key not in seen and len(finalists) < n_finalists:
             seen.add(key)
             finalists.append(_setting(trial, is_baseline=trial.number == baseline))
-    if not finalists or any(setting.is_baseline for setting in finalists):
-        return finalists
     of_baseline = next((trial for trial in trials if trial.number == baseline), None)
-    return finalists if of_baseline is None else [*finalists, _setting(of_baseline, is_baseline=True)]
+    if of_baseline is None or any(setting.is_baseline for setting in finalists):
+        return finalists, None
+    return finalists, _setting(of_baseline, is_baseline=True)
 
 
 def _value(trial: FrozenTrial) -> float | None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from hpo.command import DataDir, Storage, StudiesDir, plain_app, run_command, whole_number
 from hpo.errors import OptionError
@@ -190,17 +189,14 @@ def carry_out(settings: "RunSettings", *, as_json: bool) -> int:
     import optuna
 
     from hpo.errors import NotOpenedError
-    from hpo.run.display import LinesView, LiveView, say
+    from hpo.run.display import open_view, say
     from hpo.run.ending import Signals
     from hpo.run.launcher import run_study
     from hpo.run.report import describe, describe_not_opened, not_opened, show
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     signals = Signals(settings.deadline_seconds)
-    console = Console(stderr=as_json)
-    if not console.is_terminal:
-        console = Console(stderr=as_json, width=160)  # a log has no width to keep to
-    view = LiveView(console) if console.is_terminal else LinesView(console)
+    console, view = open_view(is_shown_on_stderr=as_json)
     try:
         with view:
             outcome = run_study(settings, view, signals)

@@ -149,6 +149,15 @@ class LiveView:
         self._live.update(page(snapshot))
 
 
+def open_view(*, is_shown_on_stderr: bool) -> tuple[Console, LinesView | LiveView]:
+    """Return where a command writes, and what shows its run there: a page in a terminal, else lines."""
+    console = Console(stderr=is_shown_on_stderr)
+    if console.is_terminal:
+        return console, LiveView(console)
+    console = Console(stderr=is_shown_on_stderr, width=160)  # a log has no width to keep to
+    return console, LinesView(console)
+
+
 def page(snapshot: Snapshot) -> Group:
     """Lay out the live page."""
     facts, n_trials = snapshot.facts, len(snapshot.tickets)
@@ -204,7 +213,8 @@ def describe_row(row: TrialRow, facts: StudyFacts) -> str:
         row.reason.partition("\n")[0] if row.state == TrialState.FAIL else f"{facts.metric.name} {number(row.value)}"
     )
     result = plain(result)
-    return f"trial {row.number}: {state}, {result}, {duration(row.seconds)}; {describe_params(row.params)}"
+    seed = "" if row.repeat is None else f" (seed {row.repeat[1]})"
+    return f"trial {row.number}{seed}: {state}, {result}, {duration(row.seconds)}; {describe_params(row.params)}"
 
 
 def describe_params(params: dict[str, object]) -> str:

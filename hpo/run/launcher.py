@@ -99,7 +99,6 @@ class Launcher:
         self._last: tuple[list[Ticket], list[TrialRow]] = ([], [])
         self._began_seconds: float | None = None
         self._note, self._is_paused = "", False
-        self._n_kept_models = settings.limits.n_kept_models
 
     def run(self) -> Outcome:
         """Work until there is a reason to end."""
@@ -136,9 +135,12 @@ class Launcher:
         if ending == Ending.FINISHED and self._study.facts.finishes is None:
             # What a worker left that died or was frozen while it ended a trial.
             with contextlib.suppress(OSError):
-                drop_files(self._study.folder, rows, kept(rows, self._study.metric, self._n_kept_models))
+                drop_files(self._study.folder, rows, self._kept(rows))
             check_some_trained(rows)
         return Outcome(ending=ending, study=self._study, tickets=tickets, rows=rows)
+
+    def _kept(self, rows: Sequence[TrialRow]) -> set[int]:
+        return kept(rows, self._study.metric, self._settings.limits.n_kept_models)
 
     def _stop(self, tickets: Sequence[Ticket]) -> None:
         if any(ticket.state == TicketState.LEASED for ticket in tickets):

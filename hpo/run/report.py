@@ -42,8 +42,8 @@ def show(outcome: Outcome, options: StudyOptions, console: Console) -> None:
     model = describe_model(outcome, options)
     if model:
         say(console, f"best model:   {model}")
-    for command in commands(outcome, options):
-        say(console, f"look further: {command}")
+    for label, command in commands(outcome, options):
+        say(console, f"{label:13} {command}")
     if "PASSWORD@" in options.address.as_options(options.runs_dir):
         say(console, "              (with the database's password in place of PASSWORD)")
 
@@ -125,11 +125,15 @@ def describe_model(outcome: Outcome, options: StudyOptions) -> str:
     return f"none yet: trial {ranked[0].number} has not ended, and goes on with the study"
 
 
-def commands(outcome: Outcome, options: StudyOptions) -> Sequence[str]:
-    """Return the commands that show more, to be pasted."""
+def commands(outcome: Outcome, options: StudyOptions) -> Sequence[tuple[str, str]]:
+    """Return the commands that follow, to be pasted, each with what it is for."""
+    where = options.address.as_options(options.runs_dir)
+    name = shlex.quote(outcome.study.name)
+    finish = f"{typed_hpo()} finish --study {name}{where}"
     return [
-        f"{typed_hpo()} dashboard{options.address.as_options(options.runs_dir)}",
-        f"{typed_hpo()} tensorboard --study {shlex.quote(outcome.study.name)}{runs_option(options)}",
+        *([("how sure:", finish)] if outcome.ending == Ending.FINISHED else []),
+        ("look further:", f"{typed_hpo()} dashboard{where}"),
+        ("look further:", f"{typed_hpo()} tensorboard --study {name}{runs_option(options)}"),
     ]
 
 
@@ -162,7 +166,7 @@ def describe(outcome: Outcome, options: StudyOptions, *, seconds: float) -> dict
         "baseline": as_json(find_baseline(outcome.rows, outcome.study.facts)),
         "files": str(outcome.study.folder.path.absolute()),
         "best_model": None if model is None else str(model.absolute()),
-        "look_further": commands(outcome, options),
+        "look_further": [command for _, command in commands(outcome, options)],
         "seconds": round(seconds, 3),
     }
 

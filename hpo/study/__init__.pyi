@@ -1,5 +1,6 @@
 from .agreement import check_asked as check_asked
 from .agreement import check_same as check_same
+from .creation import make as make
 from .facts import StudyFacts as StudyFacts
 from .files import TrialFile as TrialFile
 from .folder import StudyFolder as StudyFolder

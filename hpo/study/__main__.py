@@ -1,6 +1,5 @@
 """Act on a stored study: python -m hpo.study pause | resume | add | export | delete | clean."""
 
-import contextlib
 import csv
 import json
 import os
@@ -13,7 +12,7 @@ import typer
 
 from hpo.command import Storage, StudiesDir, plain_app, run_command, stderr_to, typed_hpo
 from hpo.errors import OptionError, ParameterError, StudyMismatchError
-from hpo.names import file_of
+from hpo.names import file_of, search_of
 from hpo.terminal import plain
 
 if TYPE_CHECKING:
@@ -65,7 +64,8 @@ def resume(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs"
     was_paused = wait_shortly(opened.is_paused, opened.database.address)
     wait_shortly(lambda: opened.set_paused(is_paused=False), opened.database.address)
     now = "not paused any more" if was_paused else "not paused"
-    print(f"{opened.name} is {now}. Run it to go on: no worker has been started.")
+    goes_on = "Run it" if opened.facts.finishes is None else f"hpo finish --study {search_of(opened.name)}"
+    print(f"{opened.name} is {now}. {goes_on} to go on: no worker has been started.")
 
 
 @app.command()
@@ -89,6 +89,11 @@ def add(
     from hpo.study.schema import create_tables
 
     opened = find(study, storage, runs_dir)
+    if opened.facts.finishes is not None:
+        raise OptionError(
+            f'"{opened.name}" repeats trials of "{search_of(opened.name)}" and takes no others.',
+            f"Add it there: --study {shlex.quote(search_of(opened.name))}",
+        )
     file = find_study(file_of(opened.name), studies_dir)
     check_same(opened.facts, fingerprint(file.path, like=opened.facts.meaning), None)
     try:
@@ -168,17 +173,20 @@ def delete(
 ) -> None:
     """Delete the study, its trials and its runs folder; of several generations, the one that is named."""
     from hpo.database import wait_shortly
+    from hpo.study.deletion import delete_whole, find_finish
     from hpo.study.folder import folder_of
     from hpo.study.handle import generations
 
     opened = find(study, storage, runs_dir, half_deleted=True)
     file = file_of(opened.name)
     names = wait_shortly(lambda: generations(opened.database, file), opened.database.address)
-    others = [name for name in names if name != opened.name]
+    finish = wait_shortly(lambda: find_finish(opened, runs_dir), opened.database.address)
+    others = [name for name in names if name != opened.name and opened.facts.finishes is None]
     if not yes:
         n_trials = wait_shortly(opened.tickets.count, opened.database.address)
         stay = f" ({', '.join(others)} {'stays' if len(others) == 1 else 'stay'}.)" if others else ""
-        ask(f"Delete {opened.name} with {n_trials} trials, and {opened.folder}?{stay}")
+        with_it = "" if finish is None else ", with its finish"
+        ask(f"Delete {opened.name} with {n_trials} trials, and {opened.folder}{with_it}?{stay}")
     elif others and "@" not in study:  # the same command again would delete the next one
         which = f"{opened.name}" if "@" in opened.name else f"{opened.name}@1"
         raise OptionError(
@@ -187,13 +195,8 @@ def delete(
         )
 
     def delete_all() -> str:
-        # First the tickets: from then on a live worker's token is worth nothing, and it writes nothing more. Last the
-        # study: until then the same command finds it, and goes on where it was cut short.
-        opened.tickets.delete()
-        left = opened.folder.delete(opened.facts.key)
-        with contextlib.suppress(KeyError):  # gone: only the answer to the COMMIT was lost
-            opened.database.optuna.delete_study(opened.facts.study_id)
-        return left
+        # The search last: until then the same command finds it, and goes on where it was cut short.
+        return " ".join(filter(None, [delete_whole(one) for one in (finish, opened) if one is not None]))
 
     with folder_of(runs_dir, file).held() as is_held:
         if not is_held:

@@ -13,8 +13,8 @@ from processes import hear, start
 from toy import ToyStudy
 
 from hpo.errors import HpoError, StorageError, StudyMismatchError
+from hpo.run import Ending
 from hpo.run.crew import STOP_SECONDS, Crew, Member
-from hpo.run.ending import Ending
 from hpo.study import StudyFolder
 
 

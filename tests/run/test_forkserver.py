@@ -17,8 +17,7 @@ import pytest
 from project import SLOW_MODEL, Project
 
 from hpo.errors import WorkersFailingError
-from hpo.run import forkserver
-from hpo.run.ending import Ending
+from hpo.run import Ending, forkserver
 from hpo.run.forkserver import held_back, open_in_child, start_forkserver
 from hpo.study import StudyFolder
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from toy import RUNS_DIR, ToyStudy
 
-from hpo.run.launcher import Launcher
+from hpo.run import Launcher
 
 
 @pytest.mark.parametrize(("n_interrupts", "again"), [(0, ""), (1, " again")])

@@ -19,7 +19,8 @@ from hpo.command import as_given, typed_hpo
 from hpo.database import Store, address_of
 from hpo.database.address import parse_address
 from hpo.errors import NotOpenedError, SpaceExhaustedError, StudyMismatchError
-from hpo.run.ending import Ending, Outcome, Signals, find_cut, find_finished
+from hpo.run import Ending
+from hpo.run.ending import Outcome, Signals, find_cut, find_finished
 from hpo.run.report import best_model, commands, describe, describe_not_opened, headlines, show
 from hpo.status import read_status
 from hpo.study import StudyOptions
@@ -236,7 +237,7 @@ def test_json_names_the_best_model_and_says_what_people_are_told(
     assert described["files"] == str(tmp_path / "toy")
     assert "The same command goes on." in described["message"]
     assert "best val_accuracy 0.7500 (trial 1)" in described["message"]
-    assert described["look_further"] == list(commands(outcome, options))
+    assert described["look_further"] == [command for _, command in commands(outcome, options)]
     assert best_model(outcome, options) == model
 
 

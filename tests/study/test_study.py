@@ -16,7 +16,8 @@ from hpo.database import connections, open_store, outage
 from hpo.database.address import parse_address
 from hpo.definition import place, place_baseline
 from hpo.errors import DatabaseAwayError, NotOpenedError, OptionError, StorageError, StudyMismatchError
-from hpo.run.launcher import Launcher, run_study
+from hpo.run import Launcher
+from hpo.run.launcher import run_study
 from hpo.status import status
 from hpo.study import __main__ as study
 from hpo.study import folder_of

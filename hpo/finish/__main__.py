@@ -1,0 +1,172 @@
+"""Finish a search: python -m hpo.finish --study NAME."""
+
+import json
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpo.command import DataDir, Storage, StudiesDir, plain_app, run_command, typed_hpo, whole_number
+from hpo.run import MAX_PROCESSES, positive_seconds_of, seconds_of
+
+if TYPE_CHECKING:
+    from hpo.finish.launching import Finished
+    from hpo.finish.request import FinishRequest
+    from hpo.run import RunSettings
+
+STARTED_SECONDS = time.monotonic()
+MAX_FINALISTS, MIN_SEEDS, MAX_SEEDS = 50, 2, 100
+GROWTH_BYTES = 250_000_000
+
+app = plain_app()
+
+
+@app.command()
+def finish(
+    study: Annotated[
+        str,
+        typer.Option(
+            envvar="HPO_STUDY", metavar="NAME", help="The search: NAME for its latest generation; NAME@1, NAME@2 ..."
+        ),
+    ],
+    finalists: Annotated[
+        int | None,
+        typer.Option(
+            parser=whole_number(1, MAX_FINALISTS),
+            metavar="N",
+            help="How many of the best trials race. Default: 5; 3 after 20 trials or fewer.",
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            parser=whole_number(MIN_SEEDS, MAX_SEEDS),
+            metavar="N",
+            help="Seeds that choose nothing, with which the winner is measured. Default: 6.",
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(parser=positive_seconds_of, metavar="20m", help="Stop after this time; go on later."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            envvar="HPO_WORKERS",
+            parser=whole_number(1, MAX_PROCESSES),
+            metavar="N",
+            help="Worker processes. Default: what this machine bears.",
+        ),
+    ] = None,
+    storage: Storage = None,
+    runs_dir: Annotated[
+        Path, typer.Option(envvar="HPO_RUNS_DIR", metavar="DIR", help="Logs, checkpoints and models.")
+    ] = Path("runs"),
+    data_dir: DataDir = None,
+    studies_dir: StudiesDir = Path("studies"),
+    patience: Annotated[
+        float,
+        typer.Option(envvar="HPO_PATIENCE", parser=seconds_of, metavar="1h", help="How long the database may be away."),
+    ] = "1h",  # type: ignore[assignment]
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
+) -> None:
+    """Turn a search into an answer: train its best settings again, name the winner and say how sure that is.
+
+    The same command again goes on where it was stopped, and shows the answer once there is one.
+    """
+    from hpo.database import address_of
+    from hpo.definition import find_study
+    from hpo.finish.request import FinishRequest
+    from hpo.names import file_of, search_of
+    from hpo.run import RunSettings, WorkerLimits
+    from hpo.study import StudyOptions
+
+    name = search_of(study)
+    options = StudyOptions(
+        file=find_study(file_of(name), studies_dir),
+        address=address_of(storage, runs_dir),
+        runs_dir=runs_dir,
+        data_dir=data_dir,
+        n_trials=None,
+        seed=None,
+        n_threads=None,
+        lease_seconds=None,
+        target=None,
+        is_new_generation=False,
+    )
+    request = FinishRequest(search=name, options=options, n_finalists=finalists, n_seeds=seeds)
+    limits = WorkerLimits(
+        trial_timeout_seconds=None, patience_seconds=patience, n_kept_models=1, max_growth_bytes=GROWTH_BYTES
+    )
+    settings = RunSettings(
+        options=options,
+        limits=limits,
+        n_workers=workers,
+        deadline_seconds=None if timeout is None else STARTED_SECONDS + timeout,
+        health_path=None,
+    )
+    raise typer.Exit(carry_out(request, settings, as_json=as_json))
+
+
+def carry_out(request: "FinishRequest", settings: "RunSettings", *, as_json: bool) -> int:
+    """Do what is asked for, show it, and return the exit code."""
+    import optuna
+
+    from hpo.errors import NotOpenedError
+    from hpo.finish.launching import finish_search
+    from hpo.run import Signals, open_view, say
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    signals = Signals(settings.deadline_seconds)
+    console, view = open_view(is_shown_on_stderr=as_json)
+    try:
+        with view:
+            finished = finish_search(request, settings, view, signals)
+    except NotOpenedError as cut:
+        say(console, f"{request.search}: stopped while its finish was being prepared: {cut.ending.value}.")
+        say(console, "Nothing is lost. The same command begins again.")
+        described: dict[str, Any] = {"study": request.search, "ending": cut.ending.name.lower(), "answer": None}
+    else:
+        for line in shown(finished, request):
+            say(console, line)
+        described = described_as_json(finished)
+    if as_json:
+        print(json.dumps(described))
+    return 130 if signals.n_interrupts else 0
+
+
+def shown(finished: "Finished", request: "FinishRequest") -> list[str]:
+    """Return what people are told."""
+    from hpo.finish.sentences import aligned, sentences
+    from hpo.run import Ending
+
+    name = finished.search.name
+    if finished.ending != Ending.FINISHED:
+        head = f"{name}: its finish has not ended. Stopped: {finished.ending.value}. The same command goes on."
+    else:
+        head = f"{name} is finished."
+    lines = [head, *aligned(sentences(finished.answer))]
+    if finished.n_since > 0:
+        ended = "1 more trial has" if finished.n_since == 1 else f"{finished.n_since} more trials have"
+        where = request.options.address.as_options(request.options.runs_dir)
+        begin_anew = f"{typed_hpo()} study delete --study {shlex.quote(finished.study.name)}{where}"
+        lines.append(f"{ended} ended in the search since; this answer is without. To begin it anew: {begin_anew}")
+    return lines
+
+
+def described_as_json(finished: "Finished") -> dict[str, Any]:
+    """Return what --json prints."""
+    from hpo.finish.description import described
+
+    return {
+        "study": finished.search.name,
+        "ending": finished.ending.name.lower(),
+        "n_trials_since": finished.n_since,
+        "answer": described(finished.answer),
+    }
+
+
+if __name__ == "__main__":
+    run_command(app)

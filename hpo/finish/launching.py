@@ -1,0 +1,120 @@
+"""A finish from its command to its answer: workers train what the race asks for, then the answer is settled."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hpo.database import explained, open_store, wait_shortly
+from hpo.errors import NotOpenedError, StudyMismatchError
+from hpo.finish.answer import Answer, answer_of
+from hpo.finish.opening import check_asked, check_unchanged, find_finish, find_search, open_in_process
+from hpo.finish.request import FinishRequest
+from hpo.race import read_plan, schedule_of
+from hpo.run import Ending, Errand, Launcher, RunSettings, Signals, View, call_in_child, start_forkserver
+from hpo.study import OpenStudy, StudyFacts, count_ended, folder_of, open_runs_dir
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """How a command that finishes a search ended.
+
+    Attributes:
+        ending: Why.
+        search: The search.
+        study: Its finish.
+        answer: As far as it has come.
+        n_since: How many trials of the search have ended since the finish was begun.
+    """
+
+    ending: Ending
+    search: OpenStudy
+    study: OpenStudy
+    answer: Answer
+    n_since: int
+
+
+def finish_search(request: FinishRequest, settings: RunSettings, view: View, signals: Signals) -> Finished:
+    """Finish a search, or go on with that, or show what was found before.
+
+    Raises:
+        HpoError: It cannot be; running trainings have been handed back.
+        NotOpenedError: It was asked to stop before there was a finish.
+    """
+    open_runs_dir(request.options.runs_dir, view.say)
+    found = wait_shortly(lambda: _find(request), request.options.address)
+    search, study = found
+    if study is not None and is_trained(study):
+        return _ended(Ending.FINISHED, search, study)
+    context, study = _open(request, search, view, signals)
+    ending = _train(replace(settings, options=request.options), study, context, view, signals)
+    return _ended(ending, search, study)
+
+
+def _find(request: FinishRequest) -> tuple[OpenStudy, OpenStudy | None]:
+    with explained(request.options.address):
+        database = open_store(request.options.address, create=False)
+        search, study = find_search(request, database), find_finish(database, request)
+        if study is not None:
+            check_asked(study, request)
+            if is_trained(study):
+                return search, study
+        check_unchanged(request, search, None)
+        return search, study
+
+
+def is_trained(study: OpenStudy) -> bool:
+    """Whether all trainings of a finish have ended."""
+    tickets = study.tickets.read()
+    return count_ended(tickets) == len(tickets) == n_wanted(study)
+
+
+def n_wanted(study: OpenStudy) -> int:
+    """Return how many trainings a finish asks for, as far as the results tell.
+
+    Raises:
+        StudyMismatchError: Its plan, or its results, are not as hpo writes them.
+    """
+    found = schedule_of(read_plan(study), study.rows(), study.metric)
+    return len(found.repeats)
+
+
+def _open(request: FinishRequest, search: OpenStudy, view: View, signals: Signals) -> tuple[Any, OpenStudy]:
+    view.say(f"starting: {'TensorFlow' if request.options.file.trainer == 'keras' else 'the study'} is being loaded")
+    folder = folder_of(request.options.runs_dir, search.name)
+    with folder.being_opened():
+        context = start_forkserver(folder, request.options.file.trainer)
+        errand = Errand(what="opens the finish", target=open_in_process, arguments=(request,))
+        facts: StudyFacts | None = call_in_child(context, errand, view.say, signals, folder=folder)
+    if facts is None:
+        raise NotOpenedError(signals.ending or Ending.TERMINATED)
+    database = open_store(request.options.address, create=False)
+    study_folder = folder_of(request.options.runs_dir, facts.name)
+    return context, OpenStudy(facts=facts, database=database, folder=study_folder)
+
+
+def _train(settings: RunSettings, study: OpenStudy, context: Any, view: View, signals: Signals) -> Ending:
+    """Keep workers at a finish until all of its trainings have ended, or something says stop.
+
+    Workers add the trainings that follow before they end one; another program that ends a trial does not.
+    """
+    while True:
+        outcome = Launcher(settings, view, signals, context=context, study=study).run()
+        n_trainings = n_wanted(study)
+        if outcome.ending != Ending.FINISHED or n_trainings <= len(outcome.tickets):
+            return outcome.ending
+        study.tickets.grow(n_trainings)
+
+
+def _ended(ending: Ending, search: OpenStudy, study: OpenStudy) -> Finished:
+    plan, is_complete = read_plan(study), is_trained(study)
+    if ending == Ending.FINISHED and not is_complete:
+        raise StudyMismatchError(
+            f'Trainings of "{study.name}" cannot be read any more, or were changed by another program.',
+            f"hpo study delete --study {study.name} lets the finish begin anew.",
+        )
+    return Finished(
+        ending=ending,
+        search=search,
+        study=study,
+        answer=answer_of(plan, study.rows(), study.metric, is_complete=is_complete),
+        n_since=count_ended(search.tickets.read()) - plan.n_trials,
+    )

@@ -1,0 +1,31 @@
+"""Delete a study whole, and find what goes with it."""
+
+import contextlib
+from pathlib import Path
+
+from hpo.errors import TicketlessError
+from hpo.names import finish_of
+from hpo.study.folder import folder_of
+from hpo.study.handle import OpenStudy, find_latest
+
+
+def find_finish(search: OpenStudy, runs_dir: Path) -> OpenStudy | None:
+    """Return the study that finishes a search; one that is half deleted too."""
+    try:
+        found = find_latest(search.database, runs_dir, finish_of(search.name))
+    except TicketlessError as error:
+        found = OpenStudy(facts=error.stored, database=search.database, folder=folder_of(runs_dir, error.stored.name))
+    return found if found is not None and found.facts.finishes == search.facts.key else None
+
+
+def delete_whole(study: OpenStudy) -> str:
+    """Delete a study, its trials and its folder; returns what people should know of what is left.
+
+    First the tickets: from then on a live worker's token is worth nothing, and it writes nothing more. Last the study:
+    until then it is found, and the rest of it can be deleted.
+    """
+    study.tickets.delete()
+    left = study.folder.delete(study.facts.key)
+    with contextlib.suppress(KeyError):  # gone: only the answer to the COMMIT was lost
+        study.database.optuna.delete_study(study.facts.study_id)
+    return left
