@@ -31,7 +31,7 @@ HOMES = {
     "optuna_dashboard": {"dashboard"},
     "waitress": {"web.server"},
     "tensorflow": {"engine"},
-    "keras": {"models", "engine", "definition.study"},
+    "keras": {"models", "engine", "definition.study", "finish.export", "finish.testing"},
     "typer": {
         "__main__",
         "command",
@@ -52,7 +52,9 @@ MAX_LINES = 300
 READERS = sorted({*FILES} - {"__main__"})
 # What trains, and what a study's model is made of, load TensorFlow; nothing else does by being imported.
 LIGHT = {"engine.trainer", "engine.own_trainer", "engine.training_run", "engine.state"}
-TRAINING = {"models"} | {module for module in FILES if room_of(module) == "engine" and module not in LIGHT}
+TRAINING = {"models", "finish.export", "finish.testing"} | {
+    module for module in FILES if room_of(module) == "engine" and module not in LIGHT
+}
 
 
 def test_no_circle_among_rooms_nor_among_files() -> None:

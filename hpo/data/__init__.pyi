@@ -12,3 +12,4 @@ from .splits import Split as Split
 from .splits import describe_majority as describe_majority
 from .splits import split_of as split_of
 from .targets import describe_classes as describe_classes
+from .testrows import TestRows as TestRows

@@ -121,7 +121,7 @@ def check_model(inner: Any, dataset: Dataset, criterion: Criterion) -> None:
         raise TrialError(f"the study's model function returned {type(inner).__name__}, not a keras.Model")
     check_training(inner)
     check_layers(inner)
-    inputs = each(lambda one: keras.Input(one.shape[1:], dtype=_dtype_of(one)), dataset.x)
+    inputs = each(lambda one: keras.Input(one.shape[1:], dtype=dtype_of(one)), dataset.x)
     try:
         outputs = inner(inputs)
     except (TypeError, ValueError) as error:
@@ -133,7 +133,8 @@ def check_model(inner: Any, dataset: Dataset, criterion: Criterion) -> None:
         check_classifier(inner, outputs, dataset, are_probabilities=criterion.is_of_probabilities)
 
 
-def _dtype_of(array: np.ndarray) -> str:
+def dtype_of(array: np.ndarray) -> str:
+    """Return the dtype in which rows reach a model."""
     return "float32" if array.dtype == np.uint8 else str(array.dtype)
 
 
@@ -154,7 +155,7 @@ def check_classifier(inner: keras.Model, outputs: Any, dataset: Dataset, *, are_
         )
     if not are_probabilities:
         return
-    ones = each(lambda one: np.ones((2, *one.shape[1:]), _dtype_of(one)), dataset.x)
+    ones = each(lambda one: np.ones((2, *one.shape[1:]), dtype_of(one)), dataset.x)
     sums = np.sum(inner(ones, training=False), axis=-1)
     if not np.allclose(sums, 1.0, atol=1e-3):  # logits would train, but badly: the loss is that of probabilities
         raise TrialError(

@@ -19,7 +19,7 @@ from hpo.definition import (
     rehearse,
     seed_of,
 )
-from hpo.engine.criterion import criterion_of
+from hpo.engine import criterion_of
 from hpo.engine.model import Engine
 from hpo.engine.rehearsal import rehearse_training
 from hpo.parameters import Parameters

@@ -1,0 +1,263 @@
+"""The model to use: a Keras file that takes rows as they are, proved to load without hpo; and the same for ONNX."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from hpo.data import Dataset, Split, each
+from hpo.definition import StudyDefinition
+from hpo.engine import model_of_rows, own_classes
+from hpo.errors import FolderError, StudyMismatchError
+from hpo.files import replace, replaced
+from hpo.tracebacks import told
+
+MODEL, CLASSES, ONNX, STATE = "model.keras", "classes.json", "model.onnx", "model.npz"
+N_BATCH_ROWS = 256
+N_TIMED = 20  # calls, whose median is told
+N_PROOF_ROWS = 16
+LOAD_SECONDS = 600.0
+ONNX_PACKAGES = ("onnx", "tf2onnx")
+ONNX_HINT = (
+    f'pip install {" ".join(ONNX_PACKAGES)}, then in Python: keras.models.load_model("{MODEL}").export("{ONNX}", '
+    'format="onnx")'
+)
+# Run by a Python that has neither hpo nor the study's file; its answers are compared with those given here.
+PLAINLY = """
+import sys
+sys.modules["hpo"] = None
+import keras, numpy as np
+model = keras.models.load_model(sys.argv[1])
+rows = np.load(sys.argv[2])
+parts = [rows[f"x{place}"] for place in range(int(sys.argv[3]))]
+names = sys.argv[4:]
+x = dict(zip(names, parts)) if names else parts if len(parts) > 1 else parts[0]
+answers = model.predict(x, verbose=0)
+answers = list(answers.values()) if isinstance(answers, dict) else answers if isinstance(answers, list) else [answers]
+for place, answer in enumerate(answers):
+    if not np.allclose(answer, rows[f"answer{place}"], rtol=1e-3, atol=1e-5):
+        raise SystemExit("its answers are others than here")
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was written of a trial's model.
+
+    Attributes:
+        files: Their names in the answer's folder.
+        n_bytes: Of the model's file.
+        n_weights: The model's; None of a training function's state.
+        rows: What the model takes, in a sentence.
+        answers: What it gives, in a sentence.
+        fault: Why plain Keras does not load it without the study's code; empty where it does.
+        own_classes: The study's classes that it needs to be loaded.
+        row_ms: Milliseconds for one row alone; None of a training function's state.
+        batch_row_ms: Milliseconds per row in a batch of n_batch_rows.
+        n_batch_rows: How many that were.
+        onnx: What there is of ONNX, in a sentence.
+    """
+
+    files: tuple[str, ...]
+    n_bytes: int
+    n_weights: int | None = None
+    rows: str = ""
+    answers: str = ""
+    fault: str = ""
+    own_classes: tuple[str, ...] = ()
+    row_ms: float | None = None
+    batch_row_ms: float | None = None
+    n_batch_rows: int = 0
+    onnx: str = ""
+
+
+@contextlib.contextmanager
+def answer_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder to write an answer into, which takes path's place whole, or not at all.
+
+    Raises:
+        FolderError: The disk is full, or the folder cannot be written.
+    """
+    try:
+        with replaced(path) as folder:
+            folder.mkdir()
+            yield folder
+            for file in folder.rglob("*"):
+                _sync(file)
+    except OSError as error:
+        n_free = _free_bytes(path.parent)
+        raise FolderError(
+            f"The answer cannot be written to {path}: {error.strerror or error} ({n_free / 1e6:,.0f} MB are free). "
+            "Nothing of it was left there, and what was trained is kept.",
+            "Free some space or mend the folder's permissions; the same command writes it then.",
+        ) from error
+
+
+def _sync(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _free_bytes(folder: Path) -> int:
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(folder).free
+    return 0
+
+
+def export(
+    definition: StudyDefinition, parameters: Any, dataset: Dataset, split: Split, kept: Path, answer_dir: Path
+) -> Exported:
+    """Write a trial's model so that it takes rows as they are, and the names of the classes beside it.
+
+    Of a study with a training function of its own it is the state that the function reported, as it was kept.
+
+    Args:
+        definition: The study's.
+        parameters: The trial's, as it was trained with.
+        dataset: The study's data.
+        split: Of its rows.
+        kept: The trial's model file.
+        answer_dir: Where to; see answer_folder.
+
+    Raises:
+        StudyMismatchError: The file holds another model than the study builds from these parameters.
+        OSError: It cannot be written.
+    """
+    if definition.train is not None:
+        replace(answer_dir / STATE, lambda file: file.write(kept.read_bytes()), mode=0o666)
+        return Exported(files=(STATE,), n_bytes=(answer_dir / STATE).stat().st_size)
+    inner, model = model_of_rows(definition, parameters, dataset)
+    try:
+        inner.load_weights(kept)
+    except Exception as error:  # every kind of fault that a damaged file can cause
+        message = f"{kept} does not hold the weights of the model that the study builds: {str(error)[:200]}"
+        raise StudyMismatchError(message, "Its file may be damaged, or the study's file have changed.") from error
+    path = answer_dir / MODEL
+    with replaced(path) as temporary:
+        _written(model.save, temporary)
+    files = [MODEL]
+    if dataset.classes:
+        replace(answer_dir / CLASSES, lambda file: file.write(json.dumps(dataset.classes).encode()), mode=0o666)
+        files.append(CLASSES)
+    onnx = _as_onnx(model, answer_dir / ONNX)
+    files += [ONNX] if not onnx else []
+    n_batch = min(N_BATCH_ROWS, len(split.val_rows))
+    rows = each(lambda array: np.asarray(array[split.val_rows[:n_batch]]), dataset.x)
+    few = each(lambda array: array[:N_PROOF_ROWS], rows)
+    answers = _list_of(model.predict(_fed(few), verbose=0))
+    return Exported(
+        files=tuple(files),
+        n_bytes=path.stat().st_size,
+        n_weights=int(model.count_params()),
+        rows=_said_rows(dataset, is_scaled=model is not inner),
+        answers=_said_answers(answers, dataset),
+        fault=proof_fault(path, few, answers),
+        own_classes=tuple(own_classes(model)),
+        row_ms=_milliseconds(model, each(lambda array: array[:1], rows)),
+        batch_row_ms=_milliseconds(model, rows) / n_batch,
+        n_batch_rows=n_batch,
+        onnx=onnx or f"{ONNX} is the same model for ONNX.",
+    )
+
+
+def _written(write: Callable[[Path], object], path: Path) -> None:
+    """Have Keras write a file; what HDF5 says of a full disk is no OSError."""
+    try:
+        write(path)
+    except OSError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        if "write" not in str(error).lower():
+            raise
+        raise OSError(None, str(error)) from error
+
+
+def proof_fault(path: Path, rows: Any, answers: list[np.ndarray]) -> str:
+    """Return why a process without hpo and the study's file gets no such answers from a model's file, or nothing."""
+    parts = _list_of(rows)
+    with tempfile.TemporaryDirectory() as folder:
+        given = {f"x{place}": part for place, part in enumerate(parts)}
+        given |= {f"answer{place}": answer for place, answer in enumerate(answers)}
+        np.savez(Path(folder) / "rows.npz", **given)
+        names = list(rows) if isinstance(rows, dict) else []
+        command = [sys.executable, "-c", PLAINLY, str(path.absolute()), "rows.npz", str(len(parts)), *names]
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        try:
+            done = subprocess.run(
+                command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LOAD_SECONDS, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f"it could not be tried: {error}"
+    return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no reason was given"])[-1][:300]
+
+
+def _list_of(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _fed(rows: Any) -> Any:
+    """Return rows as Keras's predict takes them: of several inputs by place, a list."""
+    return list(rows) if isinstance(rows, tuple) else rows
+
+
+def _as_onnx(model: keras.Model, path: Path) -> str:
+    """Write a model for ONNX, as Keras's own export does; returns why it is not there and what to do, or nothing."""
+    missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        return f"There is no {ONNX}: Keras needs the package {' and '.join(missing)} for it. {ONNX_HINT}"
+    try:
+        with replaced(path) as temporary:
+            model.export(temporary, format="onnx", verbose=False)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        return f"There is no {ONNX}: Keras could not make it ({str(error)[:200]})."
+    except Exception as error:  # whatever the converter does not know
+        return f"There is no {ONNX}: Keras could not make it ({told(error).splitlines()[0][:200]})."
+    return ""
+
+
+def _milliseconds(model: keras.Model, rows: Any) -> float:
+    """Return the median of some calls by predict_on_batch; the first ones compile."""
+    seconds = []
+    for number in range(N_TIMED + 2):
+        begun = time.perf_counter()
+        model.predict_on_batch(_fed(rows))
+        if number >= 2:
+            seconds.append(time.perf_counter() - begun)
+    return 1000 * statistics.median(seconds)
+
+
+def _said_rows(dataset: Dataset, *, is_scaled: bool) -> str:
+    def one(array: np.ndarray) -> str:
+        kind = "numbers from 0 to 255" if array.dtype == np.uint8 else str(array.dtype)
+        return f"{kind} of shape {('rows', *array.shape[1:])!r}".replace("'", "")
+
+    said = each(one, dataset.x)
+    named = said.items() if isinstance(said, dict) else enumerate(said) if isinstance(said, tuple) else ()
+    text = "; ".join(f"{name}: {kind}" for name, kind in named) or str(said)
+    return f"{text}. Scaling to 0..1 is part of the model." if is_scaled else f"{text}, as the data bring them."
+
+
+def _said_answers(answers: list[np.ndarray], dataset: Dataset) -> str:
+    shown = " and ".join(repr(("rows", *answer.shape[1:])).replace("'", "") for answer in answers)
+    named = f" Their order: {CLASSES}." if dataset.classes else ""
+    return f"{shown}, what the study's model gives.{named}"

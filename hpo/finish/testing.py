@@ -1,0 +1,173 @@
+"""The one look at the test rows: an exported model's file measured on them, with intervals that come from the rows."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from hpo.data import TestRows
+from hpo.definition import StudyDefinition, predicts_classes
+from hpo.engine import criterion_of, values_of_rows
+from hpo.statistics import bootstrap_mean, clopper_pearson
+
+N_BATCH_ROWS = 256
+N_MAX_CLASSES = 1000  # whose confusion is told
+OF_A_SHARE = "Clopper and Pearson's, of a share of rows"
+OF_A_MEAN = "the bootstrap-t, of a mean over rows"
+OF_NONE = "no interval: it is no mean over rows"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What a metric or the loss is on the test rows.
+
+    Attributes:
+        name: As Keras names it: "accuracy", "loss".
+        value: On all of them.
+        low: The 95 % interval's lower end; None where there is no interval.
+        high: The upper end.
+        interval: What kind of interval it is, or why there is none.
+    """
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    interval: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassResult:
+    """How a classifier does on the test rows of one class.
+
+    Attributes:
+        name: The class's, or its number.
+        n_rows: Of this class.
+        n_answered: That the model takes for this class.
+        n_right: Of both.
+    """
+
+    name: str
+    n_rows: int
+    n_answered: int
+    n_right: int
+
+    @property
+    def precision(self) -> float | None:
+        """Which share of the rows that it takes for this class are of it."""
+        return self.n_right / self.n_answered if self.n_answered else None
+
+    @property
+    def recall(self) -> float | None:
+        """Which share of this class's rows it finds."""
+        return self.n_right / self.n_rows if self.n_rows else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestResult:
+    """What a model's file is worth on the test rows.
+
+    Attributes:
+        metric: What the study tunes for, on these rows.
+        others: The other metrics and the loss.
+        n_rows: How many there are.
+        fingerprint: Theirs.
+        classes: Of a classifier, by their numbers; empty of others.
+        confusion: How many rows of each class (a line) are taken for each class (a column).
+    """
+
+    metric: Measure
+    others: tuple[Measure, ...]
+    n_rows: int
+    fingerprint: str
+    classes: tuple[ClassResult, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+
+
+def evaluate(path: Path, rows: TestRows, definition: StudyDefinition) -> TestResult:
+    """Measure a model's file on the test rows, by the study's own loss and metrics.
+
+    Args:
+        path: A file that takes rows as the data bring them.
+        rows: The test rows.
+        definition: The study's; what of the model is its own is found in its file.
+    """
+    model = keras.models.load_model(path, custom_objects=_own(definition), compile=False)
+    model.compile(**criterion_of(definition).options())
+    x, y = (list(one) if isinstance(one, tuple) else one for one in (rows.x, rows.y))
+    answers = model.predict(x, batch_size=N_BATCH_ROWS, verbose=0)
+    weight = rows.sample_weight
+    whole, by_row = values_of_rows(model, rows.y, answers, weight)
+    # Keras's own: what layers add to the loss is in it. Its losses of single outputs are means of batches' means.
+    found = model.evaluate(x, y, sample_weight=weight, batch_size=N_BATCH_ROWS, verbose=0, return_dict=True)
+    values = {**whole, "loss": float(found["loss"])}
+    measures = {name: _measured(name, value, by_row[name]) for name, value in values.items()}
+    truth, taken = _classes_of(rows, answers, definition)
+    names = rows.classes or tuple(map(str, range(rows.n_classes or 2)))
+    confusion = _confusion(truth, taken, len(names)) if truth is not None and len(names) <= N_MAX_CLASSES else None
+    tuned = definition.metric.removeprefix("val_")
+    return TestResult(
+        metric=measures.pop(tuned),
+        others=tuple(measures.values()),
+        n_rows=rows.n_rows,
+        fingerprint=rows.fingerprint,
+        classes=() if confusion is None else _by_class(names, confusion),
+        confusion=() if confusion is None else tuple(tuple(map(int, line)) for line in confusion),
+    )
+
+
+def _own(definition: StudyDefinition) -> dict[str, Any]:
+    """Return what the study's file defines, by name, where a model may have classes or functions of its own."""
+    names = getattr(definition.model, "__globals__", {})
+    return {name: value for name, value in names.items() if callable(value) and not name.startswith("__")}
+
+
+def _measured(name: str, value: float, by_row: np.ndarray) -> Measure:
+    """Return a value with its interval, if it is the mean of its own values on single rows."""
+    none = Measure(name=name, value=value, low=None, high=None, interval=OF_NONE)
+    is_mean = math.isclose(float(by_row.mean()), value, rel_tol=1e-4, abs_tol=1e-6)
+    if not is_mean or not np.isfinite(by_row).all():
+        return none
+    n_hits = int(by_row.sum())
+    if np.isin(by_row, (0.0, 1.0)).all():
+        low, high = clopper_pearson(n_hits, len(by_row))
+        return Measure(name=name, value=value, low=low, high=high, interval=OF_A_SHARE)
+    low, high = bootstrap_mean(by_row)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return Measure(name=name, value=value, low=None, high=None, interval="no interval: too few rows")
+    return Measure(name=name, value=value, low=low, high=high, interval=OF_A_MEAN)
+
+
+def _classes_of(rows: TestRows, answers: Any, definition: StudyDefinition) -> tuple[Any, Any]:
+    """Return each row's class and the one that the model takes it for; None of what is no classifier."""
+    if not isinstance(answers, np.ndarray) or not isinstance(rows.y, np.ndarray):
+        return None, None
+    if predicts_classes(definition):
+        return rows.y.reshape(-1), answers.argmax(axis=-1).reshape(-1)
+    loss, y = definition.loss, rows.y.reshape(-1)
+    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    is_yes_or_no = name in ("binary_crossentropy", "BinaryCrossentropy") and answers.size == y.size
+    if is_yes_or_no and set(np.unique(y)) <= {0, 1}:
+        half = 0.0 if getattr(loss, "from_logits", False) else 0.5
+        return y.astype(np.int64), (answers.reshape(-1) > half).astype(np.int64)
+    return None, None
+
+
+def _confusion(truth: np.ndarray, taken: np.ndarray, n_classes: int) -> np.ndarray:
+    counts = np.bincount(truth.astype(np.int64) * n_classes + taken, minlength=n_classes * n_classes)
+    return counts.reshape(n_classes, n_classes)
+
+
+def _by_class(names: tuple[str, ...], confusion: np.ndarray) -> tuple[ClassResult, ...]:
+    return tuple(
+        ClassResult(
+            name=name,
+            n_rows=int(confusion[number].sum()),
+            n_answered=int(confusion[:, number].sum()),
+            n_right=int(confusion[number, number]),
+        )
+        for number, name in enumerate(names)
+    )
