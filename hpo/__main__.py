@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from hpo import __version__
-from hpo.check import check
+from hpo.check.__main__ import check
 from hpo.command import plain_app, run_command
 from hpo.dashboard import dashboard
 from hpo.finish.__main__ import finish

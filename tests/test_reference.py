@@ -108,7 +108,7 @@ def test_every_key_of_a_result_as_json_is_listed() -> None:
 
 def test_every_key_of_a_check_as_json_is_listed() -> None:
     listed = {name for row in rows(REFERENCE["A check as JSON"]) for name in CODE.findall(" ".join(row))}
-    tree = ast.parse((ROOT / "hpo" / "findings.py").read_text())
+    tree = ast.parse((ROOT / "hpo" / "check" / "findings.py").read_text())
     keys = {key.value for node in ast.walk(tree) if isinstance(node, ast.Dict) for key in node.keys if key is not None}  # type: ignore[attr-defined]
     assert {"slowest_seconds", "resumes"} <= keys <= listed
 

@@ -17,6 +17,5 @@ from .forkserver import call_in_child as call_in_child
 from .forkserver import start_forkserver as start_forkserver
 from .launcher import Launcher as Launcher
 from .logs import log as log
-from .logs import open_log as open_log
 from .settings import RunSettings as RunSettings
 from .settings import WorkerLimits as WorkerLimits

@@ -1,10 +1,7 @@
 """A stretch of one trial, trained to be measured and compared, in a process of its own; nothing of it is stored."""
 
-import contextlib
 import hashlib
-import os
 import resource
-import signal
 import sys
 import threading
 import time
@@ -15,28 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 
-from hpo.data import load_dataset, split_of
-from hpo.definition import (
-    Draw,
-    RunningTrial,
-    StudyDefinition,
-    build_callbacks,
-    find_corner,
-    load_definition,
-    place,
-    place_baseline,
-    predicts_classes,
-    rehearse,
-    seed_of,
-)
-from hpo.engine import Task, Trainer, TrainingResult, load_trainer
-from hpo.errors import HpoError, TrialError
+from hpo.check.training import answer, callbacks_of, load_data, load_study
+from hpo.data import split_of
+from hpo.definition import Draw, RunningTrial, StudyDefinition, find_corner, place, place_baseline, rehearse, seed_of
+from hpo.engine import Task, Trainer, TrainingResult
+from hpo.errors import TrialError
 from hpo.metric import Metric, metric_of
-from hpo.run import log, open_log
 from hpo.study import StudyOptions, TrialFile, folder_of, prepare
-from hpo.tracebacks import told
 
 LONG_EPOCH_SECONDS = 180.0  # after such an epoch no second one is trained
 PATIENT_SECONDS = 60.0  # in the first epoch, until people are told that it takes long
@@ -107,14 +90,17 @@ class Stretch:
 
 def plan_in_process(options: StudyOptions, pipe: Connection) -> None:
     """Process target: load the study as a run opens it; sends ("say", text) lines, then ("plan", Plan)."""
-    with _answering(options, pipe) as answer:
-        _, definition = _load(options)
+
+    def plan() -> tuple[str, Plan]:
+        trainer, definition = load_study(options.file, n_threads=options.n_threads or 1)
         metric = metric_of(definition.metric, definition.direction)
         space = rehearse(definition)
         dataset = prepare(definition, space, options, lambda text: pipe.send(("say", text)))
-        load_trainer(options.file.trainer).rehearse(definition, dataset)
+        trainer.rehearse(definition, dataset)
         configurations = tuple(_configurations(definition))
-        answer("plan", Plan(metric=metric, n_trials=definition.n_trials, configurations=configurations))
+        return "plan", Plan(metric=metric, n_trials=definition.n_trials, configurations=configurations)
+
+    answer(pipe, plan, folder=folder_of(options.runs_dir, options.file.name), name="check")
 
 
 def train_in_process(
@@ -124,24 +110,19 @@ def train_in_process(
 
     Where the study's code cannot be trained, it sends ("failed", why).
     """
-    with _answering(options, pipe) as answer:
-        trainer, definition = _load(options)
-        dataset = load_dataset(
-            definition.dataset,
-            data_dir=options.data_dir,
-            base_dir=options.file.path.parent,
-            report=log.info,
-            is_classes=predicts_classes(definition),
-        )
+
+    def train() -> tuple[str, Stretch | str]:
+        trainer, definition = load_study(options.file, n_threads=options.n_threads or 1)
+        dataset = load_data(definition, options.file, options.data_dir)
         trainer.load(definition, dataset)
         is_baseline = configuration.label == "baseline"
         chosen = definition.baseline if is_baseline else place(definition, configuration.params).parameters
         training = _Training(last_epoch, lambda text: pipe.send(("say", f"{configuration.label}: {text}")))
-        checkpoint = TrialFile(trial_dir / "checkpoint.npz")
+        checkpoint, files, seed = TrialFile(trial_dir / "checkpoint.npz"), trial_dir / "files", configuration.seed
         try:
             task = Task(
                 parameters=chosen,
-                seed=configuration.seed,
+                seed=seed,
                 split=split_of(dataset, seed=definition.seed),
                 metric=metric_of(definition.metric, definition.direction),
                 checkpoint=checkpoint,
@@ -149,15 +130,16 @@ def train_in_process(
                 after_epoch=training.after_epoch,
                 should_stop=lambda: False,
                 on_loss=training.losses.append,
-                callbacks=_callbacks(definition, chosen, trial_dir / "files", configuration.seed),
-                folder=trial_dir / "files",
+                callbacks=callbacks_of(definition, chosen, RunningTrial(number=0, folder=files, seed=seed)),
+                folder=files,
             )
             result = training.run(trainer, task)
         except TrialError as error:
-            answer("failed", str(error))
-            return
+            return "failed", str(error)
         checkpoint_bytes = checkpoint.path.stat().st_size if checkpoint.is_there else 0
-        answer("done", training.stretch(result, checkpoint_bytes))
+        return "done", training.stretch(result, checkpoint_bytes)
+
+    answer(pipe, train, folder=folder_of(options.runs_dir, options.file.name), name="check")
 
 
 class _Training:
@@ -211,13 +193,6 @@ class _Training:
         )
 
 
-def _load(options: StudyOptions) -> tuple[Trainer, StudyDefinition]:
-    """Do what a worker does first."""
-    trainer = load_trainer(options.file.trainer)
-    trainer.set_up(n_threads=options.n_threads or 1, slot=0)
-    return trainer, load_definition(options.file)
-
-
 def _configurations(definition: StudyDefinition) -> Iterator[Configuration]:
     points: dict[str, Draw | None] = {
         "baseline": place_baseline(definition),
@@ -231,17 +206,6 @@ def _configurations(definition: StudyDefinition) -> Iterator[Configuration]:
         seen.append(point.params)
         seed = seed_of(definition.seed, number, "training")
         yield Configuration(label=label, params=point.params, epochs=point.parameters.epochs, seed=seed)
-
-
-def _callbacks(definition: StudyDefinition, chosen: Any, folder: Path, seed: int) -> Any:
-    if definition.callbacks is None:
-        return ()
-    try:
-        return build_callbacks(definition.callbacks, chosen, RunningTrial(number=0, folder=folder, seed=seed))
-    except HpoError:
-        raise
-    except Exception as error:
-        raise TrialError(f"callbacks raised {told(error)}") from error
 
 
 def _arrays_of(result: TrainingResult) -> dict[str, str]:
@@ -272,26 +236,3 @@ def _hash_into(found: dict[str, str], name: str, value: Any) -> None:
 def _peak_bytes() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-@contextlib.contextmanager
-def _answering(options: StudyOptions, pipe: Connection) -> Iterator[Callable[[str, Any], None]]:
-    """Give what sends the answer, which is ("error", HpoError) where something raises."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command's business
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    open_log(folder_of(options.runs_dir, options.file.name).log, "check")
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    threading.Thread(target=_leave_with_command, args=(pipe,), daemon=True).start()
-    try:
-        yield lambda kind, content: pipe.send((kind, content))
-    except HpoError as error:
-        pipe.send(("error", error))
-    except Exception as error:
-        log.exception("an unexpected error")
-        pipe.send(("error", HpoError(f"Unexpected {type(error).__name__}: {error}", "This is a bug in hpo.")))
-
-
-def _leave_with_command(pipe: Connection) -> None:
-    with contextlib.suppress(EOFError, OSError):
-        pipe.recv()  # nothing is ever sent this way
-    os._exit(0)

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from hpo.findings import Finding, Findings, described, lines
+from hpo.check.findings import Finding, Findings, described, lines
+from hpo.check.stretch import Configuration, Plan, Stretch
 from hpo.metric import metric_of
-from hpo.stretch import Configuration, Plan, Stretch
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hpo.check.stretch import Configuration, Plan, Stretch
 from hpo.run import describe_params, duration
-from hpo.stretch import Configuration, Plan, Stretch
 
 N_SHOWN = 4  # differences
 HEADINGS = ("", "epochs", "weights", "first epoch", "a further one", "memory", "checkpoint")
