@@ -10,6 +10,7 @@ SETUP := $(VENV)/.installed-
 
 demo: $(SETUP)run
 	$(VENV)/bin/python -m hpo.run --study digits_mlp --trials 20
+	$(VENV)/bin/python -m hpo.report --study digits_mlp
 
 test: $(SETUP)dev
 	$(VENV)/bin/python -m pytest -n 3 --dist worksteal -m "not slow"

@@ -11,6 +11,7 @@ from hpo.dashboard import dashboard
 from hpo.finish.__main__ import finish
 from hpo.init import init
 from hpo.password import password
+from hpo.report.__main__ import report
 from hpo.run.__main__ import run
 from hpo.status import status
 from hpo.study.__main__ import app as study_app
@@ -22,6 +23,7 @@ app.command("check")(check)
 app.command("run")(run)
 app.command("finish")(finish)
 app.command("status")(status)
+app.command("report")(report)
 app.add_typer(study_app, name="study")
 app.command("dashboard")(dashboard)
 app.command("tensorboard")(tensorboard)

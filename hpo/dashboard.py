@@ -28,6 +28,7 @@ READING = ("GET", "HEAD")
 NOTE = re.compile(r"/api/studies/\d+(/\d+)?/note/?")
 TAGS = re.compile(r"/api/trials/\d+/user-attrs/?")
 TABLE = re.compile(r"/csv/(\d+)/?")
+REPORT = "/report"
 ASKING_THE_DATABASE = ("/api/", "/csv/")
 
 
@@ -53,7 +54,7 @@ def dashboard(
         bool, typer.Option("--writable", envvar="HPO_DASHBOARD_WRITABLE", help="Let people write notes and tags.")
     ] = False,
 ) -> None:
-    """Browse studies in optuna-dashboard: reading only, behind a password where others can reach it."""
+    """Browse studies in optuna-dashboard, and their reports: reading only, behind a password where others reach it."""
     from hpo.database import address_of
     from hpo.web import Rules, choose_password, protect, serve
 
@@ -72,8 +73,9 @@ def dashboard(
     except DatabaseAwayError as error:
         print(f"{error.message} Its studies are shown as soon as it is there.", file=sys.stderr, flush=True)
     mode = "notes, and tags of running trials, can be written" if writable else "read-only"
-    title = f"dashboard of {address} ({mode})"
-    raise typer.Exit(serve(protect(build_app(database), rules, database.is_there), title=title, host=host, port=port))
+    title = f"dashboard of {address} ({mode}; {REPORT} shows reports)"
+    pages = with_reports(build_app(database), database)
+    raise typer.Exit(serve(protect(pages, rules, database.is_there), title=title, host=host, port=port))
 
 
 class Database:
@@ -191,6 +193,18 @@ def build_app(database: Database) -> "App":
         if not made or made[0][0] is not store:
             made[:] = [(store, optuna_dashboard.wsgi(store.optuna))]
         return made[0][1](environ, start_response)  # type: ignore[no-any-return]
+
+    return page
+
+
+def with_reports(app: "App", database: Database) -> "App":
+    """Return a page that also shows the database's studies as hpo report does."""
+    from hpo.report import answer_report
+
+    def page(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"].rstrip("/") == REPORT:
+            return answer_report(database.find, environ, start_response)
+        return app(environ, start_response)
 
     return page
 

@@ -39,6 +39,7 @@ HOMES = {
         "finish.__main__",
         "init",
         "run.amounts",
+        "report.__main__",
         "run.__main__",
         "study.__main__",
         "status",

@@ -2,6 +2,7 @@ from .address import DatabaseAddress as DatabaseAddress
 from .address import address_of as address_of
 from .connections import Connection as Connection
 from .connections import guarded as guarded
+from .history import read_trials as read_trials
 from .outage import TRANSIENT as TRANSIENT
 from .outage import explained as explained
 from .outage import insist as insist

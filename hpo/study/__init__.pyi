@@ -10,6 +10,7 @@ from .handle import OpenStudy as OpenStudy
 from .handle import all_studies as all_studies
 from .handle import find_latest as find_latest
 from .handle import not_there as not_there
+from .handle import open_stored as open_stored
 from .handle import open_to_look as open_to_look
 from .leases import LeaseKeeper as LeaseKeeper
 from .leases import Limit as Limit

@@ -1,0 +1,1 @@
+from .serving import answer_report as answer_report

@@ -1,0 +1,79 @@
+"""Reports as a web page: /report lists the studies, /report?study=NAME shows one as it is now."""
+
+import shlex
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+from hpo.database import Store, explained
+from hpo.errors import DatabaseAwayError, HpoError
+from hpo.report.findings import find
+from hpo.report.markup import text
+from hpo.report.page import document, write_page
+from hpo.report.record import read_record
+from hpo.study import OpenStudy, all_studies, check_schema, count_ended, find_latest, not_there
+
+NO_FOLDER = Path("runs")  # a study's own is not looked at
+LINKS = (("All studies", "/report"), ("Dashboard", "/dashboard"))
+
+_one_at_a_time = threading.Lock()  # a large study takes seconds of a core: who reloads a page must not stop the others
+
+
+def answer_report(
+    find_store: Callable[[], Store | None], environ: dict[str, Any], start_response: Any
+) -> Iterable[bytes]:
+    """Answer a request for a report, or for the list of studies; nothing is kept, so that it is always current."""
+    asked = parse_qs(environ.get("QUERY_STRING", ""))
+    name = asked.get("study", [""])[0]
+    status = "200 OK"
+    try:
+        database = find_store()
+        if database is None:
+            page = _list([], "no database yet")
+        else:
+            with _one_at_a_time, explained(database.address):
+                check_schema(database.engine)
+                page = _report(database, name) if name else _list(all_studies(database, NO_FOLDER), _where(database))
+    except HpoError as error:
+        status = "503 Service Unavailable" if isinstance(error, DatabaseAwayError) else "404 Not Found"
+        said = "The database is away." if isinstance(error, DatabaseAwayError) else error.message
+        page = document("hpo: no report", f"<header><h1>No report</h1><p>{text(said)}</p></header>", [], links=LINKS)
+    body = page.encode()
+    headers = [("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store")]
+    start_response(status, [*headers, ("Content-Length", str(len(body)))])
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+
+def _where(database: Store) -> str:
+    return str(database.address)
+
+
+def _report(database: Store, name: str) -> str:
+    study = find_latest(database, NO_FOLDER, name)
+    if study is None:
+        raise not_there(database, NO_FOLDER, name)
+    record = read_record(study)
+    findings = find(record, command=f"hpo finish --study {shlex.quote(record.name)}")
+    return write_page(record, findings, links=LINKS)
+
+
+def _list(studies: list[OpenStudy], of: str) -> str:
+    rows = "".join(map(_row, sorted(studies, key=lambda one: one.name)))
+    content = (
+        '<table><thead><tr><th scope="col">study</th><th scope="col">metric</th>'
+        f'<th scope="col" class=n>trials ended</th></tr></thead><tbody>{rows}</tbody></table>'
+        if rows
+        else "<p>There is no study yet.</p>"
+    )
+    head = f"<header><h1>Reports</h1>{content}</header>"
+    return document("hpo: reports", head, [], of=of, links=LINKS[1:])
+
+
+def _row(study: OpenStudy) -> str:
+    tickets = study.tickets.read()
+    return (
+        f'<tr><th scope="row"><a href="?study={quote(study.name, safe="")}">{text(study.name)}</a></th>'
+        f"<td>{text(study.metric.name)}</td><td class=n>{count_ended(tickets):,} of {len(tickets):,}</td></tr>"
+    )
