@@ -37,8 +37,7 @@ def kept_task(tmp_path: Path, data: Callable[[], dict[str, Any]], **fields: Any)
     prints = dataset.fingerprint, dataset.test_fingerprint
     test = testrows.load_test_rows(data, fingerprints=prints, is_classes=is_classes)
     keras.utils.set_random_seed(3)
-    inner, _ = model_of_rows(definition, CHOSEN, dataset)
-    inner.save(tmp_path / "kept.keras")
+    model_of_rows(definition, CHOSEN, dataset).inner.save(tmp_path / "kept.keras")
     return Task(definition, dataset, split_of(dataset, seed=7), test, tmp_path / "kept.keras")
 
 

@@ -1,3 +1,5 @@
+from .as_code import RowsCode as RowsCode
+from .as_code import rows_as_code as rows_as_code
 from .cache import home_dirs as home_dirs
 from .cifar10 import ARCHIVE_NAMES as ARCHIVE_NAMES
 from .datasets import Dataset as Dataset

@@ -34,15 +34,19 @@ def split_of(dataset: Dataset, *, seed: int) -> Split:
         n_train = len(rows) - dataset.n_given_val
         return Split(train_rows=rows[:n_train], val_rows=rows[n_train:])
     if dataset.groups is not None:
-        is_val = np.isin(dataset.groups, _drawn_groups(np.bincount(dataset.groups), seed=seed))
+        is_val = np.isin(dataset.groups, drawn_groups(np.bincount(dataset.groups), seed=seed))
         return Split(train_rows=rows[~is_val], val_rows=rows[is_val])
-    is_classified = dataset.n_classes is not None and len(np.unique(dataset.y)) < dataset.n_rows
-    strata = flat(dataset.y) if is_classified else np.zeros(dataset.n_rows, np.int32)
+    strata = flat(dataset.y) if is_classified(dataset) else np.zeros(dataset.n_rows, np.int32)
     train_rows, val_rows = split(strata, VALIDATION_SHARE, seed=seed)
     return Split(train_rows=train_rows, val_rows=val_rows)
 
 
-def _drawn_groups(sizes: np.ndarray, *, seed: int) -> np.ndarray:
+def is_classified(dataset: Dataset) -> bool:
+    """Whether the rows to validate on are drawn from each class."""
+    return dataset.n_classes is not None and len(np.unique(dataset.y)) < dataset.n_rows
+
+
+def drawn_groups(sizes: np.ndarray, *, seed: int) -> np.ndarray:
     """Draw groups until they have the share of all rows, but one at least and never all."""
     draws = np.random.PCG64(np.random.SeedSequence(seed % 2**64)).random_raw(len(sizes))
     order = np.argsort(draws, kind="stable")

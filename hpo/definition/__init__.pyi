@@ -5,6 +5,8 @@ from .catalog import list_studies as list_studies
 from .catalog import load_definition as load_definition
 from .corners import find_corner as find_corner
 from .examples import find_examples as find_examples
+from .excerpt import Excerpt as Excerpt
+from .excerpt import cut_out as cut_out
 from .feasibility import N_REFUSALS as N_REFUSALS
 from .feasibility import refused_all as refused_all
 from .goal import predicts_classes as predicts_classes
@@ -13,6 +15,7 @@ from .points import all_points as all_points
 from .running import RunningTrial as RunningTrial
 from .running import build_callbacks as build_callbacks
 from .running import make_folder as make_folder
+from .running import takes_trial as takes_trial
 from .samplers import sampler_of as sampler_of
 from .space import Draw as Draw
 from .space import ask as ask
@@ -26,3 +29,4 @@ from .study import StudyDefinition as StudyDefinition
 from .study import build_model as build_model
 from .study import is_audited as is_audited
 from .study import seed_of as seed_of
+from .study import takes_classes as takes_classes

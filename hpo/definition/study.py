@@ -157,9 +157,14 @@ class StudyDefinition:
 def build_model(definition: StudyDefinition, parameters: Any, input_shape: Any, n_classes: int | None) -> "keras.Model":
     """Call the study's model function, with as many parameters as it takes."""
     build: Any = definition.model
-    is_short = _takes(build, SIGNATURES["model"][:2]) and not _takes(build, SIGNATURES["model"])
-    model: keras.Model = build(parameters, input_shape) if is_short else build(parameters, input_shape, n_classes)
+    arguments = (parameters, input_shape, n_classes) if takes_classes(definition) else (parameters, input_shape)
+    model: keras.Model = build(*arguments)
     return model
+
+
+def takes_classes(definition: StudyDefinition) -> bool:
+    """Whether the study's model function is told the number of classes."""
+    return _takes(definition.model, SIGNATURES["model"]) or not _takes(definition.model, SIGNATURES["model"][:2])
 
 
 def _takes(function: Any, arguments: tuple[str, ...]) -> bool:

@@ -1,5 +1,6 @@
 """A study's model made to take rows as the data bring them: what hpo does to them before training becomes a layer."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -12,21 +13,34 @@ from hpo.engine.costs import forward_graph
 from hpo.engine.refusals import dtype_of, scaled_inputs
 
 
-def model_of_rows(definition: StudyDefinition, parameters: Any, dataset: Dataset) -> tuple[keras.Model, keras.Model]:
-    """Build a trial's model: as the study has it, and around it, with the same weights, one for rows as they are.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RowModel:
+    """A trial's model in two forms that share their weights.
 
-    Bytes that hpo scales to [0, 1] pass a Rescaling layer there. Where none are scaled, both are the same model.
+    Attributes:
+        inner: As the study has it.
+        model: For rows as they are: bytes that hpo scales to [0, 1] pass a Rescaling layer. Where there are none of
+            them, it is the study's own.
+        is_scaled: For each input whether its bytes are scaled.
     """
+
+    inner: keras.Model
+    model: keras.Model
+    is_scaled: Any
+
+
+def model_of_rows(definition: StudyDefinition, parameters: Any, dataset: Dataset) -> RowModel:
+    """Build a trial's model for rows as they are."""
     inner = build_model(definition, parameters.model, dataset.input_shape, dataset.n_classes)
     names = dict(zip(dataset.x, dataset.x, strict=True)) if isinstance(dataset.x, dict) else each(_no_name, dataset.x)
     inputs = each(_input, dataset.x, names)
     inner(inputs)  # builds what is not built yet
-    is_scaled = scaled_inputs(forward_graph(inner, dataset.x), dataset.x)
-    is_scaled = each(lambda rows, flag: flag and str(rows.dtype) == "uint8", dataset.x, is_scaled)
+    flags = scaled_inputs(forward_graph(inner, dataset.x), dataset.x)
+    is_scaled = each(lambda rows, flag: flag and rows.dtype == np.uint8, dataset.x, flags)
     if not any(keras.tree.flatten(is_scaled)):
-        return inner, inner
+        return RowModel(inner=inner, model=inner, is_scaled=is_scaled)
     fed = each(lambda one, flag: keras.layers.Rescaling(1 / 255)(one) if flag else one, inputs, is_scaled)
-    return inner, keras.Model(inputs, inner(fed), name=inner.name)
+    return RowModel(inner=inner, model=keras.Model(inputs, inner(fed), name=inner.name), is_scaled=is_scaled)
 
 
 def _input(rows: np.ndarray, name: str | None) -> Any:

@@ -69,6 +69,7 @@ class Exported:
         batch_row_ms: Milliseconds per row in a batch of n_batch_rows.
         n_batch_rows: How many that were.
         onnx: What there is of ONNX, in a sentence.
+        is_scaled: For each input whether its bytes are scaled to [0, 1].
     """
 
     files: tuple[str, ...]
@@ -82,6 +83,7 @@ class Exported:
     batch_row_ms: float | None = None
     n_batch_rows: int = 0
     onnx: str = ""
+    is_scaled: Any = False
 
 
 @contextlib.contextmanager
@@ -142,9 +144,10 @@ def export(
     if definition.train is not None:
         replace(answer_dir / STATE, lambda file: file.write(kept.read_bytes()), mode=0o666)
         return Exported(files=(STATE,), n_bytes=(answer_dir / STATE).stat().st_size)
-    inner, model = model_of_rows(definition, parameters, dataset)
+    made = model_of_rows(definition, parameters, dataset)
+    model = made.model
     try:
-        inner.load_weights(kept)
+        made.inner.load_weights(kept)
     except Exception as error:  # every kind of fault that a damaged file can cause
         message = f"{kept} does not hold the weights of the model that the study builds: {str(error)[:200]}"
         raise StudyMismatchError(message, "Its file may be damaged, or the study's file have changed.") from error
@@ -165,7 +168,7 @@ def export(
         files=tuple(files),
         n_bytes=path.stat().st_size,
         n_weights=int(model.count_params()),
-        rows=_said_rows(dataset, is_scaled=model is not inner),
+        rows=_said_rows(dataset, is_scaled=model is not made.inner),
         answers=_said_answers(answers, dataset),
         fault=proof_fault(path, few, answers),
         own_classes=tuple(own_classes(model)),
@@ -173,6 +176,7 @@ def export(
         batch_row_ms=_milliseconds(model, rows) / n_batch,
         n_batch_rows=n_batch,
         onnx=onnx or f"{ONNX} is the same model for ONNX.",
+        is_scaled=made.is_scaled,
     )
 
 

@@ -29,9 +29,9 @@ from hpo.statistics import clopper_pearson
 
 def file_of(task: Task, tmp_path: Path) -> Path:
     """Export a kept model, without all that is proved and measured then."""
-    inner, model = model_of_rows(task.definition, CHOSEN, task.dataset)
-    inner.load_weights(task.kept)
-    model.save(tmp_path / "model.keras")
+    made = model_of_rows(task.definition, CHOSEN, task.dataset)
+    made.inner.load_weights(task.kept)
+    made.model.save(tmp_path / "model.keras")
     return tmp_path / "model.keras"
 
 

@@ -1,0 +1,152 @@
+"""How a setting is compiled and fitted, as Python code: what hpo makes of a study's fields, in plain Keras's words."""
+
+import ast
+import contextlib
+import json
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from hpo.data import Dataset
+from hpo.definition import Excerpt, StudyDefinition, predicts_classes, takes_trial
+from hpo.errors import StudyFileError
+from hpo.parameters import Parameters
+
+OPTIMIZERS = {
+    **{"adam": "Adam", "sgd": "SGD", "rmsprop": "RMSprop", "adamw": "AdamW", "adamax": "Adamax", "nadam": "Nadam"},
+    **{"adagrad": "Adagrad", "adadelta": "Adadelta", "adafactor": "Adafactor", "ftrl": "Ftrl", "lion": "Lion"},
+    **{"lamb": "Lamb", "muon": "Muon"},
+}
+TRIAL = ', SimpleNamespace(number=0, folder=Path("files"), seed=SEED)'
+AVERAGED = '''class AveragedWeights(keras.callbacks.Callback):
+    """Validates and saves the mean of the weights over an epoch's second half; training goes on from the last ones."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        weights = self.model.trainable_variables
+        for weight, last in zip(weights, getattr(self, "last", weights)):
+            weight.assign(last)
+        self.sums, self.n = [np.zeros(weight.shape, "float32") for weight in weights], 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        half = self.params["steps"] // 2
+        if batch >= half and (batch + 1) % max(1, min(8, half // 16)) == 0:
+            self.sums = [total + weight.numpy() for total, weight in zip(self.sums, self.model.trainable_variables)]
+            self.n += 1
+
+    def on_test_begin(self, logs=None):
+        self.last = [weight.numpy() for weight in self.model.trainable_variables]
+        for weight, total in zip(self.model.trainable_variables, self.sums):
+            weight.assign(total / max(self.n, 1) if self.n else weight)
+'''
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a script trains.
+
+    Attributes:
+        study: The search's name.
+        file: The study's file.
+        definition: What it declares.
+        parameters: The setting's.
+        dataset: The study's data.
+        is_scaled: For each input whether its bytes are scaled to [0, 1]: see Exported.
+        split_seed: The study's seed, by which its rows are split.
+        seed: What the model is trained with.
+    """
+
+    study: str
+    file: Path
+    definition: StudyDefinition
+    parameters: Parameters
+    dataset: Dataset
+    is_scaled: Any
+    split_seed: int
+    seed: int
+
+
+def called(cut: Excerpt, field: str, arguments: str) -> str:
+    """Return a call of what a field of STUDY holds."""
+    text = cut.expressions.get(field, "")
+    return f"{text if text.isidentifier() else f'({text})'}({arguments})"
+
+
+def compiled_code(definition: StudyDefinition, cut: Excerpt, training: Any) -> dict[str, str]:
+    """Return what the model is compiled with, as hpo.engine.criterion_of settles it."""
+    loss = cut.expressions.get("loss", "None") if definition.loss is not None else '"sparse_categorical_crossentropy"'
+    loss = f"({loss})()" if isinstance(definition.loss, type) else loss
+    metrics = '["accuracy"]' if definition.loss is None else "[]"
+    if definition.metrics is not None:
+        metrics = cut.expressions["metrics"]
+        metrics = called(cut, "metrics", "") if callable(definition.metrics) else metrics
+        metrics = f"list({metrics})" if isinstance(definition.metrics, tuple) else metrics
+    found = {"optimizer": _optimizer(definition, cut, training), "loss": loss, "metrics": metrics}
+    if definition.loss_weights is not None:
+        found["loss_weights"] = cut.expressions["loss_weights"]
+    return found
+
+
+def _optimizer(definition: StudyDefinition, cut: Excerpt, training: Any) -> str:
+    if definition.optimizer is not None:
+        return called(cut, "optimizer", "PARAMETERS")
+    momentum = f", momentum={training.momentum!r}" if training.momentum else ""
+    return f"keras.optimizers.{OPTIMIZERS[training.optimizer]}(learning_rate={training.learning_rate!r}{momentum})"
+
+
+def callbacks_code(definition: StudyDefinition, cut: Excerpt, training: Any, mode: str) -> list[str]:
+    """Return lines that make the list `watchers`: the study's, and what keeps the best epoch's model."""
+    best = f'keras.callbacks.ModelCheckpoint("retrained.keras", monitor="{definition.metric}", mode="{mode}", '
+    lines = [f"best = {best}save_best_only=True)"]
+    own = ""
+    if definition.callbacks is not None:
+        trial = (
+            ', SimpleNamespace(number=0, folder=Path("files"), seed=SEED)' if takes_trial(definition.callbacks) else ""
+        )
+        lines += ["from pathlib import Path", 'Path("files").mkdir(exist_ok=True)'] if trial else []
+        own = f"*{called(cut, 'callbacks', f'PARAMETERS{trial}')}, "
+    averaged = "AveragedWeights(), " if training.averaged else ""
+    return [*lines, f"watchers = [{averaged}{own}best]"]
+
+
+def weighted_code(setting: Setting, cut: Excerpt) -> list[str]:
+    """Return lines that make w_train hold the weights of classes, as hpo.engine's row_weights does."""
+    weight, y = setting.definition.class_weight, setting.dataset.y
+    if weight is None:
+        return []
+    is_one_hot = not predicts_classes(setting.definition) and y.ndim == 2 and y.shape[1] > 1
+    classes = f"y_train.{'argmax(axis=1)' if is_one_hot else 'reshape(-1).astype(int)'}"
+    lines = [f"numbers = {classes}"]
+    if weight == "balanced":
+        lines += [
+            "counts = np.bincount(numbers)",
+            "of_class = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))",
+        ]
+    else:
+        given = cut.expressions["class_weight"]
+        lines += [f"of_class = np.array([({given}).get(number, 1.0) for number in range(numbers.max() + 1)])"]
+    product = "w_train * " if setting.dataset.sample_weight is not None else ""
+    return [*lines, f"w_train = {product}of_class[numbers]"]
+
+
+def literal(value: Any, names: frozenset[str] = frozenset()) -> str:
+    """Write a value as Python: of dataclasses that have a name here the call that makes them, of others plain values.
+
+    Raises:
+        StudyFileError: It cannot be written.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        kind = type(value).__name__ if type(value).__name__ in names else "SimpleNamespace"
+        shown = [f"{one.name}={literal(getattr(value, one.name), names)}" for one in fields(value) if one.init]
+        return f"{kind}({', '.join(shown)})"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{literal(key)}: {literal(one, names)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        inner = ", ".join(literal(one, names) for one in value)
+        return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' if len(value) == 1 else ''})"
+    value = value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    with contextlib.suppress(ValueError, SyntaxError):
+        if ast.literal_eval(repr(value)) == value:
+            return repr(value)
+    raise StudyFileError(f"The parameters hold {value!r:.80}, which cannot be written as Python.")

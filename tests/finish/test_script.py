@@ -1,0 +1,325 @@
+"""A setting as a script: it trains without hpo, and reaches what hpo reaches."""
+
+import functools
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from hpo.data import load_dataset, split_of
+from hpo.definition import StudyFile, build_model, load_definition, predicts_classes
+from hpo.engine import criterion_of, model_of_rows
+from hpo.engine.model import Engine
+from hpo.errors import StudyFileError
+from hpo.finish.fitting import Setting, literal
+from hpo.finish.script import Script, write_script
+from hpo.parameters import MLPParameters
+
+STUDIES = Path(__file__).parents[2] / "studies"
+BARE = """
+import runpy, sys
+sys.modules["hpo"] = None
+for path in sys.argv[1:]:
+    runpy.run_path(path, run_name="__main__")
+"""
+
+
+def setting_of(path: Path, **training: Any) -> Setting:
+    """Return a study's baseline as a setting."""
+    definition = load_definition(StudyFile(name=path.stem, path=path, title=""))
+    assert definition.baseline is not None
+    parameters: Any = definition.baseline
+    parameters = replace(parameters, training=replace(parameters.training, **training))
+    is_classes = predicts_classes(definition)
+    dataset = load_dataset(definition.dataset, base_dir=path.parent, is_classes=is_classes)
+    made = model_of_rows(definition, parameters, dataset)
+    return Setting(
+        study=path.stem, file=path, definition=definition, parameters=parameters, dataset=dataset,
+        is_scaled=made.is_scaled, split_seed=7, seed=11,
+    )  # fmt: skip
+
+
+def written(path: Path, **training: Any) -> Script:
+    return write_script(setting_of(path, **training), expected="hpo measured 0.95 on six fresh seeds.")
+
+
+def run_bare(folder: Path, *scripts: Script) -> list[str]:
+    """Run scripts in a folder of their own, by a Python that finds no hpo; returns what they print at their end."""
+    for number, script in enumerate(scripts):
+        (folder / f"train{number}.py").write_text(script.text)
+    names = [f"train{number}.py" for number in range(len(scripts))]
+    done = subprocess.run(
+        [sys.executable, "-c", BARE, *names], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return re.findall(r"^(val_\w+: [\d.]+)$", done.stdout, re.MULTILINE)
+
+
+def reached_by_hpo(setting: Setting) -> list[float]:
+    """Return the best epoch's accuracy for some seeds."""
+    definition = setting.definition
+    build = functools.partial(build_model, definition)
+    engine = Engine(setting.dataset, build, criterion_of(definition), definition.optimizer)
+    split, epochs = split_of(setting.dataset, seed=setting.split_seed), setting.parameters.training.epochs
+    values = []
+    for seed in (1, 2, 3):
+        model = engine.model(setting.parameters, seed, split)
+        chunks = model.row_chunks(seed, 0, epochs)
+        steps = {"epochs": epochs, "steps_per_epoch": model.n_chunks, "shuffle": False, "verbose": 0}
+        values.append(max(model.fit(chunks, **steps).history["val_accuracy"]))
+    return values
+
+
+def test_it_reaches_without_hpo_what_hpo_reaches(tmp_path: Path) -> None:
+    path = tmp_path / "digits_mlp.py"
+    shutil.copy(STUDIES / "digits_mlp.py", path)
+    scripts = [written(path, epochs=8), written(path, epochs=3, averaged=True)]
+    found = run_bare(tmp_path, *scripts)
+    for line, options in zip(found, ({"epochs": 8}, {"epochs": 3, "averaged": True}), strict=True):
+        value, expected = float(line.removeprefix("val_accuracy: ")), reached_by_hpo(setting_of(path, **options))
+        assert min(expected) - 0.06 < value < max(expected) + 0.06
+    assert all(script.notes == () for script in scripts)
+    assert "hpo measured 0.95 on six fresh seeds." in scripts[0].text
+    kept = keras.models.load_model(tmp_path / "retrained.keras")
+    assert kept.output_shape == (None, 10)
+
+
+RICH = '''
+"""A study with all that a script may have to carry."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import optuna
+
+from hpo import MLPParameters, Parameters, StudyDefinition, TrainingParameters
+from hpo import mlp as perceptron
+
+WIDTHS = [4]
+WIDTHS.append(8)
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    width: int
+    inner: Inner
+    names: tuple[str, ...] = ("a", 'b"')
+
+    @property
+    def doubled(self) -> int:
+        return 2 * self.width
+
+
+def helper(n_rows):
+    return np.random.default_rng(0).normal(size=(n_rows, 4)).astype("float32")
+
+
+def data() -> dict:
+    x = helper(90)
+    return {"x": x, "y": (x[:, 0] > 0).astype(int) + 2 * (x[:, 1] > 1), "sample_weight": np.ones(90)}
+
+
+def search_space(trial: optuna.Trial) -> Parameters:
+    raise NotImplementedError
+
+
+def model(parameters: Choice, input_shape, n_classes):
+    assert parameters.doubled == 2 * max(WIDTHS) and parameters.names == ("a", 'b"')
+    return perceptron(MLPParameters(width=parameters.doubled, n_layers=1), input_shape, n_classes)
+
+
+def optimizer(parameters: Parameters) -> keras.optimizers.Optimizer:
+    return keras.optimizers.AdamW(parameters.training.learning_rate, weight_decay=parameters.model.inner.rate)
+
+
+def callbacks(parameters, trial):
+    assert trial.folder.is_dir() and trial.seed
+    return [keras.callbacks.CSVLogger(trial.folder / "log.csv"), keras.callbacks.EarlyStopping("val_loss", patience=9)]
+
+
+def unused() -> None:
+    raise NotImplementedError
+
+
+STUDY = StudyDefinition(
+    dataset=data,
+    search_space=search_space,
+    model=model,
+    optimizer=optimizer,
+    callbacks=callbacks,
+    loss=keras.losses.SparseCategoricalCrossentropy(from_logits=False),
+    metrics=lambda: [
+        "accuracy",
+        keras.metrics.SparseTopKCategoricalAccuracy(k=2, name="top"),
+    ],
+    metric="val_top",
+    direction="maximize",
+    class_weight={1: 3.0},
+    baseline=Parameters(
+        training=TrainingParameters(optimizer="adam", learning_rate=0.01, batch_size=16, epochs=1),
+        model=Choice(width=8, inner=Inner(rate=0.01)),
+    ),
+)
+
+if __name__ == "__main__":
+    print(data(), unused())
+'''
+REVIEWS = """
+import keras
+import numpy as np
+from hpo import Parameters, StudyDefinition, TrainingParameters
+
+def rows():
+    rng = np.random.default_rng(0)
+    words, picture = rng.integers(0, 50, (90, 6)).astype("uint8"), rng.integers(0, 256, (90, 4, 4, 1)).astype("uint8")
+    y = {"good": words[:, 0] > 20, "price": picture[:, 0, 0, 0] / 9}
+    return {"x": {"words": words, "picture": picture}, "y": y}
+
+class Net:
+    def __init__(self, units):
+        self.units = units
+
+    def build(self, input_shape):
+        layers = keras.layers
+        inputs = {name: keras.Input(shape, name=name) for name, shape in input_shape.items()}
+        text = layers.GlobalAveragePooling1D()(layers.Embedding(50, self.units)(inputs["words"]))
+        both = layers.Concatenate()([text, layers.Flatten()(inputs["picture"])])
+        outputs = {"good": layers.Dense(1, activation="sigmoid", name="good")(both)}
+        return keras.Model(inputs, {**outputs, "price": layers.Dense(1, name="price")(both)})
+
+LOSSES = {"good": "binary_crossentropy", "price": "mse"}
+STUDY = StudyDefinition(
+    dataset=lambda: rows(),
+    search_space=lambda trial: None,
+    model=lambda units, input_shape: Net(units).build(input_shape),
+    loss=LOSSES,
+    loss_weights={"good": 1.0, "price": 0.01},
+    metrics={"good": ["accuracy"], "price": ["mae"]},
+    metric="val_price_mae",
+    baseline=Parameters(
+        training=TrainingParameters(optimizer="sgd", learning_rate=0.001, momentum=0.5, batch_size=16, epochs=2),
+        model=4,
+    ),
+)
+"""
+YES_OR_NO = """
+import keras
+from hpo import Parameters, StudyDefinition, TrainingParameters
+
+STUDY = StudyDefinition(
+    dataset="table.npz",
+    search_space=lambda trial: None,
+    model=lambda width, input_shape: keras.Sequential(
+        [keras.Input(input_shape), keras.layers.Dense(width, "relu"), keras.layers.Dense(1, "sigmoid")]
+    ),
+    loss=keras.losses.BinaryCrossentropy,
+    metrics=("accuracy",),
+    metric="val_loss",
+    class_weight="balanced",
+    baseline=Parameters(
+        training=TrainingParameters(optimizer="rmsprop", learning_rate=0.01, batch_size=16, epochs=1), model=4
+    ),
+)
+"""
+
+
+def test_whatever_a_study_says_is_in_the_script_and_runs(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(80, 3)).astype("float32")
+    np.savez(tmp_path / "table.npz", x=x, y=(x[:, :1] > 0).astype(int), groups=np.arange(80) // 4)
+    texts = {"rich": RICH, "reviews": REVIEWS, "yes_or_no": YES_OR_NO}
+    scripts = []
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text)
+        scripts.append(written(tmp_path / f"{name}.py"))
+    (tmp_path / "elsewhere").mkdir()
+    found = run_bare(tmp_path / "elsewhere", *scripts)
+    assert [line.partition(":")[0] for line in found] == ["val_top", "val_price_mae", "val_loss"]
+    assert all(script.notes == () for script in scripts)
+    assert (tmp_path / "elsewhere" / "files" / "log.csv").is_file()
+    rich = scripts[0].text
+    assert "def unused" not in rich
+    assert "import optuna" not in rich
+    assert "search_space" not in rich
+    assert "PARAMETERS.model, x_train.shape[1:], 4" in rich
+    assert "of_class = np.array([({1: 3.0}).get(number, 1.0)" in rich
+    assert "SGD(learning_rate=0.001, momentum=0.5)" in scripts[1].text
+    assert "counts.sum() / " in scripts[2].text
+
+
+def test_what_a_script_still_needs_stands_at_its_top(tmp_path: Path) -> None:
+    (tmp_path / "blocks.py").write_text("def block(width):\n    return width\n")
+    text = YES_OR_NO.replace("import keras\n", "import keras\nfrom blocks import block\n", 1)
+    text = text.replace("Dense(width,", "Dense(block(width),").replace('"table.npz"', "rows")
+    text = text.replace("STUDY =", "def rows():\n    return dict(__import__('numpy').load(__file__ + 'z'))\n\nSTUDY =")
+    np.savez(tmp_path / "beside.pyz", x=np.zeros((20, 3)), y=np.arange(20) % 2)
+    (tmp_path / "beside.pyz.npz").rename(tmp_path / "beside.pyz")
+    (tmp_path / "beside.py").write_text(text)
+    script = written(tmp_path / "beside.py")
+    assert script.notes == (
+        f"It imports blocks.py from {tmp_path}: put that beside it.",
+        "What the study reads from beside its own file is looked for there.",
+    )
+    told = " ".join((script.text.split('"""')[1]).split())
+    assert f"NOTE: It imports blocks.py from {tmp_path}: put that beside it." in told
+    assert f"__file__ = '{tmp_path / 'beside.py'}'" in script.text
+
+
+def test_hpo_s_own_names_that_no_script_can_have_are_told(tmp_path: Path) -> None:
+    text = RICH.replace('    return {"x": x,', '    from_hpo = validation_rows\n    return {"x": x,')
+    text = text.replace("import MLPParameters, ", "import MLPParameters, validation_rows, ")
+    (tmp_path / "needy.py").write_text(text)
+    script = written(tmp_path / "needy.py")
+    assert script.notes == ("The study's own code uses hpo's validation_rows, so the script needs hpo after all.",)
+    assert "from hpo import validation_rows as validation_rows" in script.text
+
+
+def test_a_study_that_cannot_be_cut_is_refused_by_name(tmp_path: Path) -> None:
+    for fault, (text, message) in {
+        "indirect": (RICH + "\nSTUDY = dataclasses.replace(*[STUDY], **{})\n", "STUDY is not one plain call"),
+        "made_of_another": (
+            RICH.replace("STUDY = StudyD", "OTHER = StudyD") + "\nSTUDY = dataclasses.replace(OTHER, n_trials=5)\n",
+            "STUDY is not one plain call that says its model",
+        ),
+        "clash": (RICH.replace("helper", "split_rows"), "has names that its script needs: split_rows"),
+        "local": (RICH.replace("def data", "def found").replace("=data", "=found"), "that its script needs: found"),
+    }.items():
+        path = tmp_path / f"{fault}.py"
+        path.write_text(text)
+        with pytest.raises(StudyFileError, match=message):
+            written(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1e-3, "0.001"),
+        (np.float32(0.5), "0.5"),
+        ('a"b', '"a\\"b"'),
+        ((1,), "(1,)"),
+        ({"a": [True, None]}, '{"a": [True, None]}'),
+        (MLPParameters(width=2, n_layers=1), "SimpleNamespace(width=2, n_layers=1)"),
+    ],
+)
+def test_values_are_written_as_they_are(value: Any, expected: str) -> None:
+    assert literal(value) == expected
+
+
+def test_a_value_that_no_text_stands_for_is_refused() -> None:
+    with pytest.raises(StudyFileError, match="cannot be written as Python"):
+        literal({"activation": object()})
