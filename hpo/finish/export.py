@@ -1,17 +1,14 @@
 """The model to use: a Keras file that takes rows as they are, proved to load without hpo; and the same for ONNX."""
 
-import contextlib
 import importlib.util
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +18,12 @@ import numpy as np
 from hpo.data import Dataset, Split, each
 from hpo.definition import StudyDefinition
 from hpo.engine import model_of_rows, own_classes
-from hpo.errors import FolderError, StudyMismatchError
+from hpo.errors import StudyMismatchError
 from hpo.files import replace, replaced
+from hpo.finish.exported import Exported
 from hpo.tracebacks import told
 
-MODEL, CLASSES, ONNX, STATE = "model.keras", "classes.json", "model.onnx", "model.npz"
+MODEL, CLASSES, ONNX = "model.keras", "classes.json", "model.onnx"
 N_BATCH_ROWS = 256
 N_TIMED = 20  # calls, whose median is told
 N_PROOF_ROWS = 16
@@ -53,81 +51,10 @@ for place, answer in enumerate(answers):
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Exported:
-    """What was written of a trial's model.
-
-    Attributes:
-        files: Their names in the answer's folder.
-        n_bytes: Of the model's file.
-        n_weights: The model's; None of a training function's state.
-        rows: What the model takes, in a sentence.
-        answers: What it gives, in a sentence.
-        fault: Why plain Keras does not load it without the study's code; empty where it does.
-        own_classes: The study's classes that it needs to be loaded.
-        row_ms: Milliseconds for one row alone; None of a training function's state.
-        batch_row_ms: Milliseconds per row in a batch of n_batch_rows.
-        n_batch_rows: How many that were.
-        onnx: What there is of ONNX, in a sentence.
-        is_scaled: For each input whether its bytes are scaled to [0, 1].
-    """
-
-    files: tuple[str, ...]
-    n_bytes: int
-    n_weights: int | None = None
-    rows: str = ""
-    answers: str = ""
-    fault: str = ""
-    own_classes: tuple[str, ...] = ()
-    row_ms: float | None = None
-    batch_row_ms: float | None = None
-    n_batch_rows: int = 0
-    onnx: str = ""
-    is_scaled: Any = False
-
-
-@contextlib.contextmanager
-def answer_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder to write an answer into, which takes path's place whole, or not at all.
-
-    Raises:
-        FolderError: The disk is full, or the folder cannot be written.
-    """
-    try:
-        with replaced(path) as folder:
-            folder.mkdir()
-            yield folder
-            for file in folder.rglob("*"):
-                _sync(file)
-    except OSError as error:
-        n_free = _free_bytes(path.parent)
-        raise FolderError(
-            f"The answer cannot be written to {path}: {error.strerror or error} ({n_free / 1e6:,.0f} MB are free). "
-            "Nothing of it was left there, and what was trained is kept.",
-            "Free some space or mend the folder's permissions; the same command writes it then.",
-        ) from error
-
-
-def _sync(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _free_bytes(folder: Path) -> int:
-    with contextlib.suppress(OSError):
-        return shutil.disk_usage(folder).free
-    return 0
-
-
 def export(
     definition: StudyDefinition, parameters: Any, dataset: Dataset, split: Split, kept: Path, answer_dir: Path
 ) -> Exported:
     """Write a trial's model so that it takes rows as they are, and the names of the classes beside it.
-
-    Of a study with a training function of its own it is the state that the function reported, as it was kept.
 
     Args:
         definition: The study's.
@@ -141,9 +68,6 @@ def export(
         StudyMismatchError: The file holds another model than the study builds from these parameters.
         OSError: It cannot be written.
     """
-    if definition.train is not None:
-        replace(answer_dir / STATE, lambda file: file.write(kept.read_bytes()), mode=0o666)
-        return Exported(files=(STATE,), n_bytes=(answer_dir / STATE).stat().st_size)
     made = model_of_rows(definition, parameters, dataset)
     model = made.model
     try:

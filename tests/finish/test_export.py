@@ -6,7 +6,6 @@ import os
 import resource
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ from kept_models import CHOSEN, REVIEWS, Task, classifier, images, kept_task, na
 
 from hpo.errors import FolderError, StudyMismatchError
 from hpo.finish import export as exporting
-from hpo.finish.export import Exported, answer_folder, export
+from hpo.finish.export import export
+from hpo.finish.exported import Exported, answer_folder, export_state
 
 
 @pytest.fixture
@@ -102,11 +102,9 @@ def test_another_study_s_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_state_of_a_training_function_is_kept_as_it_is(tmp_path: Path) -> None:
-    task = kept_task(tmp_path, images, model=classifier)
     (tmp_path / "model.npz").write_bytes(b"its state")
-    definition = replace(task.definition, model=None, train=lambda run: None)
-    task = replace(task, definition=definition, kept=tmp_path / "model.npz")
-    found = exported(task, tmp_path / "answer")
+    with answer_folder(tmp_path / "answer") as folder:
+        found = export_state(tmp_path / "model.npz", folder)
     assert (tmp_path / "answer" / "model.npz").read_bytes() == b"its state"
     assert (found.files, found.n_weights, found.row_ms) == (("model.npz",), None, None)
 
@@ -136,7 +134,8 @@ import sys
 from pathlib import Path
 from kept_models import CHOSEN, classifier, images, kept_task
 from hpo.errors import FolderError
-from hpo.finish.export import answer_folder, export
+from hpo.finish.export import export
+from hpo.finish.exported import answer_folder
 import resource
 task = kept_task(Path(sys.argv[1]), images, model=classifier)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
