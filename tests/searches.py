@@ -1,8 +1,10 @@
 """Searches made up as the report reads them: trials by their values, curves, parameters and times."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
@@ -13,6 +15,9 @@ from hpo.study import StudyFacts, Ticket, TicketState, TrialRow
 
 OPTIMIZER = {"optimizer": CategoricalDistribution(["adam", "sgd", "rmsprop"])}
 LEARNING_RATE = {"learning_rate": FloatDistribution(1e-4, 1e-1, log=True)}
+FACTS: dict[str, Any] = {
+    "study_id": 1, "key": "0" * 32, "seed": 7, "n_threads": 1, "meaning": {}, "libraries": {}, "data": "a" * 64
+}  # fmt: skip
 LAYERS = {"n_layers": IntDistribution(1, 4)}
 
 
@@ -85,19 +90,13 @@ def a_search(
     n_free: int = 0,
     is_paused: bool = False,
     name: str = "study",
+    **facts: Any,
 ) -> Record:
     """A study of these trials; with a baseline, the first of them is it."""
-    facts = StudyFacts(
-        name=name,
-        study_id=1,
-        key="0" * 32,
+    stored = StudyFacts(
         metric=metric_of(metric, direction),
-        seed=7,
-        n_threads=1,
         baseline=dict(trials[0].row.params) if has_baseline and trials else ({} if has_baseline else None),
-        meaning={},
-        libraries={},
-        data="",
+        **{**FACTS, "name": name, **facts},
     )
     free = [
         Ticket(
@@ -107,10 +106,48 @@ def a_search(
         for i in range(n_free)
     ]  # fmt: skip
     return Record(
-        facts=facts,
+        facts=stored,
         storage="sqlite:///hpo.db",
         is_paused=is_paused,
         tickets=[*(one.ticket for one in trials), *free],
         trials=list(trials),
         parameters={name: parameter_of(name, one) for name, one in ranges.items()},
     )
+
+
+def many(n: int) -> Record:
+    """A search of n trials of all kinds."""
+    random = np.random.default_rng(0)
+    trials = [a_trial(0, curve=[0.3, 0.4, 0.5], optimizer="adam", learning_rate=1e-3, n_layers=2)]
+    for number in range(1, n):
+        rate, good = float(10 ** random.uniform(-4, -1)), float(random.uniform(0.5, 0.9))
+        params: dict[str, Any] = {"learning_rate": rate, "n_layers": int(random.integers(1, 5))}
+        state = "FAIL" if number % 37 == 0 else "PRUNED" if number % 3 == 0 else "COMPLETE"
+        n_epochs = 4 if state == "PRUNED" else 20
+        curve = [good * (1 - math.exp(-epoch / 3)) + random.normal(0, 0.01) for epoch in range(1, n_epochs + 1)]
+        optimizer = str(random.choice(["adam", "sgd", "rmsprop"]))
+        kind: dict[str, Any] = {"state": state, "asked": 20, "reason": f"OOM at {number}" if state == "FAIL" else ""}
+        trials.append(a_trial(number, curve=curve, optimizer=optimizer, **params, **kind))
+    return a_search(trials, ranges={**OPTIMIZER, **LEARNING_RATE, **LAYERS}, has_baseline=True)
+
+
+KINDS = {
+    "nothing has begun": a_search([], ranges={}, has_baseline=True, n_free=3),
+    "one trial": a_search([a_trial(0, 0.5, optimizer="adam")], has_baseline=True),
+    "one trial that runs": a_search([a_trial(0, 0.5, state="RUNNING", optimizer="adam")], n_free=2),
+    "interrupted and paused": a_search([a_trial(0, 0.5, state="WAITING")], ranges={}, n_free=1, is_paused=True),
+    "only failures": a_search([a_trial(n, state="FAIL", reason="it broke") for n in range(12)], ranges={}),
+    "only diverged ones": a_search(
+        [a_trial(n, -math.inf, is_diverged=True, optimizer="sgd") for n in range(9)], has_baseline=True
+    ),
+    "equal values": a_search([a_trial(n, 0.5, optimizer="adam") for n in range(12)], has_baseline=True),
+    "an error, lower is better": a_search(
+        [a_trial(n, 10.0**-n, learning_rate=10.0 ** -(1 + n % 3)) for n in range(12)],
+        ranges=LEARNING_RATE, direction="minimize", metric="val_mae", has_baseline=True,
+    ),
+    "no parameters": a_search([a_trial(n, n / 10) for n in range(12)], ranges={}),
+    "no times": a_search(
+        [a_trial(n, n / 10, seconds=0.0, is_timed=False, worker=None, optimizer="adam") for n in range(3)]
+    ),
+    "ten": many(10),
+}  # fmt: skip

@@ -14,6 +14,7 @@ from hpo.errors import OptionError
 
 if TYPE_CHECKING:  # takes its time to import, which --help need not wait for
     from hpo.database import DatabaseAddress
+    from hpo.report.findings import Findings
     from hpo.report.record import Record
 
 app = plain_app()
@@ -37,6 +38,9 @@ def report(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Default: NAME.html here; JSON to standard output.")
     ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Put another study, or generation, beside it on the same axes.")
+    ] = None,
     written_as: Annotated[
         Format, typer.Option("--format", metavar="html|json", help="A page for people, or the same for programs.")
     ] = Format.HTML,
@@ -49,7 +53,9 @@ def report(
     from hpo.database import address_of, wait_shortly
     from hpo.report.findings import described, find
     from hpo.report.page import write_page
+    from hpo.report.paired import described_pair, write_pair
     from hpo.report.record import read_record
+    from hpo.report.versus import find_versus
     from hpo.study import open_stored
 
     address = address_of(storage, runs_dir)
@@ -57,18 +63,25 @@ def report(
     def read(name: str) -> "Record":
         return wait_shortly(lambda: read_record(open_stored(address, runs_dir, name)), address)
 
-    record = read(study)
-    findings = find(record, command=finish_command(record.name, address, runs_dir))
+    def find_all(record: "Record") -> "Findings":
+        return find(record, command=finish_command(record.name, address, runs_dir))
+
+    records = [read(name) for name in (study, against) if name is not None]
+    sides = [(record, find_all(record)) for record in records]
+    versus = find_versus(*records) if len(records) == 2 else None
+    names = "-against-".join(record.name for record in records)
     if written_as == Format.JSON:
-        text = json.dumps(described(record, findings), separators=(",", ":")) + "\n"
+        found = described(*sides[0]) if versus is None else described_pair(sides, versus)
+        text = json.dumps(found, separators=(",", ":")) + "\n"
     else:
-        text = write_page(record, findings)
+        text = write_page(*sides[0]) if versus is None else write_pair(sides, versus)
     if output is None and written_as == Format.JSON:
         sys.stdout.write(text)
         return
-    path = output or Path(f"{record.name}.html")
+    path = output or Path(f"{names}.html")
     n_bytes = write(path, text)
-    print(f"The report of {record.name} is in {path} ({n_bytes / 1000:,.0f} kB).")
+    of = " against ".join(record.name for record in records)
+    print(f"The report of {of} is in {path} ({n_bytes / 1000:,.0f} kB).")
 
 
 def finish_command(name: str, address: "DatabaseAddress", runs_dir: Path) -> str:

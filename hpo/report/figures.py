@@ -19,14 +19,16 @@ from hpo.report.words import counted, duration, listed, number, percent
 
 MAX_TITLES = 400  # points that tell their trial when they are pointed at; more would make the page heavy
 DENSE, DENSER = 60, 600  # curves
+UNFINISHED = {"pruned": "pruned", "diverged": "diverged", "failed": "failed", "open": "not ended yet"}  # curves
+MARKED = ("best", "baseline")
 PER_PATH = 50  # curves in one path: it has one opacity, so that more would hide each other's crossings
 
 
-def groups_figure(groups: Groups, metric: Metric) -> str:
+def rows_figure(groups: Sequence[Group], metric: Metric) -> str:
     """Draw each group's values in a row, with the median and its interval."""
-    axis = value_axis(metric, [point.value for group in groups.groups for point in group.members])
-    n = sum(group.n for group in groups.groups)
-    rows = "".join(_group_row(group, axis, is_many=n > MAX_TITLES) for group in groups.groups)
+    axis = value_axis(metric, [point.value for group in groups for point in group.members])
+    n = sum(group.n for group in groups)
+    rows = "".join(_group_row(group, axis, is_many=n > MAX_TITLES) for group in groups)
     entries = [
         ("point", "a trial"),
         ("point pruned", "pruned"),
@@ -35,9 +37,9 @@ def groups_figure(groups: Groups, metric: Metric) -> str:
         ("median", "median"),
         ("band", "its 95 % interval"),
     ]
-    kinds = {_kind(point) for group in groups.groups for point in group.members}
+    kinds = {_kind(point) for group in groups for point in group.members}
     shown = [one for one in entries if one[0] not in ("point pruned", "point diverged") or one[0] in kinds]
-    if all(group.low is None for group in groups.groups):
+    if all(group.low is None for group in groups):
         shown = [one for one in shown if one[0] != "band"]
     return f'{legend(shown)}<div class="rows">{rows}{x_ticks(axis)}</div>'
 
@@ -149,29 +151,34 @@ def importances_figure(importances: Importances) -> str:
 
 def curves_figure(curves: Curves, metric: Metric) -> str:
     """Draw all learning curves: those trained to their end, and beside them, on the same axes, all others."""
-    known = [one for one in curves.curves if one.points]
+    cut = [one for one in curves.curves if one.kind in UNFINISHED]
+    whole = [one for one in curves.curves if one.kind not in UNFINISHED]
+    n_whole = sum(one.state == "complete" for one in whole)
+    panels = [(f"Trained to the end: {counted(n_whole, 'trial')}", whole)]
+    if cut:
+        marked = [one for one in whole if one.kind in MARKED]
+        title = listed(word for kind, word in UNFINISHED.items() if any(one.kind == kind for one in cut))
+        panels.append((f"{title.capitalize()}: {counted(len(cut), 'trial')}", [*cut, *marked]))
+    return curves_panels(panels, metric)
+
+
+def curves_panels(panels: Sequence[tuple[str, Sequence[Curve]]], metric: Metric) -> str:
+    """Draw curves in panels with their titles, on the same axes."""
+    known = [one for _, curves in panels for one in curves]
     if not known:
         return ""
     y = value_axis(metric, [value for one in known for _, value in one.points])
     x = Axis(label="epoch", low=1.0, high=float(max(2, max(one.points[-1][0] for one in known))))
-    cut = [one for one in known if one.kind in ("pruned", "diverged", "failed", "open")]
-    marked = [one for one in known if one.kind in ("best", "baseline")]
-    whole = [one for one in known if one.kind == "complete"]
-    entries = [("curve complete", "trained to its end"), ("curve best", "the best"), ("curve baseline", "the baseline")]
-    words = {"pruned": "pruned", "diverged": "diverged", "failed": "failed", "open": "not ended yet"}
-    entries += [(f"curve {kind}", word) for kind, word in words.items() if any(one.kind == kind for one in cut)]
-    kinds = {f"curve {one.kind}" for one in known}
-    panels = _curves_panel(whole, marked, x, y, f"Trained to the end: {counted(len(whole) + len(marked), 'trial')}")
-    if cut:
-        title = listed(word for kind, word in words.items() if any(one.kind == kind for one in cut))
-        panels += _curves_panel(cut, marked, x, y, f"{title.capitalize()}: {counted(len(cut), 'trial')}")
-    return f'{legend([one for one in entries if one[0] in kinds])}<div class="panels">{panels}</div>'
+    meanings = {"complete": "trained to its end", "best": "the best", "baseline": "the baseline", **UNFINISHED}
+    kinds = {one.kind for one in known}
+    entries = [(f"curve {kind}", words) for kind, words in meanings.items() if kind in kinds]
+    return f'{legend(entries)}<div class="panels">{"".join(_curves_panel(*one, x, y) for one in panels)}</div>'
 
 
-def _curves_panel(curves: Sequence[Curve], marked: Sequence[Curve], x: Axis, y: Axis, title: str) -> str:
-    marks = ""
-    for kind in dict.fromkeys(one.kind for one in curves):
-        alike = [one for one in curves if one.kind == kind]
+def _curves_panel(title: str, curves: Sequence[Curve], x: Axis, y: Axis) -> str:
+    marks, plain = "", [one for one in curves if one.kind not in MARKED]
+    for kind in dict.fromkeys(one.kind for one in plain):
+        alike = [one for one in plain if one.kind == kind]
         if len(alike) <= DENSE:
             marks += "".join(
                 f'<path class="curve {kind}" d="{_path(one.points, x, y)}"><title>trial {one.number}</title></path>'
@@ -181,12 +188,13 @@ def _curves_panel(curves: Sequence[Curve], marked: Sequence[Curve], x: Axis, y: 
             for begun in range(0, len(alike), PER_PATH):
                 paths = "".join(_path(one.points, x, y) for one in alike[begun : begun + PER_PATH])
                 marks += f'<path class="curve {kind}" d="{paths}"/>'
-    ends = [one.points[-1] for one in curves if one.kind == "pruned"]
+    ends = [one.points[-1] for one in plain if one.kind == "pruned"]
     if ends:
         marks += f'<path class="tip" d="{"".join(f"M{x.place(e)} {_down(y, v)}h.01" for e, v in ends)}"/>'
     marks += "".join(
         f'<path class="curve {one.kind}" d="{_path(one.points, x, y)}"><title>{one.kind}: {one.number}</title></path>'
-        for one in marked
+        for one in curves
+        if one.kind in MARKED
     )
     dense = "" if len(curves) <= DENSE else "dense" if len(curves) <= DENSER else "dense denser"
     body = f'<g class="{dense}">{marks}</g>' if dense else marks

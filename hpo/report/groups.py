@@ -102,7 +102,7 @@ def find_groups(record: Record) -> Groups:
         if parameter is None or parameter in one.row.params:
             members.setdefault("all trials" if parameter is None else named(one.row.params[parameter]), []).append(one)
     n_equal = min(map(len, members.values()), default=0)
-    found = [_group(record, name, trials, scale, n_equal) for name, trials in members.items()]
+    found = [group_of(record, name, trials, scale, n_equal) for name, trials in members.items()]
     ranked = record.metric.ranked(found, key=lambda one: one.median)
     values = {name: [record.oriented(one) for one in trials] for name, trials in members.items()}
     return Groups(
@@ -123,7 +123,8 @@ def find_scale(record: Record) -> Parameter | None:
     return found[0] if found else None
 
 
-def _group(record: Record, name: str, trials: Sequence[Trial], scale: Parameter | None, n_equal: int) -> Group:
+def group_of(record: Record, name: str, trials: Sequence[Trial], scale: Parameter | None, n_equal: int) -> Group:
+    """Return some trials of a study as one group."""
     sign = 1.0 if record.metric.is_maximized else -1.0
     values = [record.oriented(one) for one in trials]
     middle = _turned(median_interval(values), sign)
@@ -215,15 +216,15 @@ def _compared(
     said = [_verdict(first, behind, level, parameter, share)]
     best = record.metric.best(ranked, key=lambda one: one.best)
     if best is not None and best.name != first.name:
-        said.append(
-            f"The best trial has {best.name} ({number(best.best)}), though a typical trial is better with "
-            f"{first.name}: {best.name} may need its other parameters chosen with more care."
-        )
+        has_best = f"The best trial has {best.name} ({number(best.best)}), though "
+        typical = f"a typical trial is better with {first.name}: {best.name} takes its other parameters chosen well."
+        said.append(has_best + (typical if best.name in behind else f"{first.name} has the best median."))
     sizes = [one.n for one in ranked]
     if max(sizes) > 1.5 * min(sizes):
+        equal = listed(f"{number(one.equal_best)} with {one.name}" for one in ranked)
         said.append(
             f"The groups are unequal ({min(sizes)} to {counted(max(sizes), 'trial')}), and more trials find a better "
-            f"best; the last column compares them at {min(sizes)} each."
+            f"best; of {min(sizes)} each, the best would be {equal} on average."
         )
     n, n_pruned = sum(sizes), sum(one.n_pruned for one in ranked)
     if n_pruned > MANY_PRUNED * n:

@@ -181,7 +181,7 @@ def _groups(record: Record, findings: Findings) -> str:
         f"best of {found.n_equal:,}, expected",
     ]
     numbers = table(f"{record.metric.name} by {named(found.parameter or 'study')}", headings, rows)
-    content = figure(figures.groups_figure(found, record.metric), said) + numbers
+    content = figure(figures.rows_figure(found.groups, record.metric), said) + numbers
     if found.scale is None:
         return content + paragraphs(found.scale_sentences)
     bands = [

@@ -1,8 +1,8 @@
-"""Reports as a web page: /report lists the studies, /report?study=NAME shows one as it is now."""
+"""Reports as a web page: /report lists studies, /report?study=NAME shows one as it is now, &against=NAME two."""
 
 import shlex
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote
@@ -12,7 +12,9 @@ from hpo.errors import DatabaseAwayError, HpoError
 from hpo.report.findings import find
 from hpo.report.markup import text
 from hpo.report.page import document, write_page
-from hpo.report.record import read_record
+from hpo.report.paired import write_pair
+from hpo.report.record import Record, read_record
+from hpo.report.versus import find_versus
 from hpo.study import OpenStudy, all_studies, check_schema, count_ended, find_latest, not_there
 
 NO_FOLDER = Path("runs")  # a study's own is not looked at
@@ -26,7 +28,7 @@ def answer_report(
 ) -> Iterable[bytes]:
     """Answer a request for a report, or for the list of studies; nothing is kept, so that it is always current."""
     asked = parse_qs(environ.get("QUERY_STRING", ""))
-    name = asked.get("study", [""])[0]
+    names = [asked[key][0] for key in ("study", "against") if key in asked]
     status = "200 OK"
     try:
         database = find_store()
@@ -35,7 +37,7 @@ def answer_report(
         else:
             with _one_at_a_time, explained(database.address):
                 check_schema(database.engine)
-                page = _report(database, name) if name else _list(all_studies(database, NO_FOLDER), _where(database))
+                page = _report(database, names) if names else _list(all_studies(database, NO_FOLDER), _where(database))
     except HpoError as error:
         status = "503 Service Unavailable" if isinstance(error, DatabaseAwayError) else "404 Not Found"
         said = "The database is away." if isinstance(error, DatabaseAwayError) else error.message
@@ -50,13 +52,19 @@ def _where(database: Store) -> str:
     return str(database.address)
 
 
-def _report(database: Store, name: str) -> str:
+def _report(database: Store, names: Sequence[str]) -> str:
+    records = [_read(database, name) for name in names]
+    sides = [(one, find(one, command=f"hpo finish --study {shlex.quote(one.name)}")) for one in records]
+    if len(records) == 2:
+        return write_pair(sides, find_versus(*records), links=LINKS)
+    return write_page(*sides[0], links=LINKS)
+
+
+def _read(database: Store, name: str) -> Record:
     study = find_latest(database, NO_FOLDER, name)
     if study is None:
         raise not_there(database, NO_FOLDER, name)
-    record = read_record(study)
-    findings = find(record, command=f"hpo finish --study {shlex.quote(record.name)}")
-    return write_page(record, findings, links=LINKS)
+    return read_record(study)
 
 
 def _list(studies: list[OpenStudy], of: str) -> str:

@@ -56,6 +56,7 @@ svg path{fill:none;vector-effect:non-scaling-stroke}
 .point.pruned{stroke:var(--pruned)}.point.diverged{stroke:var(--bad)}
 .point.top{stroke:var(--main);stroke-width:12;stroke-opacity:1}
 .line{stroke:var(--main);stroke-width:2.5;stroke-linejoin:round}
+.line.second{stroke:var(--base);stroke-dasharray:7 4}
 .mark{stroke:var(--ink);stroke-width:1.2;stroke-dasharray:4 4}
 .band{fill:var(--band)!important;stroke:none}
 .median{stroke:var(--ink);stroke-width:3}

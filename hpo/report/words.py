@@ -24,7 +24,15 @@ def gain(metric: Metric, value: float, other: float) -> str:
         return "better than" if metric.is_better(value, other) else "no better than"
     if value == other:
         return "as good as"
-    return f"{number(abs(value - other))} {'better' if metric.is_better(value, other) else 'worse'} than"
+    return f"{distance(value, other)} {'better' if metric.is_better(value, other) else 'worse'} than"
+
+
+def distance(value: float, other: float) -> str:
+    """Say how far two values are apart, with the digits that they are said with, and one at least."""
+    apart = abs(value - other)
+    digits = len(number(max(value, other, key=abs)).partition(".")[2]) if abs(value) < 1e6 else 0
+    rounded = f"{apart:.{min(digits, 6)}f}"
+    return rounded if float(rounded) > 0 or apart == 0 else f"{apart:.1g}"
 
 
 def percent(share: float) -> str:

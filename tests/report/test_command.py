@@ -94,3 +94,15 @@ def test_page_in_a_browser_fits_asks_for_nothing_and_can_be_read_with_keys(
         browser.close()
     assert said == []
     assert [one for one in asked if one not in (address, "data:,")] == []
+
+
+def test_two_studies_are_put_beside_each_other(sqlite_toy: ToyStudy, searched: Path) -> None:
+    other = ToyStudy.create(sqlite_toy.store, name="toy@2", facts={"data": "d" * 16})
+    other.run(0.5, 0.9)
+    said = call(searched, "--study", "toy@1", "--against", "toy").stdout
+    assert "The report of toy against toy@2 is in toy-against-toy@2.html" in said
+    assert "Their data differ" in (searched / "toy-against-toy@2.html").read_text()
+    found = json.loads(call(searched, "--study", "toy@1", "--against", "toy@2", "--format", "json").stdout)
+    assert [one["study"] for one in found["studies"]] == ["toy", "toy@2"]
+    assert "data" in [one["what"] for one in found["versus"]["differences"]]
+    assert "found: toy" in call(searched, "--study", "toy", "--against", "none", code=3).stderr

@@ -45,6 +45,14 @@ def test_list_leads_to_each_study_and_each_is_as_it_is_now(sqlite_toy: ToyStudy)
     assert "<code>hpo finish --study toy</code>" in page
 
 
+def test_two_studies_are_shown_beside_each_other(sqlite_toy: ToyStudy) -> None:
+    ToyStudy.create(sqlite_toy.store, name="toy@2")
+    status, page, _ = ask(sqlite_toy.store, f"study=toy@1&against={quote('toy@2')}")
+    assert status == "200 OK"
+    assert "<h1>toy and toy@2</h1>" in page
+    assert ask(sqlite_toy.store, "study=toy&against=none")[0] == "404 Not Found"
+
+
 def test_what_is_not_there_or_away_is_said_on_a_page(sqlite_toy: ToyStudy) -> None:
     status, page, _ = ask(sqlite_toy.store, "study=other")
     assert status == "404 Not Found"
