@@ -84,11 +84,11 @@ class Project:
             text = text.replace(old, new)
         (self.folder / "studies" / "blobs.py").write_text(text)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, command: str = "run") -> subprocess.Popen[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HPO_")}
         environment["HPO_CACHE_DIR"] = str(self.folder / "cache")
         return subprocess.Popen(
-            [sys.executable, "-m", "hpo.run", *arguments],
+            [sys.executable, "-m", f"hpo.{command}", *arguments],
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -96,13 +96,19 @@ class Project:
             text=True,
         )
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments)
+    def run(self, *arguments: str, command: str = "run") -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments, command=command)
         out, err = process.communicate(timeout=100)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def tune(self, *arguments: str) -> dict[str, Any]:
         result = self.run("--study", "blobs", "--json", *arguments)
+        assert result.returncode == 0, result.stderr
+        told: dict[str, Any] = json.loads(result.stdout)
+        return told
+
+    def finish(self, *arguments: str) -> dict[str, Any]:
+        result = self.run("--study", "blobs", "--json", *arguments, command="finish")
         assert result.returncode == 0, result.stderr
         told: dict[str, Any] = json.loads(result.stdout)
         return told

@@ -1,0 +1,180 @@
+"""The command as people use it: real processes, a small study of the user's own, searched and then finished."""
+
+import contextlib
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from project import SLOW_MODEL, Project
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A study whose trials have all ended; what its tests change, they change in a copy."""
+    project = Project(tmp_path_factory.mktemp("searched"))
+    project.tune("--trials", "6", "--workers", "2")
+    return project
+
+
+@pytest.fixture
+def project(searched: Project, tmp_path: Path) -> Project:
+    shutil.copytree(searched.folder, tmp_path / "copy")
+    return copied(tmp_path / "copy")
+
+
+def copied(folder: Path) -> Project:
+    project = Project.__new__(Project)
+    project.folder = folder
+    return project
+
+
+def found(told: dict[str, Any]) -> dict[str, Any]:
+    """Return all of an answer that must be equal between two finishes of the same search."""
+    answer = dict(told["answer"])
+    answer["confirmed"] = [{**one, "seconds": None} for one in answer["confirmed"]]
+    return answer
+
+
+def numbers(project: Project) -> dict[tuple[int, ...], tuple[object, ...]]:
+    """Return each training's numbers by what it repeats."""
+    trials = project.trials("blobs.finish")
+    by_repeat = {tuple(t.user_attrs["hpo:repeat"]): (t.state, t.params, t.intermediate_values) for t in trials}
+    assert len(by_repeat) == len(trials), "a training was run twice"
+    return by_repeat
+
+
+def test_search_ends_in_an_answer_that_any_number_of_workers_agrees_on(project: Project, tmp_path: Path) -> None:
+    shutil.copytree(project.folder, tmp_path / "other")
+    other = copied(tmp_path / "other")
+    alone, together = project.finish("--workers", "1"), other.finish("--workers", "3")
+    assert found(alone) == found(together)
+    assert numbers(project) == numbers(other)
+    answer = alone["answer"]
+    assert (alone["ending"], answer["is_complete"], answer["n_finalists"], answer["n_trials"]) == (
+        "finished",
+        True,
+        3,
+        6,
+    )
+    by_trial = {one["trial"]: one for one in answer["confirmed"]}
+    assert set(by_trial) >= {answer["winner"], answer["runner_up"], answer["recorded_best"], answer["baseline"]}
+    assert all(len(one["values"]) == 6 and one["n_failed"] == 0 for one in answer["confirmed"])
+    winner = by_trial[answer["winner"]]
+    assert winner["estimate"]["low"] < winner["estimate"]["mean"] < winner["estimate"]["high"]
+    assert winner["estimate"]["mean"] == pytest.approx(sum(winner["values"]) / 6)
+    best = by_trial[answer["recorded_best"]]
+    assert answer["optimism"] == pytest.approx(best["record"] - best["estimate"]["mean"])
+    assert len(project.trials()) == 6, "the search is left as it was"
+
+
+def test_second_request_shows_the_answer_without_tensorflow(project: Project) -> None:
+    first = project.finish()
+    n_trials = len(project.trials("blobs.finish"))
+    for name in ("tensorflow", "keras"):
+        (project.folder / f"{name}.py").write_text('raise ImportError("not here")\n')
+    assert found(project.finish()) == found(first)
+    shown = project.run("--study", "blobs", command="finish")
+    assert shown.returncode == 0, shown.stderr
+    assert "blobs is finished." in shown.stdout
+    assert "over 6 seeds that chose nothing" in shown.stdout
+    assert len(project.trials("blobs.finish")) == n_trials
+
+
+def test_everything_killed_in_a_finish_loses_and_repeats_nothing(project: Project, tmp_path: Path) -> None:
+    shutil.copytree(project.folder, tmp_path / "undisturbed")
+    undisturbed = copied(tmp_path / "undisturbed")
+    undisturbed.finish("--workers", "2")
+    for n_ended in (2, 9):
+        process = project.start("--study", "blobs", "--workers", "2", command="finish")
+        wait_for_trials(project, n_ended)
+        kill_family(process.pid)
+        process.communicate(timeout=30)
+    project.finish("--workers", "2")
+    assert numbers(project) == numbers(undisturbed)
+
+
+def wait_for_trials(project: Project, n_ended: int) -> None:
+    for _ in range(600):
+        try:
+            if sum(trial.state.is_finished() for trial in project.trials("blobs.finish")) >= n_ended:
+                return
+        except KeyError:  # not made yet
+            pass
+        time.sleep(0.05)
+    raise AssertionError("too few trainings have ended")
+
+
+def kill_family(pid: int) -> None:
+    """Kill a command and all that descends from it, forkserver and workers too."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        children.setdefault(int(fields[1]), []).append(int(path.parent.name))
+    family, look = [pid], [pid]
+    while look:
+        look = [child for parent in look for child in children.get(parent, [])]
+        family += look
+    for member in family:
+        with_suppressed_kill(member)
+
+
+def with_suppressed_kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_timeout_leaves_a_finish_that_the_same_command_goes_on_with(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.write(SLOW_MODEL)
+    project.tune("--trials", "2", "--workers", "2")
+    stopped = project.run("--study", "blobs", "--timeout", "9", command="finish")
+    assert stopped.returncode == 0, stopped.stderr
+    assert "its finish has not ended. Stopped: time is up. The same command goes on." in stopped.stdout
+    assert "trainings have ended, of" in stopped.stdout
+    assert "RUNNING" not in {trial.state.name for trial in project.trials("blobs.finish")}
+
+
+def test_what_cannot_be_finished_is_told_in_one_message(project: Project, tmp_path: Path) -> None:
+    def refused(code: int, said: str, *arguments: str) -> None:
+        result = project.run("--study", "blobs", *arguments, command="finish")
+        assert result.returncode == code, result.stderr
+        assert said in result.stderr
+        assert "Traceback" not in result.stderr
+
+    refused(5, "There is no database", "--runs-dir", str(tmp_path / "empty"))
+    refused(2, "is not a whole number from 1 to 50", "--finalists", "0")
+    project.write("return mlp(parameters, input_shape, n_classes)  # as it was", **{"EPOCHS = 6": "EPOCHS = 7"})
+    refused(6, 'what "blobs" found can only be trained again as it was')
+    project.write()
+    project.finish("--finalists", "2", "--seeds", "2")
+    refused(6, "was begun with --finalists 2; 3 was asked for", "--finalists", "3")
+    refused(6, "was begun with --seeds 2; 6 was asked for", "--seeds", "6")
+
+    grown = project.tune("--trials", "7")
+    assert grown["n_trials"] == 7
+    shown = project.run("--study", "blobs", command="finish")
+    assert "1 more trial has ended in the search since" in shown.stdout
+    deleted = project.run("delete", "--study", "blobs", "--yes", command="study")
+    assert deleted.returncode == 0, deleted.stderr
+    assert not (project.folder / "runs" / "blobs.finish").exists()
+    status = project.run(command="status")
+    assert "There is no study" in status.stdout
+
+
+def test_search_without_a_trial_that_was_trained_to_its_end_has_nothing_to_finish(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.write('raise ValueError("no such model")')
+    assert project.run("--study", "blobs", "--trials", "3", "--workers", "1").returncode != 0
+    result = project.run("--study", "blobs", command="finish")
+    assert result.returncode in (3, 5, 7), result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stderr.startswith("error: ")
