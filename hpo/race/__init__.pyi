@@ -1,3 +1,4 @@
+from .costs import finish_seconds as finish_seconds
 from .plan import N_RACE_SEEDS as N_RACE_SEEDS
 from .plan import N_SEEDS as N_SEEDS
 from .plan import PLAN_ATTR as PLAN_ATTR

@@ -1,6 +1,8 @@
 """The main command: python -m hpo.run --study NAME."""
 
 import json
+import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -136,6 +138,14 @@ def run(
         bool,
         typer.Option("--new-generation", envvar="HPO_NEW_GENERATION", help="Begin anew beside the stored study."),
     ] = False,
+    finish: Annotated[
+        bool,
+        typer.Option(
+            "--finish",
+            envvar="HPO_FINISH",
+            help="Then do what hpo finish does, within --timeout: the search leaves the time that it takes.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", envvar="HPO_JSON", help="Print one JSON object at the end.")
     ] = False,
@@ -180,6 +190,7 @@ def run(
         n_workers=workers,
         deadline_seconds=None if timeout is None else STARTED_SECONDS + timeout,
         health_path=health_file,
+        is_finished_next=finish,
     )
     raise typer.Exit(carry_out(settings, as_json=as_json))
 
@@ -190,7 +201,7 @@ def carry_out(settings: "RunSettings", *, as_json: bool) -> int:
 
     from hpo.errors import NotOpenedError
     from hpo.run.display import open_view, say
-    from hpo.run.ending import Signals
+    from hpo.run.ending import Ending, Signals
     from hpo.run.launcher import run_study
     from hpo.run.report import describe, describe_not_opened, not_opened, show
 
@@ -206,9 +217,31 @@ def carry_out(settings: "RunSettings", *, as_json: bool) -> int:
     else:
         show(outcome, settings.options, console)
         described = describe(outcome, settings.options, seconds=time.monotonic() - STARTED_SECONDS)
+        is_over = outcome.ending in (Ending.FINISHED, Ending.TARGET, Ending.RESERVED)
+        if settings.is_finished_next and is_over and signals.ending is None:
+            if as_json:
+                print(json.dumps(described), flush=True)
+            become_finish(settings, outcome.study.name, as_json=as_json)
     if as_json:
         print(json.dumps(described))
     return 130 if signals.n_interrupts else 0
+
+
+def become_finish(settings: "RunSettings", study: str, *, as_json: bool) -> None:
+    """Go on as hpo finish, in this process's place: a search knows nothing of what comes after it."""
+    options, left_seconds = settings.options, None
+    if settings.deadline_seconds is not None:
+        left_seconds = max(1.0, settings.deadline_seconds - time.monotonic())
+    typed = ["--study", study, "--runs-dir", str(options.runs_dir), "--studies-dir", str(options.file.path.parent)]
+    typed += ["--patience", f"{settings.limits.patience_seconds}s"]
+    typed += [] if left_seconds is None else ["--timeout", f"{left_seconds:.1f}s"]
+    typed += [] if options.data_dir is None else ["--data-dir", str(options.data_dir)]
+    typed += [] if settings.n_workers is None else ["--workers", str(settings.n_workers)]
+    typed += ["--json"] if as_json else []
+    if options.address.typed:
+        os.environ["HPO_STORAGE"] = options.address.typed  # not as an option: others see a command's options
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "hpo.finish", *typed])
 
 
 if __name__ == "__main__":

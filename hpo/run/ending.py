@@ -39,6 +39,7 @@ class Ending(Enum):
     FINISHED = "all trials have ended"
     TIMEOUT = "time is up"
     TARGET = "the target is reached"
+    RESERVED = "what is left of the time is for its finish"
     INTERRUPTED = "interrupted"
     TERMINATED = "asked to stop"
     PAUSED = "the study is paused"

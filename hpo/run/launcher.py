@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from hpo.database import TRANSIENT, insist, open_store
 from hpo.errors import DatabaseAwayError, HpoError, NotOpenedError, StorageError, TrialsFailingError
+from hpo.race import finish_seconds
 from hpo.run.crew import Crew, default_workers
 from hpo.run.display import Snapshot, View
 from hpo.run.ending import MEND, Ending, Outcome, Signals, check_some_trained, find_cut, find_finished
@@ -26,6 +27,7 @@ from hpo.study import (
     count_ended,
     drop_files,
     expire_dead,
+    find_baseline,
     folder_of,
     kept,
     open_runs_dir,
@@ -33,6 +35,7 @@ from hpo.study import (
 )
 
 N_FAILING_TRIALS = 3
+MAX_RESERVED = 0.5  # of a command's time, for the finish: of dear trials it may take longer, and goes on later
 LOADED = {"keras": "TensorFlow", "own": "the study's file"}  # by what trains
 
 T = TypeVar("T")
@@ -98,7 +101,8 @@ class Launcher:
         self._error: HpoError | None = None
         self._last: tuple[list[Ticket], list[TrialRow]] = ([], [])
         self._began_seconds: float | None = None
-        self._note, self._is_paused = "", False
+        self._note, self._is_paused, self._n_workers = "", False, 1
+        self._made_seconds = time.monotonic()
 
     def run(self) -> Outcome:
         """Work until there is a reason to end."""
@@ -111,8 +115,8 @@ class Launcher:
         n_workers = self._settings.n_workers
         if n_workers == 0:
             return Outcome(ending=Ending.OPENED, study=self._study, tickets=tickets, rows=rows)
-        n_workers = n_workers or default_workers(self._study.facts.n_threads)
-        for _ in range(min(n_workers, max(1, len(tickets) - self._n_ended_before))):
+        self._n_workers = n_workers or default_workers(self._study.facts.n_threads)
+        for _ in range(min(self._n_workers, max(1, len(tickets) - self._n_ended_before))):
             self._crew.start()
         ending = None
         while ending is None:
@@ -157,6 +161,8 @@ class Launcher:
             return Ending.PAUSED
         if self._is_target_reached(rows):
             return Ending.TARGET
+        if self._is_reserved(rows):
+            return Ending.RESERVED
         self._check_failures(rows)
         return Ending.LEFT if self._error is not None or self._crew.error is not None or not self._crew else None
 
@@ -165,6 +171,16 @@ class Launcher:
         if target is None or not ranked or ranked[0].value is None:
             return False
         return self._study.metric.is_reached(target, ranked[0].value)
+
+    def _is_reserved(self, rows: Sequence[TrialRow]) -> bool:
+        until_seconds = self._settings.deadline_seconds
+        if not self._settings.is_finished_next or until_seconds is None:
+            return False
+        facts = self._study.facts
+        baseline, n_workers = find_baseline(rows, facts), self._n_workers
+        needed_seconds = finish_seconds(rows, facts.metric, baseline=baseline, n_workers=n_workers)
+        kept_seconds = min(needed_seconds, MAX_RESERVED * (until_seconds - self._made_seconds))
+        return needed_seconds > 0 and time.monotonic() + kept_seconds >= until_seconds
 
     def _check_failures(self, rows: Sequence[TrialRow]) -> None:
         """Stop a run whose first trials all fail: the budget is for when the cause is mended."""

@@ -24,6 +24,8 @@ from hpo.study import (
     rank,
 )
 
+NAMEABLE = (Ending.FINISHED, Ending.TARGET, Ending.RESERVED)  # when a winner may well be named
+
 
 def show(outcome: Outcome, options: StudyOptions, console: Console) -> None:
     """Print the result and what to do next."""
@@ -131,7 +133,7 @@ def commands(outcome: Outcome, options: StudyOptions) -> Sequence[tuple[str, str
     name = shlex.quote(outcome.study.name)
     finish = f"{typed_hpo()} finish --study {name}{where}"
     return [
-        *([("how sure:", finish)] if outcome.ending == Ending.FINISHED else []),
+        *([("how sure:", finish)] if outcome.ending in NAMEABLE else []),
         ("look further:", f"{typed_hpo()} dashboard{where}"),
         ("look further:", f"{typed_hpo()} tensorboard --study {name}{runs_option(options)}"),
     ]

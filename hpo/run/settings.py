@@ -36,6 +36,7 @@ class RunSettings:
         n_workers: None for what this machine bears; 0 opens the study and leaves.
         deadline_seconds: On time.monotonic's clock; None for no limit.
         health_path: A file whose time says when the command last looked after its workers.
+        is_finished_next: Whether the search is finished next, so that it leaves the time which that takes.
     """
 
     options: StudyOptions
@@ -43,6 +44,7 @@ class RunSettings:
     n_workers: int | None
     deadline_seconds: float | None
     health_path: Path | None
+    is_finished_next: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

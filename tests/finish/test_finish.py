@@ -41,7 +41,7 @@ def found(told: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def numbers(project: Project) -> dict[tuple[int, ...], tuple[object, ...]]:
+def numbers(project: Project) -> dict[tuple[int, ...], tuple[Any, ...]]:
     """Return each training's numbers by what it repeats."""
     trials = project.trials("blobs.finish")
     by_repeat = {tuple(t.user_attrs["hpo:repeat"]): (t.state, t.params, t.intermediate_values) for t in trials}

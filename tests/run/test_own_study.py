@@ -90,15 +90,15 @@ class Site(Project):
             (folder / "broken" / f"{name}.py").write_text(BROKEN)
         self.commands: list[subprocess.Popen[str]] = []
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, command: str = "run") -> subprocess.Popen[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HPO_")}
         environment["HPO_CACHE_DIR"] = str(self.folder / "cache")
         environment["PYTHONPATH"] = str(self.folder / "broken")
-        command = [sys.executable, "-m", "hpo.run", *arguments]
+        words = [sys.executable, "-m", f"hpo.{command}", *arguments]
         pipe = subprocess.PIPE
         self.commands.append(
             subprocess.Popen(
-                command, cwd=self.folder, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+                words, cwd=self.folder, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
             )
         )
         return self.commands[-1]
