@@ -12,6 +12,7 @@ from hpo.finish.__main__ import finish
 from hpo.init import init
 from hpo.password import password
 from hpo.report.__main__ import report
+from hpo.reproduce.__main__ import reproduce
 from hpo.run.__main__ import run
 from hpo.status import status
 from hpo.study.__main__ import app as study_app
@@ -22,6 +23,7 @@ app.command("init")(init)
 app.command("check")(check)
 app.command("run")(run)
 app.command("finish")(finish)
+app.command("reproduce")(reproduce)
 app.command("status")(status)
 app.command("report")(report)
 app.add_typer(study_app, name="study")

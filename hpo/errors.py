@@ -15,6 +15,7 @@
     |- DatabaseAwayError    11    a StorageError: the database is away, locked or starting, and stayed so
     |- FolderError          12    a folder that hpo keeps its files in cannot be made or written
     |- InexactError         13    a trial that is interrupted would not go on with the same numbers
+    |- NotReproducedError   14    a trial that is trained again comes to other numbers
 
     TrialError                    ends one trial as FAIL; the worker takes the next
     LeaseLostError                the trial belongs to another worker now; nothing more is written to it
@@ -157,6 +158,12 @@ class InexactError(HpoError):
     """A trial that is interrupted would not go on with the same numbers."""
 
     exit_code = 13
+
+
+class NotReproducedError(HpoError):
+    """A trial that is trained again comes to other numbers."""
+
+    exit_code = 14
 
 
 class TrialError(Exception):

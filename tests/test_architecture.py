@@ -46,6 +46,7 @@ HOMES = {
         "dashboard",
         "tensorboard",
         "password",
+        "reproduce.__main__",
     },
 }
 FORBIDDEN = {"utils", "util", "common", "base", "manager", "helpers", "helper", "misc", "core"}

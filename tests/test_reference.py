@@ -106,11 +106,18 @@ def test_every_key_of_a_result_as_json_is_listed() -> None:
     assert keys | {field.name for field in fields(Audit)} | set(count_by_state([])) <= listed
 
 
-def test_every_key_of_a_check_as_json_is_listed() -> None:
-    listed = {name for row in rows(REFERENCE["A check as JSON"]) for name in CODE.findall(" ".join(row))}
-    tree = ast.parse((ROOT / "hpo" / "check" / "findings.py").read_text())
+@pytest.mark.parametrize(
+    ("heading", "path", "some"),
+    [
+        ("A check as JSON", "check/findings.py", {"slowest_seconds", "resumes"}),
+        ("A trial trained again as JSON", "reproduce/sentences.py", {"first_difference", "same"}),
+    ],
+)
+def test_every_key_of_a_command_s_json_is_listed(heading: str, path: str, some: set[str]) -> None:
+    listed = {name for row in rows(REFERENCE[heading]) for name in CODE.findall(" ".join(row))}
+    tree = ast.parse((ROOT / "hpo" / path).read_text())
     keys = {key.value for node in ast.walk(tree) if isinstance(node, ast.Dict) for key in node.keys if key is not None}  # type: ignore[attr-defined]
-    assert {"slowest_seconds", "resumes"} <= keys <= listed
+    assert some <= keys <= listed
 
 
 def test_every_field_of_a_study_is_listed() -> None:

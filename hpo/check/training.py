@@ -47,12 +47,15 @@ def load_study(file: StudyFile, *, n_threads: int) -> tuple[Trainer, StudyDefini
     return trainer, load_definition(file)
 
 
-def load_data(definition: StudyDefinition, file: StudyFile, data_dir: Path | None) -> Dataset:
-    """Return the study's data as they are now, prepared and mapped."""
+def load_data(
+    definition: StudyDefinition, file: StudyFile, data_dir: Path | None, *, fingerprint: str | None = None
+) -> Dataset:
+    """Return the study's data, mapped: those of a fingerprint where they are kept, else as they are now."""
     return load_dataset(
         definition.dataset,
         data_dir=data_dir,
         base_dir=file.path.parent,
+        fingerprint=fingerprint,
         report=log.info,
         is_classes=predicts_classes(definition),
     )

@@ -1,3 +1,4 @@
+from .agenda import agenda_of as agenda_of
 from .amounts import MAX_PROCESSES as MAX_PROCESSES
 from .amounts import positive_seconds_of as positive_seconds_of
 from .amounts import seconds_of as seconds_of

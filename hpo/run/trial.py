@@ -204,6 +204,7 @@ class _Run:
             "epochs": len(result.history),
             "seconds": round(seconds, 3),
             "diverged": result.is_diverged,
+            **({"trained_by": result.trained_by} if result.trained_by else {}),
         }
         # Files before the end: a worker killed after it would leave the trial without.
         self._keep_model(result, value)

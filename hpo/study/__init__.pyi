@@ -1,7 +1,9 @@
 from .agreement import check_asked as check_asked
+from .agreement import check_meaning as check_meaning
 from .agreement import check_same as check_same
 from .creation import make as make
 from .facts import StudyFacts as StudyFacts
+from .facts import libraries as libraries
 from .files import TrialFile as TrialFile
 from .folder import StudyFolder as StudyFolder
 from .folder import folder_of as folder_of
@@ -17,9 +19,12 @@ from .leases import Limit as Limit
 from .leases import expire_dead as expire_dead
 from .opening import open_study as open_study
 from .opening import prepare as prepare
+from .origin import FRAMEWORKS as FRAMEWORKS
+from .origin import origin_here as origin_here
 from .pruning import Verdict as Verdict
 from .record import TrialRecord as TrialRecord
 from .request import StudyOptions as StudyOptions
+from .results import ORIGIN_ATTR as ORIGIN_ATTR
 from .results import REASON_ATTR as REASON_ATTR
 from .results import REPEAT_ATTR as REPEAT_ATTR
 from .results import RESULT_ATTR as RESULT_ATTR

@@ -27,6 +27,22 @@ def differences(facts: StudyFacts, meaning: Mapping[str, str], data: str | None)
     return found
 
 
+def check_meaning(facts: StudyFacts, meaning: Mapping[str, str]) -> None:
+    """Refuse to train a stored trial again by a file that means something else.
+
+    Raises:
+        StudyMismatchError: The message names what was edited.
+    """
+    fields, file = edited(facts, meaning), file_of(facts.name)
+    if fields:
+        have = "has" if len(fields) == 1 else "have"
+        raise StudyMismatchError(
+            f'{", ".join(fields)} in {file}.py {have} changed since the study "{facts.name}" was made, so its trials '
+            "cannot be trained again by it.",
+            f"Undo the change, or name a folder that holds {file}.py as it was: --studies-dir DIR.",
+        )
+
+
 def check_same(facts: StudyFacts, meaning: Mapping[str, str], data: str | None) -> None:
     """Refuse to mix trials of different meaning.
 

@@ -9,8 +9,6 @@ import re
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, fields
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
 from typing import Any, get_args, get_origin, get_type_hints
 
 from optuna.study import StudyDirection
@@ -20,6 +18,7 @@ from hpo import __version__
 from hpo.errors import HpoError, StorageError, StudyMismatchError
 from hpo.metric import DIRECTIONS, Metric, metric_of
 from hpo.names import file_of, generation, is_plain_name
+from hpo.study.origin import installed_version
 
 KEY_ATTR, STUDY_ATTR = "hpo:key", "hpo:study"  # of a study
 MAX_THREADS = 1024
@@ -160,16 +159,9 @@ def stamp(facts: StudyFacts) -> dict[str, Any]:
 def libraries(meaning: Mapping[str, str]) -> dict[str, str]:
     """Return the installed versions, as far as they must agree between the workers of a study that means this."""
     asked = OWN_LIBRARIES if "train" in meaning else LIBRARIES
-    versions = {name: _version(name).split(".") for name in asked}
+    versions = {name: str(installed_version(name)).split(".") for name in asked}
     found = {name: ".".join(versions[name][:n_parts]) for name, n_parts in asked.items()}
     return {**found, ENGINE: str(ENGINE_VERSION)}
-
-
-def _version(name: str) -> str:
-    try:
-        return version_of(name)
-    except PackageNotFoundError:
-        return version_of(f"{name}-cpu")  # TensorFlow without CUDA's kernels comes as a package of another name
 
 
 def odd(name: str, reason: str) -> HpoError:

@@ -12,7 +12,7 @@ from hpo.parameters import is_number
 from hpo.statistics import wilson
 from hpo.study.facts import StudyFacts
 from hpo.study.folder import StudyFolder
-from hpo.study.origin import origin
+from hpo.study.origin import origin_here
 from hpo.study.ticket import Ticket
 from hpo.terminal import warn_once
 
@@ -27,7 +27,7 @@ REPEAT_ATTR = "hpo:repeat"  # of a finish's trial: which setting of its plan it 
 
 def birth_attrs(ticket: int) -> dict[str, Any]:
     """Return what a trial is stored with at its birth: for which ticket, and where it was born."""
-    return {TICKET_ATTR: ticket, ORIGIN_ATTR: origin()}
+    return {TICKET_ATTR: ticket, ORIGIN_ATTR: origin_here()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

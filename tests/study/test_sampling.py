@@ -28,7 +28,7 @@ from hpo.database import Store
 from hpo.definition import place, rehearse
 from hpo.errors import ParameterError, SamplerError, SpaceExhaustedError, StudyFileError
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
-from hpo.study.origin import origin
+from hpo.study.origin import origin_here
 from hpo.study.results import TICKET_ATTR, count_infeasible, rank
 from hpo.study.sampling import Mirror
 from hpo.study.snapshot import Snapshot
@@ -115,12 +115,11 @@ def test_drawn_trial_is_whole_and_nothing_is_stored(toy: ToyStudy) -> None:
     template = toy.mirror().draw(1, toy.trials)
     assert toy.trials == before
     assert (template.state, template.user_attrs[TICKET_ATTR]) == (TrialState.RUNNING, 1)
-    assert template.user_attrs["hpo:origin"] == {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "cpu": origin()["cpu"],
-    }
-    assert origin()["cpu"]
+    born = template.user_attrs["hpo:origin"]
+    assert born == origin_here()
+    assert (born["python"], born["numpy"]) == (platform.python_version(), np.__version__)
+    assert {"tensorflow", "keras"} < {*born}
+    assert all(born[name] for name in ("cpu", "instructions", "system"))
     assert set(template.params) == set(template.distributions) >= {"optimizer", "learning_rate", "epochs", "width"}
 
 
@@ -637,4 +636,4 @@ def test_no_sampler_unpickles_what_stands_in_the_database(sqlite_store: Store, t
 
 
 def test_origin_is_recorded_of_trials_that_wait_too(sqlite_toy: ToyStudy) -> None:
-    assert sqlite_toy.trials[0].user_attrs["hpo:origin"] == origin()
+    assert sqlite_toy.trials[0].user_attrs["hpo:origin"] == origin_here()
