@@ -84,10 +84,10 @@ def _use_model(card: Card) -> list[str]:
     exported = card.exported
     lines = ["import json", ""] if card.classes else []
     lines += ["import keras", ""]
-    custom = ""
-    if exported.own_classes:
-        lines += [f"from {card.study.partition('@')[0]} import {', '.join(exported.own_classes)}", ""]
-        custom = ", custom_objects={" + ", ".join(f'"{name}": {name}' for name in exported.own_classes) + "}"
+    custom, module = "", card.study.partition("@")[0]
+    if exported.fault:
+        lines += [f"import {module}  # the study's file, which needs hpo", ""]
+        custom = f", custom_objects=vars({module})"
     lines += [f'model = keras.models.load_model("model.keras"{custom})', "answers = model.predict(rows)"]
     if card.classes:
         lines += [
@@ -95,7 +95,8 @@ def _use_model(card: Card) -> list[str]:
             "words = [names[number] for number in answers.argmax(axis=1)]",
         ]
     needs = (
-        f"Keras alone does not load it ({_safe(exported.fault)}): it needs code of the study's file, as above."
+        f"Keras alone does not load it ({_safe(exported.fault)}): it needs code of the study's file, as above. Classes "
+        f"of that file in it: {_safe(', '.join(exported.own_classes) or 'none')}."
         if exported.fault
         else "Keras alone loads it: neither hpo nor the study's file is needed."
     )

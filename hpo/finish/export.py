@@ -30,8 +30,8 @@ N_PROOF_ROWS = 16
 LOAD_SECONDS = 600.0
 ONNX_PACKAGES = ("onnx", "tf2onnx")
 ONNX_HINT = (
-    f'pip install {" ".join(ONNX_PACKAGES)}, then in Python: keras.models.load_model("{MODEL}").export("{ONNX}", '
-    'format="onnx")'
+    f"pip install {' '.join(ONNX_PACKAGES)}, then in Python, with some rows: "
+    f'model = keras.models.load_model("{MODEL}"); model.predict(rows); model.export("{ONNX}", format="onnx")'
 )
 # Run by a Python that has neither hpo nor the study's file; its answers are compared with those given here.
 PLAINLY = """
@@ -82,12 +82,12 @@ def export(
     if dataset.classes:
         replace(answer_dir / CLASSES, lambda file: file.write(json.dumps(dataset.classes).encode()), mode=0o666)
         files.append(CLASSES)
-    onnx = _as_onnx(model, answer_dir / ONNX)
-    files += [ONNX] if not onnx else []
     n_batch = min(N_BATCH_ROWS, len(split.val_rows))
     rows = each(lambda array: np.asarray(array[split.val_rows[:n_batch]]), dataset.x)
     few = each(lambda array: array[:N_PROOF_ROWS], rows)
     answers = _list_of(model.predict(_fed(few), verbose=0))
+    onnx = _as_onnx(model, answer_dir / ONNX)  # Keras exports what has been called
+    files += [ONNX] if not onnx else []
     return Exported(
         files=tuple(files),
         n_bytes=path.stat().st_size,
@@ -132,7 +132,10 @@ def proof_fault(path: Path, rows: Any, answers: list[np.ndarray]) -> str:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             return f"it could not be tried: {error}"
-    return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no reason was given"])[-1][:300]
+    if done.returncode == 0:
+        return ""
+    last = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
+    return last.removeprefix("Exception encountered: ").partition(". ")[0][:300]
 
 
 def _list_of(value: Any) -> list[Any]:
@@ -150,7 +153,7 @@ def _as_onnx(model: keras.Model, path: Path) -> str:
     """Write a model for ONNX, as Keras's own export does; returns why it is not there and what to do, or nothing."""
     missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        return f"There is no {ONNX}: Keras needs the package {' and '.join(missing)} for it. {ONNX_HINT}"
+        return f"There is no {ONNX}: Keras needs {' and '.join(missing)} for it. {ONNX_HINT}"
     try:
         with replaced(path) as temporary:
             model.export(temporary, format="onnx", verbose=False)

@@ -1,8 +1,10 @@
 """The one look at the test rows: an exported model's file measured on them, with intervals that come from the rows."""
 
+import inspect
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import keras
@@ -12,6 +14,7 @@ from hpo.data import TestRows
 from hpo.definition import StudyDefinition, predicts_classes
 from hpo.engine import criterion_of, values_of_rows
 from hpo.statistics import bootstrap_mean, clopper_pearson
+from hpo.tracebacks import is_library
 
 N_BATCH_ROWS = 256
 N_MAX_CLASSES = 1000  # whose confusion is told
@@ -120,9 +123,16 @@ def evaluate(path: Path, rows: TestRows, definition: StudyDefinition) -> TestRes
 
 
 def _own(definition: StudyDefinition) -> dict[str, Any]:
-    """Return what the study's file defines, by name, where a model may have classes or functions of its own."""
-    names = getattr(definition.model, "__globals__", {})
-    return {name: value for name, value in names.items() if callable(value) and not name.startswith("__")}
+    """Return what the study's file, and files of its user that it imports, define by name for a model to be made of."""
+    here = getattr(definition.model, "__globals__", {})
+    beside = [one for one in here.values() if inspect.ismodule(one) and _is_of_user(one)]
+    named = {name: value for one in beside for name, value in vars(one).items()} | dict(here)
+    return {name: value for name, value in named.items() if callable(value) and not name.startswith("__")}
+
+
+def _is_of_user(module: ModuleType) -> bool:
+    file = getattr(module, "__file__", None)
+    return file is not None and not is_library(file) and module.__name__.partition(".")[0] != "hpo"
 
 
 def _measured(name: str, value: float, by_row: np.ndarray) -> Measure:
@@ -134,7 +144,7 @@ def _measured(name: str, value: float, by_row: np.ndarray) -> Measure:
     n_hits = int(by_row.sum())
     if np.isin(by_row, (0.0, 1.0)).all():
         low, high = clopper_pearson(n_hits, len(by_row))
-        return Measure(name=name, value=value, low=low, high=high, interval=OF_A_SHARE)
+        return Measure(name=name, value=n_hits / len(by_row), low=low, high=high, interval=OF_A_SHARE)
     low, high = bootstrap_mean(by_row)
     if not (math.isfinite(low) and math.isfinite(high)):
         return Measure(name=name, value=value, low=None, high=None, interval="no interval: too few rows")

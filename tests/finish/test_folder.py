@@ -1,7 +1,10 @@
 """The answer's folder: model, card, parameters and script, each with what it says."""
 
 import json
-import shutil
+import os
+import re
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,10 +30,10 @@ def unproved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "proof_fault", lambda *_: "")
 
 
-def chosen_of(tmp_path: Path, name: str) -> Chosen:
-    """Return a shipped study's baseline with a model that was kept."""
+def chosen_of(tmp_path: Path, name: str, text: str = "") -> Chosen:
+    """Return a study's baseline with a model that was kept; of a shipped study, where there is no text."""
     path = tmp_path / f"{name}.py"
-    shutil.copy(STUDIES / f"{name}.py", path)
+    path.write_text(text or (STUDIES / f"{name}.py").read_text())
     file = StudyFile(name=name, path=path, title="Which network reads digits | best?", trainer="keras")
     file = replace(file, trainer="own") if name == "digits_sgd" else file
     definition = load_definition(file)
@@ -85,6 +88,59 @@ def test_what_others_wrote_stays_within_its_line_of_the_card(tmp_path: Path) -> 
     assert "Which network reads digits \\| best?" in card
     assert "- A \\| b \\<script> \\`c\\` [d] (e)" in card
     assert "**No test rows.** The data bring none." in card
+
+
+OWN_CODE = """
+import blocks
+import keras
+from hpo import Parameters, StudyDefinition, TrainingParameters
+
+
+def squash(x):
+    return keras.ops.tanh(x)
+
+
+def model(width, input_shape, n_classes):
+    hidden = [blocks.Halved(), keras.layers.Flatten(), keras.layers.Dense(width, activation=squash)]
+    return keras.Sequential([keras.Input(input_shape), *hidden, keras.layers.Dense(n_classes, activation="softmax")])
+
+
+TRAINING = TrainingParameters(optimizer="adam", learning_rate=0.01, batch_size=16, epochs=1)
+BASELINE = Parameters(training=TRAINING, model=8)
+STUDY = StudyDefinition(dataset="digits", search_space=lambda trial: BASELINE, model=model, baseline=BASELINE)
+"""
+BLOCKS = """
+import keras
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Halved(keras.layers.Layer):
+    def call(self, inputs):
+        return inputs / 2
+"""
+
+
+def test_a_model_of_the_study_s_own_classes_is_measured_and_the_card_says_how_to_load_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # the process without hpo tells what it lacks
+    monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "blocks.py").write_text(BLOCKS)
+    chosen = chosen_of(tmp_path, "own_code", OWN_CODE)
+    rows = testrows.load_test_rows("digits", fingerprints=(chosen.dataset.fingerprint, None))
+    assert rows is not None
+    write_answer(chosen, tmp_path / "answer", lambda path: (testing.evaluate(path, rows, chosen.definition), ""))
+    card = (tmp_path / "answer" / "card.md").read_text()
+    assert "Keras alone does not load it (Could not locate class 'Halved')" in card
+    assert "Classes of that file in it: Halved." in card
+    (code,) = re.findall(r"```python\n(.*?)\n```", card, re.DOTALL)
+    code = f"import numpy as np\nrows = np.zeros((2, 8, 8, 1), 'uint8')\n{code}\nprint(answers.shape)"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=tmp_path / "answer", env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.strip().endswith("(2, 10)"), done.stderr
 
 
 def test_a_training_function_s_state_comes_with_a_card_that_leaves_the_test_to_its_user(tmp_path: Path) -> None:
