@@ -150,8 +150,8 @@ def test_nobody_but_the_finish_reaches_the_test_rows() -> None:
     asked = [(module, target, name) for module, path in FILES.items() for target, name, _ in imported(path)]
     users = {one for one, target, name in asked if "testrows" in target or name in {"load_test_rows", "TestRows"}}
     assert {room_of(module) for module in users} <= {"finish"}
-    reached = {"run.worker"}
-    while len(reached) < len(reached := reached | {one for module in reached for one in files()[module]}):
+    graph, reached = files(), {"run.worker"}
+    while len(reached) < len(reached := reached | {one for module in reached for one in graph[module]}):
         pass
     assert "data.datasets" in reached
     assert "data.testrows" not in reached, "what a worker is made of has no way to them"
