@@ -1,37 +1,37 @@
 """How far a finished search's answer can be trusted: python benchmarks/answer.py [--searches 20000] [--trials 50].
 
-Simulates whole searches, whose truth is known, and ends each as `hpo finish` does, with hpo's own statistics: the five
-best records race over the seeds 1 to 6; winner, runner-up, the search's best and the baseline are trained on the seeds
-7 to 12, which chose nothing; and what is then said is compared with the truth. Worlds differ in the settings' true
-means, in the noise's size and shape, and in what the same seed does to two settings. Figures are in standard deviations
-of a setting's value over seeds. `--rows` tries the intervals of a number measured on test rows instead.
+Simulates whole searches, whose truth is known, and ends each by what `hpo finish` itself ends one by, the schedule of
+hpo.race and the answer of hpo.finish: the five best records race over the seeds 1 to 6; winner, runner-up, the search's
+best and the baseline are trained on the seeds 7 to 12, which chose nothing. What is then said is held against truth.
+Worlds differ in the settings' true means, in the noise's size and shape, and in what one seed does to two settings.
+Figures are in standard deviations of a setting's value over seeds. `--rows` tries the intervals of a number that was
+measured on test rows instead.
 """
 
 import argparse
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from optuna.trial import TrialState
 from scipy import stats
 
-from hpo.statistics import (
-    bootstrap_mean,
-    clopper_pearson,
-    compare,
-    dropped,
-    estimate,
-    failure_bound,
-    holm,
-    probability_better,
-)
+from hpo.finish.answer import Answer, Difference, answer_of
+from hpo.metric import Metric
+from hpo.race import N_RACE_SEEDS, N_SEEDS, Plan, Repeat
+from hpo.race.plan import Setting
+from hpo.race.schedule import schedule
+from hpo.statistics import bootstrap_mean, clopper_pearson, estimate, failure_bound
+from hpo.study import TrialRow
 
 Vector = np.ndarray[Any, Any]
-N_FINALISTS, N_LEAST, N_SEEDS = 5, 2, 6
+N_FINALISTS = 5
+METRIC = Metric(name="value", direction="maximize")
 BANDS = (0.5, 0.7, 0.8, 0.9, 0.96, 1.01)  # of what is said of the winner and another
 LEAST_COVERAGE, MOST_CALLED = 0.94, 0.05
 
@@ -91,16 +91,16 @@ class Search:
     """One search, with what its finish may see and what it may not.
 
     Attributes:
-        values: Of the finalists and the baseline, over twelve seeds.
-        finalists: Their numbers, best record first.
+        values: Of each setting that may be trained again, over twelve seeds.
+        settings: Their numbers: the finalists, best record first, and the baseline.
         step: Of the metric.
         records: Of all trials.
         truth: All settings' true means.
         sds: Of each setting's noise.
     """
 
-    values: dict[int, list[float]]
-    finalists: list[int]
+    values: list[list[float]]
+    settings: list[int]
     step: float
     records: Vector
     truth: Vector
@@ -189,14 +189,15 @@ def simulate(world: World, *, n_searches: int, n_trials: int, seed: int) -> Tall
         by_record = np.argsort(-records)
         finalists = [int(one) for one in by_record[:N_FINALISTS]]
         seen = [*finalists, *([] if 0 in finalists else [0])]  # trial 0 is the baseline
-        shared = random.normal(size=2 * N_SEEDS) if world.correlation else None
-        runs = means[seen][:, None] + sds[seen][:, None] * _noise(random, world, (len(seen), 2 * N_SEEDS), shared)
+        shape = len(seen), N_RACE_SEEDS + N_SEEDS
+        shared = random.normal(size=shape[1]) if world.correlation else None
+        runs = means[seen][:, None] + sds[seen][:, None] * _noise(random, world, shape, shared)
         step = 2.0 if world.shape == "coarse" else 0.0
         if step:
             records, runs = step * np.round(records / step), step * np.round(runs / step)
         search = Search(
-            values={one: row.tolist() for one, row in zip(seen, runs, strict=True)},
-            finalists=finalists,
+            values=runs.tolist(),
+            settings=seen,
             step=step,
             records=records,
             truth=means - 10 * sds * world.collapsing,  # what collapses take from each mean
@@ -207,54 +208,81 @@ def simulate(world: World, *, n_searches: int, n_trials: int, seed: int) -> Tall
 
 
 def _finish(tally: Tally, search: Search) -> None:
-    values, truth, step = search.values, search.truth, search.step
-    order, n_seen = race({one: values[one][:N_SEEDS] for one in search.finalists})
-    first, second, best = order[0], order[1], search.finalists[0]
-    confirmed = list(dict.fromkeys([first, second, best, 0]))
-    fresh = {one: values[one][N_SEEDS:] for one in confirmed}
-    compared = {one: compare(fresh[first], fresh[one], step=step) for one in confirmed[1:]}
-    differs = dict(zip(compared, holm([one.p for one in compared.values()]), strict=True))
-    winner = second if differs[second] and compared[second].difference < 0 else first
-    found, of_best = estimate(fresh[winner], step=step), estimate(fresh[best], step=step)
+    answer, results = finish(search)
+    truth, of = search.truth, search.settings
+    assert answer.winner is not None
+    winner, best = of[answer.winner], of[0]
+    found, of_best = answer.confirmed[answer.winner].estimate, answer.confirmed[0].estimate
+    assert found is not None
+    assert of_best is not None
     tally.covers.append(_within(truth[winner], (found.low, found.high)))
     tally.covers_best.append(_within(truth[best], (of_best.low, of_best.high)))
-    chosen_by = estimate(values[winner][: n_seen[winner]], step=step)
+    of_winner = ((repeat.seed, value) for repeat, value in results.items() if repeat.setting == answer.winner)
+    chosen_by = estimate([value for seed, value in of_winner if seed <= N_RACE_SEEDS], step=search.step)
     tally.covers_chosen.append(_within(truth[winner], (chosen_by.low, chosen_by.high)))
     tally.width.append((found.high - found.low) / search.sds[winner])
-    tally.trainings.append(sum(n_seen.values()) + N_SEEDS * len(confirmed))
+    tally.trainings.append(len(results))
     tally.regret.append(truth.max() - truth[winner])
     tally.regret_best.append(truth.max() - truth[best])
-    tally.behind_five.append(max(truth[one] for one in search.finalists) - truth[winner])
+    tally.behind_five.append(max(truth[one] for one in of[:N_FINALISTS]) - truth[winner])
     tally.optimism.append(search.records[best] - truth[best])
-    tally.called.append(differs[second])
-    signs = {one: np.sign(truth[first] - truth[one]) for one in compared}
-    tally.wrong.append(any(differs[one] and signs[one] != np.sign(compared[one].difference) for one in compared))
-    others = [one for one in confirmed if one != winner and one in search.finalists]
-    tally.said += _said(values, winner, others, truth)
+    others = {of[one.setting]: one for one in answer.differences}
+    tally.called.append(any(one.is_different for one in answer.differences if one.setting == answer.runner_up))
+    signs = {one: np.sign(truth[winner] - truth[one]) for one in others}
+    tally.wrong.append(any(one.is_different and signs[trial] != _sign(one) for trial, one in others.items()))
+    for trial, one in others.items():
+        if trial in of[:N_FINALISTS] and signs[trial] and one.probability is not None:
+            p, is_better = one.probability, bool(signs[trial] > 0)
+            tally.said.append((p, is_better) if p >= 0.5 else (1 - p, not is_better))
 
 
-def _said(
-    values: dict[int, list[float]], winner: int, others: Sequence[int], truth: Vector
-) -> Iterator[tuple[float, bool]]:
-    for other in others:
-        if truth[winner] == truth[other]:
-            continue
-        p = probability_better(values[winner], values[other])
-        is_better = bool(truth[winner] > truth[other])
-        yield (p, is_better) if p >= 0.5 else (1 - p, not is_better)
+def _sign(difference: Difference) -> float:
+    return 0.0 if difference.comparison is None else float(np.sign(difference.comparison.difference))
 
 
-def race(values: dict[int, list[float]]) -> tuple[list[int], dict[int, int]]:
-    """Return a race's settings, best first, and how many seeds each was trained with."""
-    alive, n_seen = set(values), dict.fromkeys(values, N_LEAST)
-    for n_seeds in range(N_LEAST, N_SEEDS + 1):
-        n_seen.update(dict.fromkeys(alive, n_seeds))
-        alive -= dropped({one: values[one][:n_seeds] for one in alive})
-        if len(alive) == 1:
-            break
-    means = {one: np.mean(values[one][:n]) for one, n in n_seen.items()}
-    order = sorted(values, key=lambda one: (one in alive, n_seen[one], means[one]), reverse=True)
-    return order, n_seen
+def finish(search: Search) -> tuple[Answer, dict[Repeat, float]]:
+    """Train what hpo's own schedule asks for, until it asks for no more, and return hpo's own answer."""
+    settings = tuple(
+        Setting(
+            trial=trial,
+            params={},
+            distributions={},
+            record=float(search.records[trial]),
+            is_baseline=trial == 0,
+        )
+        for trial in search.settings
+    )
+    plan = Plan(
+        settings=settings,
+        n_finalists=N_FINALISTS,
+        n_race_seeds=N_RACE_SEEDS,
+        n_seeds=N_SEEDS,
+        n_trials=len(search.records),
+        n_open=0,
+        step=search.step,
+    )
+    results: dict[Repeat, float] = {}
+    while True:
+        wanted = [repeat for repeat in schedule(plan, results).repeats if repeat not in results]
+        if not wanted:
+            rows = [_row(number, repeat, value) for number, (repeat, value) in enumerate(results.items())]
+            return answer_of(plan, rows, METRIC, is_complete=True), results
+        results |= {one: search.values[one.setting][one.seed - 1] for one in wanted}
+
+
+def _row(number: int, repeat: Repeat, value: float) -> TrialRow:
+    return TrialRow(
+        number=number,
+        trial_id=number,
+        state=TrialState.COMPLETE,
+        value=value,
+        best_epoch=1,
+        params={},
+        seconds=1.0,
+        is_diverged=False,
+        reason="",
+        repeat=(repeat.setting, repeat.seed),
+    )
 
 
 def _means_of(world: World) -> Callable[[np.random.Generator, int], Vector]:

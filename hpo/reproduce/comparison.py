@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hpo.reproduce.recording import Recording
 from hpo.reproduce.retraining import Retrained
-from hpo.study import FRAMEWORKS, libraries
+from hpo.study import ENGINE, FRAMEWORKS, libraries
 
 KEPT_SINCE = "instructions"  # an origin that has it has all that there was
 ABSENT = "not installed"
@@ -101,13 +101,15 @@ def _bits(value: float | None) -> str:
 def _conditions(recording: Recording, again: Retrained) -> Iterator[Condition]:
     then, here, facts = recording.origin, again.origin, recording.facts
     yield Condition(name="threads", recorded=str(facts.n_threads), here=str(again.n_threads))
-    yield Condition(name="engine", recorded=recording.trained_by, here=again.trained_by)
+    installed = libraries(facts.meaning)
+    yield Condition(name=ENGINE, recorded={ENGINE: "1", **facts.libraries}[ENGINE], here=installed[ENGINE])
+    yield Condition(name="trainer", recorded=recording.trained_by, here=again.trained_by)
     for key, name in (("cpu", "processor"), ("instructions", "its instructions"), ("settings", "settings")):
         yield Condition(name=name, recorded=then.get(key), here=here[key])
     for name in FRAMEWORKS if "train" in facts.meaning else OF_KERAS:
         recorded = then.get(name, ABSENT if KEPT_SINCE in then else None)
         if recorded is None and name in facts.libraries:  # an older hpo: the part of the version that must agree
-            yield Condition(name=name, recorded=facts.libraries[name], here=libraries(facts.meaning)[name])
+            yield Condition(name=name, recorded=facts.libraries[name], here=installed[name])
         elif name in here or recorded not in (None, ABSENT):
             yield Condition(name=name, recorded=recorded, here=here.get(name, ABSENT))
     for key in ("python", "system"):

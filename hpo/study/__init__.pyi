@@ -2,6 +2,7 @@ from .agreement import check_asked as check_asked
 from .agreement import check_meaning as check_meaning
 from .agreement import check_same as check_same
 from .creation import make as make
+from .facts import ENGINE as ENGINE
 from .facts import StudyFacts as StudyFacts
 from .facts import libraries as libraries
 from .files import TrialFile as TrialFile

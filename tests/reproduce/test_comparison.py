@@ -11,7 +11,7 @@ from hpo.reproduce.comparison import Comparison, compare
 from hpo.reproduce.recording import Recording
 from hpo.reproduce.retraining import Retrained
 from hpo.reproduce.sentences import cause, described, difference, lines
-from hpo.study import StudyFacts, libraries
+from hpo.study import ENGINE, StudyFacts, libraries
 
 MEANING = {"model": "a", "dataset": "b"}
 FACTS = StudyFacts(
@@ -93,7 +93,7 @@ def test_trial_that_diverged_diverges_again() -> None:
     ("again", "told"),
     [
         ({"n_threads": 2}, "threads (1 then, 2 here)"),
-        ({"trained_by": "kernels"}, "engine (XLA then, kernels here)"),
+        ({"trained_by": "kernels"}, "trainer (XLA then, kernels here)"),
         ({"origin": {**ORIGIN, "cpu": "Abacus 10"}}, "processor (Abacus 9 then, Abacus 10 here)"),
         ({"origin": {**ORIGIN, "instructions": ""}}, "its instructions (avx2 then, none here)"),
         ({"origin": {**ORIGIN, "settings": "XLA_FLAGS=x"}}, "settings (none then, XLA_FLAGS=x here)"),
@@ -106,6 +106,13 @@ def test_what_is_not_as_it_was_is_the_probable_cause(again: dict[str, Any], told
     other = found(values=[0.5, 0.125], **again)
     assert cause(other) == f"The probable cause is what is not as it was: {told}."
     assert f"Not as it was: {told}" in [*lines(other)]
+
+
+def test_another_engine_of_hpo_s_is_told() -> None:
+    facts = replace(FACTS, libraries={**FACTS.libraries, ENGINE: "0"})
+    assert cause(found({"facts": facts}, values=[0.5, 0.125])).endswith(f"{ENGINE} (0 then, 1 here).")
+    oldest = {name: version for name, version in FACTS.libraries.items() if name != ENGINE}
+    assert found({"facts": replace(FACTS, libraries=oldest)}).changed == []
 
 
 def test_of_several_causes_the_likeliest_is_first() -> None:
@@ -122,8 +129,8 @@ def test_where_nothing_differs_the_training_itself_is_the_cause() -> None:
 def test_what_an_older_hpo_did_not_record_is_not_taken_for_the_same() -> None:
     old = {name: ORIGIN[name] for name in ("python", "cpu", "numpy")}
     other = found({"origin": old, "trained_by": None}, values=[0.5, 0.125])
-    assert other.unrecorded == ["engine", "its instructions", "settings", "system"]
-    assert cause(other).endswith("An older hpo did not record: engine, its instructions, settings, system.")
+    assert other.unrecorded == ["trainer", "its instructions", "settings", "system"]
+    assert cause(other).endswith("An older hpo did not record: trainer, its instructions, settings, system.")
     versions = {one.name: one.recorded for one in other.conditions}
     assert versions["tensorflow"] == libraries(MEANING)["tensorflow"]  # as much as must agree
     oldest = found({"origin": {}, "trained_by": None})

@@ -167,7 +167,7 @@ def test_keras_trial_is_the_same_again_bit_by_bit_and_nothing_is_stored(convolut
     out, _ = convolutions.reproduce(0)
     assert "digits, trial 0 (complete, 2 epochs), trained again with its seed, its split and 1 thread" in out
     assert "Identical: val_loss of all 2 epochs is the same, bit by bit" in out
-    assert "As it was: the study's file, the data, threads, engine, processor" in out
+    assert "As it was: the study's file, the data, threads, hpo's engine, trainer, processor" in out
     assert "Not as it was" not in out
     assert "ot recorded" not in out
 

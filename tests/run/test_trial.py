@@ -315,6 +315,7 @@ def test_every_field_of_a_trial_that_trained_to_its_end_in_both_directions(
     assert trial.intermediate_values == {1: 0.5, 2: 0.75, 3: 0.25, 4: 0.625}
     assert trial.user_attrs["hpo:result"] == {
         "best_epoch": best_epoch, "epochs": 4, "seconds": round(ticket.seconds, 3), "diverged": False,
+        "trained_by": "a toy",
     }  # fmt: skip
     assert 100.0 < ticket.seconds < 150.0
     assert (ticket.state.value, ticket.outcome, ticket.token) == ("ended", "COMPLETE", None)
@@ -364,6 +365,7 @@ def test_every_field_of_a_trial_that_diverged(
     assert (trial.state, trial.values) == (TrialState.COMPLETE, [worst])
     assert trial.user_attrs["hpo:result"] == {
         "best_epoch": best_epoch, "epochs": len(values), "seconds": round(ticket.seconds, 3), "diverged": True,
+        "trained_by": "a toy",
     }  # fmt: skip
     assert trial.intermediate_values == ({1: 0.5} if best_epoch else {})
     assert (ticket.outcome, ticket.value) == ("COMPLETE", 0.5 if best_epoch else None)
