@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.command import Storage, plain_app, run_command, typed_hpo
+from hpo.command import Storage, plain_app, run_command
 from hpo.errors import OptionError
 
 if TYPE_CHECKING:  # takes its time to import, which --help need not wait for
@@ -85,8 +85,8 @@ def report(
 
 
 def finish_command(name: str, address: "DatabaseAddress", runs_dir: Path) -> str:
-    """Return what is typed to finish a study."""
-    return f"{typed_hpo()} finish --study {shlex.quote(name)}{address.as_options(runs_dir)}"
+    """Return what is typed to finish a study; the page may be sent to who has hpo elsewhere."""
+    return f"hpo finish --study {shlex.quote(name)}{address.as_options(runs_dir)}"
 
 
 def write(path: Path, text: str) -> int:

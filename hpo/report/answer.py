@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from hpo.report.record import Record, Trial
 from hpo.report.space import named
-from hpo.report.words import counted, gain, number
+from hpo.report.words import counted, distance, gain, number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +75,7 @@ class AgainstBaseline:
         best: None where no trial has a value.
         baseline: None where the study has none, or it has not begun.
         difference: How much better the best is, on the metric's own scale; None where that cannot be said.
+        apart: How far apart they are, in words.
         changed: The parameters by which they differ.
     """
 
@@ -82,6 +83,7 @@ class AgainstBaseline:
     best: Configuration | None
     baseline: Configuration | None
     difference: float | None
+    apart: str
     changed: tuple[str, ...]
 
 
@@ -131,13 +133,17 @@ def find_answer(record: Record, finish: Finish | None, command: str) -> Answer:
         confirmation = finish.sentences
     else:
         confirmation = (
-            "The study has not been finished: this value is one run's, with one seed, and the best of "
-            f"{counted(len(record.ended), 'trial')}, so it was lucky too. How good this setting is on average, and on "
-            f"rows that chose nothing, is not known yet: `{command}` finds out.",
+            f"The study has not been finished: this value is one run's, with one seed{_chosen(record)}. How good this "
+            f"setting is on average, and on rows that chose nothing, is not known yet: `{command}` finds out.",
         )
-        if best is None:
+        if best is None or not math.isfinite(best.value):
             confirmation = ("The study has not been finished, and there is nothing to finish yet.",)
     return Answer(sentence=sentence, standing=_standing(record), confirmation=confirmation, finish=finish)
+
+
+def _chosen(record: Record) -> str:
+    n = len(record.ended)
+    return f", and the best of {n:,} trials, so it was lucky too" if n > 1 else ""
 
 
 def _why_none(record: Record) -> str:
@@ -181,7 +187,7 @@ def find_against(record: Record) -> AgainstBaseline:
     best, baseline = record.best, record.baseline
     if best is not None and not math.isfinite(best.value):
         best = None
-    difference = None
+    difference, apart = None, ""
     changed: tuple[str, ...] = ()
     if best is not None and baseline is not None and best.number != baseline.number:
         names = dict.fromkeys([*best.row.params, *baseline.row.params])
@@ -189,11 +195,13 @@ def find_against(record: Record) -> AgainstBaseline:
         if baseline.row.value is not None and math.isfinite(baseline.row.value):
             sign = 1 if record.metric.is_maximized else -1
             difference = sign * (best.value - baseline.value)
+            apart = distance(best.value, baseline.value)
     return AgainstBaseline(
         sentences=tuple(_against(record, best, baseline, difference, changed)),
         best=None if best is None else configuration(best),
         baseline=None if baseline is None else configuration(baseline),
         difference=difference,
+        apart=apart,
         changed=changed,
     )
 

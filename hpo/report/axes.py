@@ -9,6 +9,7 @@ from hpo.report.words import tick
 
 N_TICKS = 5
 FAR = 0.5  # beyond the core by so much of it: such values are drawn at the edge, or nobody sees the others
+HUGE = 1e30  # from here on values are drawn as infinite ones are: nothing else could be told apart
 LOG_RATIO = 30.0  # of a metric that is minimised: beyond it only a logarithmic axis tells values apart
 
 
@@ -21,19 +22,21 @@ class Axis:
         low: The lower end.
         high: The upper end.
         is_log: Whether it is logarithmic.
+        is_whole: Whether only whole numbers are written beside it.
     """
 
     label: str
     low: float
     high: float
     is_log: bool = False
+    is_whole: bool = False
 
     def share(self, value: float) -> float:
         """Return where a value lies, from 0 to 1; what lies outside, or is infinite, is at the edge."""
         if math.isinf(value):
             return 1.0 if value > 0 else 0.0
         if self.is_log:
-            if value <= 0:
+            if value <= self.low:
                 return 0.0
             share = math.log(value / self.low) / math.log(self.high / self.low)
         else:
@@ -52,7 +55,8 @@ class Axis:
     def ticks(self) -> list[tuple[float, str]]:
         """Return what is written beside the axis, each with its place from 0 to 1."""
         found = _log_ticks(self.low, self.high) if self.is_log else _ticks(self.low, self.high)
-        return [(self.share(value), tick(value)) for value in found]
+        shown = [value for value in found if not self.is_whole or math.isclose(value, round(value), abs_tol=1e-9)]
+        return [(self.share(value), tick(value)) for value in shown]
 
 
 def span(label: str, values: Sequence[float], *, is_log: bool = False) -> Axis:
@@ -71,11 +75,11 @@ def from_zero(label: str, high: float) -> Axis:
 
 def value_axis(metric: Metric, values: Iterable[float], *, label: str = "") -> Axis:
     """Return an axis for a metric's values: the good ones in full, and the worst at the edge if they are far away."""
-    finite = sorted(value for value in values if math.isfinite(value))
+    finite = sorted(value for value in values if abs(value) < HUGE)
     label = label or metric.name
     if not finite:
         return Axis(label=label, low=0.0, high=1.0)
-    is_log = not metric.is_maximized and finite[0] > 0 and finite[len(finite) // 2] > LOG_RATIO * finite[0]
+    is_log = not metric.is_maximized and finite[0] > 1 / HUGE and finite[len(finite) // 2] > LOG_RATIO * finite[0]
     scaled = [math.log(value) for value in finite] if is_log else finite
     low, high = _shown(scaled, is_maximized=metric.is_maximized)
     if is_log:

@@ -168,7 +168,7 @@ def curves_panels(panels: Sequence[tuple[str, Sequence[Curve]]], metric: Metric)
     if not known:
         return ""
     y = value_axis(metric, [value for one in known for _, value in one.points])
-    x = Axis(label="epoch", low=1.0, high=float(max(2, max(one.points[-1][0] for one in known))))
+    x = Axis(label="epoch", low=1.0, high=max(2.0, *(one.points[-1][0] for one in known)), is_whole=True)
     meanings = {"complete": "trained to its end", "best": "the best", "baseline": "the baseline", **UNFINISHED}
     kinds = {one.kind for one in known}
     entries = [(f"curve {kind}", words) for kind, words in meanings.items() if kind in kinds]
@@ -181,7 +181,7 @@ def _curves_panel(title: str, curves: Sequence[Curve], x: Axis, y: Axis) -> str:
         alike = [one for one in plain if one.kind == kind]
         if len(alike) <= DENSE:
             marks += "".join(
-                f'<path class="curve {kind}" d="{_path(one.points, x, y)}"><title>trial {one.number}</title></path>'
+                f'<path class="{_class(one)}" d="{_path(one.points, x, y)}"><title>trial {one.number}</title></path>'
                 for one in alike
             )
         else:
@@ -192,7 +192,7 @@ def _curves_panel(title: str, curves: Sequence[Curve], x: Axis, y: Axis) -> str:
     if ends:
         marks += f'<path class="tip" d="{"".join(f"M{x.place(e)} {_down(y, v)}h.01" for e, v in ends)}"/>'
     marks += "".join(
-        f'<path class="curve {one.kind}" d="{_path(one.points, x, y)}"><title>{one.kind}: {one.number}</title></path>'
+        f'<path class="{_class(one)}" d="{_path(one.points, x, y)}"><title>{one.kind}: {one.number}</title></path>'
         for one in curves
         if one.kind in MARKED
     )
@@ -201,11 +201,15 @@ def _curves_panel(title: str, curves: Sequence[Curve], x: Axis, y: Axis) -> str:
     return chart(body, x, y, label=f"{title}: {y.label} by epoch", title=title)
 
 
+def _class(curve: Curve) -> str:
+    return f"curve {curve.kind}{' dot' if len(curve.points) == 1 else ''}"
+
+
 def _path(points: Iterable[tuple[int, float]], x: Axis, y: Axis) -> str:
     """Return a line in steps from point to point, which takes fewer characters than their places."""
     placed = [(x.place(epoch), _down(y, value)) for epoch, value in points]
     if len(placed) == 1:
-        return f"M{placed[0][0]} {placed[0][1]}h4"  # one epoch is seen too
+        return f"M{placed[0][0]} {placed[0][1]}h.01"  # a point
     steps = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(placed)]
     return f"M{placed[0][0]} {placed[0][1]}l" + "".join(
         f" {across}{'' if down < 0 else ' '}{down}" for across, down in steps

@@ -48,7 +48,7 @@ def _row(cells: Sequence[str], kinds: Sequence[str]) -> str:
 
 
 def _is_number(cell: str) -> bool:
-    return cell.lstrip("+-")[:1].isdigit()
+    return cell.lstrip("+-")[:1].isdigit() and ", " not in cell
 
 
 def _cut(cell: str) -> str:

@@ -92,12 +92,12 @@ def _tiles(record: Record, findings: Findings) -> str:
         sign = "+" if against.difference > 0 else "-" if against.difference < 0 else ""
         side = "above" if (against.difference > 0) == record.metric.is_maximized else "below"
         note = f"{side} {number(against.baseline.value)}" if against.baseline else ""
-        tiles.append(("gain over the baseline", f"{sign}{number(abs(against.difference))}", note))
+        tiles.append(("gain over the baseline", f"{sign}{against.apart}", note))
     states = [state_of(one).partition(",")[0] for one in record.trials]
     parts = ", ".join(f"{states.count(word):,} {word}" for word in dict.fromkeys(sorted(states)))
     tiles.append(("trials ended", f"{record.n_ended:,} of {len(record.tickets):,}", parts))
     n_epochs, seconds = sum(one.n_epochs for one in record.trials), sum(one.seconds for one in record.trials)
-    tiles.append(("trained", duration(seconds), f"{n_epochs:,} epochs of all trials"))
+    tiles.append(("trained", duration(seconds), f"{counted(n_epochs, 'epoch')} of all trials"))
     items = "".join(
         f"<div><dt>{text(name)}</dt><dd>{text(value)}<small>{text(more)}</small></dd></div>"
         for name, value, more in tiles
@@ -204,9 +204,10 @@ def _groups(record: Record, findings: Findings) -> str:
 
 def _importances(record: Record, findings: Findings) -> str:
     found = findings.importances
-    said = [*found.sentences, f"What this cannot tell: {found.caveat}"]
-    if not found.parameters:
+    drawn = any(one.found is not None for one in found.parameters)
+    if not drawn:
         return paragraphs(found.sentences)
+    said = [*found.sentences, f"What this cannot tell: {found.caveat}"]
     rows = [
         [
             one.name,
@@ -227,9 +228,8 @@ def _importances(record: Record, findings: Findings) -> str:
         for one in found.parameters
     ]
     headings = ["", "verdict", "explains", "interval", "chance reaches", "p", "trials", "range searched"]
-    drawn = any(one.found is not None for one in found.parameters)
     behind = table("Parameters", headings, rows, summary="The parameters as a table")
-    return figure(figures.importances_figure(found) if drawn else "", said, behind=behind)
+    return figure(figures.importances_figure(found), said, behind=behind)
 
 
 def _curves(record: Record, findings: Findings) -> str:

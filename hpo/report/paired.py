@@ -71,7 +71,7 @@ def _answers(sides: Sequence[Side]) -> str:
             [
                 record.name,
                 number(best.value) if best else "none",
-                "none" if against.difference is None else number(against.difference),
+                f"{'-' if (against.difference or 0) < 0 else ''}{against.apart or 'none'}",
                 f"{record.n_ended:,} of {len(record.tickets):,}",
                 f"{sum(one.n_epochs for one in record.trials):,}",
                 duration(sum(one.seconds for one in record.trials)),

@@ -190,7 +190,7 @@ def _whole_top(record: Record) -> list[Trial]:
 
 
 def _kind(record: Record, trial: Trial, best: Trial | None) -> str:
-    if best is not None and trial.number == best.number:
+    if best is not None and trial.number == best.number and math.isfinite(best.value):
         return "best"
     if record.facts.is_baseline(trial.ticket.number):
         return "baseline"

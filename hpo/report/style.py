@@ -29,7 +29,7 @@ p{margin:.45rem 0;overflow-wrap:anywhere;max-width:46rem}
 margin:1rem 0}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.6rem;margin:1.2rem 0}
 .tiles div{background:var(--card);border-radius:8px;padding:.7rem .9rem}
-.tiles dt{color:var(--soft);font-size:.82rem}
+.tiles dt{overflow-wrap:anywhere;color:var(--soft);font-size:.82rem}
 .tiles dd{margin:.1rem 0 0;font-size:1.3rem;font-weight:650;overflow-wrap:anywhere}
 .tiles small{display:block;font-size:.8rem;font-weight:400;color:var(--soft)}
 nav ol{display:flex;flex-wrap:wrap;gap:.15rem 1.1rem;padding:0;margin:1rem 0;list-style:none;font-size:.92rem}
@@ -67,6 +67,7 @@ svg path{fill:none;vector-effect:non-scaling-stroke}
 .denser .curve{stroke-opacity:.08}
 .curve.best,.dense .curve.best{stroke:var(--main);stroke-width:3.2;stroke-opacity:1}
 .curve.baseline,.dense .curve.baseline{stroke:var(--base);stroke-width:3;stroke-opacity:1;stroke-dasharray:7 4}
+.curve.dot,.dense .curve.dot{stroke-width:7;stroke-linecap:round;stroke-opacity:.85}
 .tip{stroke:var(--pruned);stroke-width:5;stroke-linecap:round;stroke-opacity:.9}
 .dense .tip{stroke-width:2.5;stroke-opacity:.4}
 .denser .tip{stroke-opacity:.12}
@@ -93,7 +94,8 @@ color:var(--soft)}
 table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--soft);font-size:.82rem;padding-bottom:.3rem}
 th,td{padding:.32rem .75rem .32rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--rule)}
-tbody th{font-weight:600}td{max-width:26rem;overflow-wrap:anywhere}td.n,th.n{text-align:right}td.n{white-space:nowrap}
+tbody th{font-weight:600}td,tbody th{max-width:26rem;overflow-wrap:break-word}td.n,th.n{text-align:right}
+td.n{white-space:nowrap}
 code{font-size:.92em;background:var(--card);padding:.1em .3em;border-radius:4px}.caution code{background:var(--paper)}
 thead th{color:var(--soft);font-weight:600;white-space:nowrap}
 tr.differs td,tr.differs th{font-weight:650}

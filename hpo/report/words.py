@@ -5,6 +5,9 @@ from collections.abc import Iterable
 
 from hpo.metric import Metric
 
+LEAST = 0.01  # below it, and from the last end on, powers of ten are said
+DIGITS = ((10, 4), (100, 3), (1000, 2), (1e5, 1), (1e7, 0))  # below each end, how many digits stand behind the point
+
 
 def number(value: float | None) -> str:
     """Say a metric's value with the digits that tell values apart."""
@@ -13,9 +16,10 @@ def number(value: float | None) -> str:
     if math.isinf(value):
         return "infinite"
     size = abs(value)
-    if size == 0 or 0.01 <= size < 10:
-        return f"{value:.4f}"
-    return f"{value:.1f}" if 1000 <= size < 1e6 else f"{value:.4g}"
+    for end, digits in DIGITS:
+        if size == 0 or (LEAST <= size < end):
+            return f"{value:,.{digits}f}"
+    return f"{value:.4g}"
 
 
 def gain(metric: Metric, value: float, other: float) -> str:
@@ -30,9 +34,10 @@ def gain(metric: Metric, value: float, other: float) -> str:
 def distance(value: float, other: float) -> str:
     """Say how far two values are apart, with the digits that they are said with, and one at least."""
     apart = abs(value - other)
-    digits = len(number(max(value, other, key=abs)).partition(".")[2]) if abs(value) < 1e6 else 0
-    rounded = f"{apart:.{min(digits, 6)}f}"
-    return rounded if float(rounded) > 0 or apart == 0 else f"{apart:.1g}"
+    size = max(abs(value), abs(other))
+    digits = next((digits for end, digits in DIGITS if size < end), 0)
+    rounded = f"{apart:,.{digits}f}"
+    return rounded if apart >= 10.0**-digits or apart == 0 else f"{apart:.2g}"
 
 
 def percent(share: float) -> str:
