@@ -150,7 +150,7 @@ KINDS = {
         [a_trial(n, n / 10, seconds=0.0, is_timed=False, worker=None, optimizer="adam") for n in range(3)]
     ),
     "values of every size": a_search(
-        [a_trial(n, one, n_layers=1 + n % 4) for n, one in enumerate([1e300, -1e300, 5e-324, math.inf, 1e-12, 0.5] * 3)],
+        [a_trial(n, one, n_layers=1 + n % 4) for n, one in enumerate([1e300, -1e300, 5e-324, math.inf, 0.5] * 3)],
         ranges=LAYERS, direction="minimize",
     ),
     "ten": many(10),

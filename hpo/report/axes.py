@@ -8,7 +8,7 @@ from hpo.metric import Metric
 from hpo.report.words import tick
 
 N_TICKS = 5
-FAR = 0.5  # beyond the core by so much of it: such values are drawn at the edge, or nobody sees the others
+FAR = 1.0  # beyond the core by so much of it: such values are drawn at the edge, or nobody sees the others
 HUGE = 1e30  # from here on values are drawn as infinite ones are: nothing else could be told apart
 LOG_RATIO = 30.0  # of a metric that is minimised: beyond it only a logarithmic axis tells values apart
 
@@ -122,4 +122,4 @@ def _log_ticks(low: float, high: float) -> list[float]:
     found = [
         one * 10.0**power for power in decades for one in times if low / slack <= one * 10.0**power <= high * slack
     ]
-    return found[:: max(1, math.ceil(len(found) / 7))] or [low, high]
+    return found[:: max(1, math.ceil(len(found) / 7))] if len(found) > 1 else _ticks(low, high)

@@ -63,6 +63,8 @@ def test_each_figure_of_a_search_is_drawn_with_all_of_its_trials() -> None:
     curves = re.findall(r'<path class="curve (\w+)" d="[^"]+"><title>', page)
     n_pruned = sum(one.row.state == TrialState.PRUNED for one in record.trials)
     assert curves.count("pruned") == n_pruned - (record.best is not None and record.best.row.state == TrialState.PRUNED)
+    (tips,) = re.findall(r'class="tip" d="([^"]+)"', page)
+    assert tips.count("M") == curves.count("pruned")
     assert curves.count("best") == curves.count("baseline") == 2  # in both panels
 
 

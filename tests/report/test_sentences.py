@@ -46,6 +46,8 @@ BASE = a_trial(0, 0.7, optimizer="adam")
 def test_answer_says_which_is_better_as_the_metric_counts(best: float, direction: str, words: str) -> None:
     record = a_search([BASE, a_trial(1, best, optimizer="sgd")], has_baseline=True, direction=direction)
     assert words in answer(record)
+    difference = find(record).against_baseline.difference
+    assert difference == (pytest.approx(0.1) if "better than" in words else None)
 
 
 def test_answer_without_baseline_result_or_end() -> None:
