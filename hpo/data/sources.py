@@ -113,7 +113,7 @@ def prepare(find: Callable[[], Source], dirs: list[Path], report: Report, *, wit
             folder, _ = _written(root, source.name, arrays, report)
             test = None if arrays.test_fault else ""
             if arrays.test is not None:
-                _, test = _written(root, test_name(source.name), arrays.test, report)
+                _, test = _written(root, test_name(source.name), arrays.test, lambda line: None)
             found = Prepared(folder=folder, test=test, test_fault=arrays.test_fault)
             source = source if source.stamp else find()  # after a download there are files that were not there before
             if source.stamp:
