@@ -15,3 +15,4 @@ from .splits import describe_majority as describe_majority
 from .splits import split_of as split_of
 from .targets import describe_classes as describe_classes
 from .testrows import TestRows as TestRows
+from .testrows import load_test_rows as load_test_rows

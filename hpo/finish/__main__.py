@@ -3,6 +3,7 @@
 import json
 import shlex
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -121,6 +122,7 @@ def carry_out(request: "FinishRequest", settings: "RunSettings", *, as_json: boo
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     signals = Signals(settings.deadline_seconds)
     console, view = open_view(is_shown_on_stderr=as_json)
+    fault = None
     try:
         with view:
             finished = finish_search(request, settings, view, signals)
@@ -131,15 +133,17 @@ def carry_out(request: "FinishRequest", settings: "RunSettings", *, as_json: boo
     else:
         for line in shown(finished, request):
             say(console, line)
-        described = described_as_json(finished)
+        described, fault = described_as_json(finished), finished.fault
     if as_json:
         print(json.dumps(described))
+    if fault is not None:
+        raise fault
     return 130 if signals.n_interrupts else 0
 
 
 def shown(finished: "Finished", request: "FinishRequest") -> list[str]:
     """Return what people are told."""
-    from hpo.finish.sentences import aligned, sentences
+    from hpo.finish.sentences import aligned, sentences, settled_sentences
     from hpo.run import Ending
 
     name = finished.search.name
@@ -147,7 +151,11 @@ def shown(finished: "Finished", request: "FinishRequest") -> list[str]:
         head = f"{name}: its finish has not ended. Stopped: {finished.ending.value}. The same command goes on."
     else:
         head = f"{name} is finished."
-    lines = [head, *aligned(sentences(finished.answer))]
+    found = sentences(finished.answer)
+    if finished.settled is not None:
+        found += settled_sentences(finished.answer, finished.settled, finished.opening)
+        found.append(("model", f"{finished.search.folder.answer_dir} (card.md says how to use it)"))
+    lines = [head, *aligned(found)]
     if finished.n_since > 0:
         ended = "1 more trial has" if finished.n_since == 1 else f"{finished.n_since} more trials have"
         where = request.options.address.as_options(request.options.runs_dir)
@@ -158,13 +166,16 @@ def shown(finished: "Finished", request: "FinishRequest") -> list[str]:
 
 def described_as_json(finished: "Finished") -> dict[str, Any]:
     """Return what --json prints."""
-    from hpo.finish.description import described
+    from hpo.finish.description import described, finite
 
     return {
         "study": finished.search.name,
         "ending": finished.ending.name.lower(),
         "n_trials_since": finished.n_since,
         "answer": described(finished.answer),
+        "settled": None if finished.settled is None else finite(asdict(finished.settled)),
+        "test": None if finished.opening is None else finite(asdict(finished.opening)),
+        "answer_dir": None if finished.settled is None else str(finished.search.folder.answer_dir),
     }
 
 

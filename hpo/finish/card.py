@@ -11,7 +11,7 @@ from hpo.terminal import plain
 
 if TYPE_CHECKING:
     from hpo.finish.exported import Exported
-    from hpo.finish.testing import Measure, TestResult
+    from hpo.finish.result import Measure, TestResult
 
 N_SHOWN_CLASSES = 30  # whose confusion is shown
 

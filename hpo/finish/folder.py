@@ -20,7 +20,7 @@ from hpo.finish.script import SCRIPT, write_script
 from hpo.parameters import Parameters, flat
 
 if TYPE_CHECKING:
-    from hpo.finish.testing import TestResult
+    from hpo.finish.result import TestResult
 
 CARD, PARAMETERS = "card.md", "parameters.json"
 OWN_TEST_NOTE = (

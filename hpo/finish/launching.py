@@ -4,10 +4,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpo.database import explained, open_store, wait_shortly
-from hpo.errors import NotOpenedError, StudyMismatchError
+from hpo.errors import HpoError, NotOpenedError, StudyMismatchError
 from hpo.finish.answer import Answer, answer_of
+from hpo.finish.opened import Opening, read_opening
 from hpo.finish.opening import check_asked, check_unchanged, find_finish, find_search, open_in_process
 from hpo.finish.request import FinishRequest
+from hpo.finish.settled import Settled, read_settled
+from hpo.finish.settling import settle_in_process
 from hpo.race import read_plan, schedule_of
 from hpo.run import Ending, Errand, Launcher, RunSettings, Signals, View, call_in_child, start_forkserver
 from hpo.study import OpenStudy, StudyFacts, count_ended, folder_of, open_runs_dir
@@ -23,6 +26,9 @@ class Finished:
         study: Its finish.
         answer: As far as it has come.
         n_since: How many trials of the search have ended since the finish was begun.
+        settled: The model to use, and what the settings cost; None before it is there.
+        opening: Of the test rows; None where they were not opened.
+        fault: Why the model could not be written; None where nothing is wrong.
     """
 
     ending: Ending
@@ -30,6 +36,9 @@ class Finished:
     study: OpenStudy
     answer: Answer
     n_since: int
+    settled: Settled | None = None
+    opening: Opening | None = None
+    fault: HpoError | None = None
 
 
 def finish_search(request: FinishRequest, settings: RunSettings, view: View, signals: Signals) -> Finished:
@@ -40,13 +49,41 @@ def finish_search(request: FinishRequest, settings: RunSettings, view: View, sig
         NotOpenedError: It was asked to stop before there was a finish.
     """
     open_runs_dir(request.options.runs_dir, view.say)
-    found = wait_shortly(lambda: _find(request), request.options.address)
-    search, study = found
-    if study is not None and is_trained(study):
-        return _ended(Ending.FINISHED, search, study)
-    context, study = _open(request, search, view, signals)
-    ending = _train(replace(settings, options=request.options), study, context, view, signals)
-    return _ended(ending, search, study)
+    search, study = wait_shortly(lambda: _find(request), request.options.address)
+    context, ending = None, Ending.FINISHED
+    if study is None or not is_trained(study):
+        context, study = _open(request, search, view, signals)
+        ending = _train(replace(settings, options=request.options), study, context, view, signals)
+    fault = None
+    if ending == Ending.FINISHED and is_trained(study) and read_settled(study) is None:
+        try:
+            ending = _settle(request, context, view, signals)
+        except HpoError as error:  # the answer is there all the same
+            fault = error
+    return _ended(ending, search, study, fault)
+
+
+class _Unhurried:
+    """What asks to stop, but not the deadline: what is left takes seconds, and is what all the rest was for."""
+
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+
+    @property
+    def ending(self) -> Ending | None:
+        """What is asked for."""
+        ending = self._signals.ending
+        return None if ending == Ending.TIMEOUT else ending
+
+
+def _settle(request: FinishRequest, context: Any, view: View, signals: Signals) -> Ending:
+    view.say("writing the winner's model, and measuring it on the test rows if there are any")
+    folder = folder_of(request.options.runs_dir, request.search)
+    context = context or start_forkserver(folder, request.options.file.trainer)
+    errand = Errand(what="writes the answer", target=settle_in_process, arguments=(request,))
+    unhurried = _Unhurried(signals)
+    call_in_child(context, errand, view.say, unhurried, folder=folder)
+    return unhurried.ending or Ending.FINISHED
 
 
 def _find(request: FinishRequest) -> tuple[OpenStudy, OpenStudy | None]:
@@ -104,7 +141,7 @@ def _train(settings: RunSettings, study: OpenStudy, context: Any, view: View, si
         study.tickets.grow(n_trainings)
 
 
-def _ended(ending: Ending, search: OpenStudy, study: OpenStudy) -> Finished:
+def _ended(ending: Ending, search: OpenStudy, study: OpenStudy, fault: HpoError | None) -> Finished:
     plan, is_complete = read_plan(study), is_trained(study)
     if ending == Ending.FINISHED and not is_complete:
         raise StudyMismatchError(
@@ -117,4 +154,7 @@ def _ended(ending: Ending, search: OpenStudy, study: OpenStudy) -> Finished:
         study=study,
         answer=answer_of(plan, study.rows(), study.metric, is_complete=is_complete),
         n_since=count_ended(search.tickets.read()) - plan.n_trials,
+        settled=read_settled(study),
+        opening=read_opening(search),
+        fault=fault,
     )

@@ -4,8 +4,11 @@ import math
 from collections.abc import Sequence
 
 from hpo.finish.answer import Answer, Confirmed, Difference
+from hpo.finish.opened import Opening
+from hpo.finish.result import result_of
+from hpo.finish.settled import Settled
 from hpo.metric import Metric
-from hpo.run import describe_params, number
+from hpo.run import describe_params, duration, number
 from hpo.statistics import Estimate
 
 Line = tuple[str, str]  # what it is about, and a sentence
@@ -128,6 +131,43 @@ def _likely(difference: Difference) -> str:
     shown = min(max(difference.probability, 0.01), 0.99)
     sign = "over " if difference.probability > 0.99 else "below " if difference.probability < 0.01 else ""
     return f"the better one with probability {sign}{shown:.2f}"
+
+
+def settled_sentences(answer: Answer, settled: Settled, opening: Opening | None) -> list[Line]:
+    """Say what the settings cost, and what the test rows showed."""
+    lines = [("simplest", line) for line in _simplest(answer, settled)]
+    if opening is None or opening.result is None:
+        return [*lines, ("test", settled.test_note)]
+    result = result_of(opening.result)
+    metric = result.metric
+    shown = number(metric.value)
+    if metric.low is not None and metric.high is not None:
+        shown += f" [{number(metric.low)}, {number(metric.high)}]"
+    line = (
+        f"{metric.name} {shown} on {result.n_rows:,} rows that nothing had seen. They were opened once, on "
+        f"{opening.ended} (UTC), and are spent."
+    )
+    return [*lines, ("test", line)]
+
+
+def _simplest(answer: Answer, settled: Settled) -> list[str]:
+    """Name the smallest of the settings that cannot be told from the winner, where that is another one."""
+    if answer.winner is None:
+        return []
+    if settled.n_weights:
+        sizes = {one: settled.n_weights[one] for one in answer.equals if one in settled.n_weights}
+        smallest = min(sizes, key=lambda one: (sizes[one], one != answer.winner), default=answer.winner)
+        if smallest == answer.winner or sizes[smallest] == sizes.get(answer.winner):
+            return []
+        has = f"has {sizes[smallest]:,} weights, the winner {sizes[answer.winner]:,}"
+    else:
+        seconds = {one: answer.confirmed[one].seconds for one in answer.equals}
+        smallest = min(seconds, key=lambda one: (seconds[one], one != answer.winner))
+        if smallest == answer.winner:
+            return []
+        has = f"is trained in {duration(seconds[smallest])}, the winner in {duration(seconds[answer.winner])}"
+    name = name_of(answer, smallest)
+    return [f"{name[0].upper()}{name[1:]} cannot be told from the winner, and {has}: take it where that matters."]
 
 
 def aligned(lines: Sequence[Line]) -> list[str]:

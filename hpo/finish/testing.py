@@ -2,7 +2,6 @@
 
 import inspect
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from hpo.data import TestRows
 from hpo.definition import StudyDefinition, predicts_classes
 from hpo.engine import criterion_of, values_of_rows
+from hpo.finish.result import ClassResult, Measure, TestResult
 from hpo.statistics import bootstrap_mean, clopper_pearson
 from hpo.tracebacks import is_library
 
@@ -21,73 +21,6 @@ N_MAX_CLASSES = 1000  # whose confusion is told
 OF_A_SHARE = "Clopper and Pearson's, of a share of rows"
 OF_A_MEAN = "the bootstrap-t, of a mean over rows"
 OF_NONE = "no interval: it is no mean over rows"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """What a metric or the loss is on the test rows.
-
-    Attributes:
-        name: As Keras names it: "accuracy", "loss".
-        value: On all of them.
-        low: The 95 % interval's lower end; None where there is no interval.
-        high: The upper end.
-        interval: What kind of interval it is, or why there is none.
-    """
-
-    name: str
-    value: float
-    low: float | None
-    high: float | None
-    interval: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassResult:
-    """How a classifier does on the test rows of one class.
-
-    Attributes:
-        name: The class's, or its number.
-        n_rows: Of this class.
-        n_answered: That the model takes for this class.
-        n_right: Of both.
-    """
-
-    name: str
-    n_rows: int
-    n_answered: int
-    n_right: int
-
-    @property
-    def precision(self) -> float | None:
-        """Which share of the rows that it takes for this class are of it."""
-        return self.n_right / self.n_answered if self.n_answered else None
-
-    @property
-    def recall(self) -> float | None:
-        """Which share of this class's rows it finds."""
-        return self.n_right / self.n_rows if self.n_rows else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TestResult:
-    """What a model's file is worth on the test rows.
-
-    Attributes:
-        metric: What the study tunes for, on these rows.
-        others: The other metrics and the loss.
-        n_rows: How many there are.
-        fingerprint: Theirs.
-        classes: Of a classifier, by their numbers; empty of others.
-        confusion: How many rows of each class (a line) are taken for each class (a column).
-    """
-
-    metric: Measure
-    others: tuple[Measure, ...]
-    n_rows: int
-    fingerprint: str
-    classes: tuple[ClassResult, ...] = ()
-    confusion: tuple[tuple[int, ...], ...] = ()
 
 
 def evaluate(path: Path, rows: TestRows, definition: StudyDefinition) -> TestResult:

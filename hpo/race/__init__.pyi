@@ -8,6 +8,7 @@ from .plan import choose as choose
 from .plan import default_finalists as default_finalists
 from .plan import read_plan as read_plan
 from .repeats import Repeats as Repeats
+from .repeats import best_of as best_of
 from .repeats import results_of as results_of
 from .repeats import schedule_of as schedule_of
 from .schedule import Repeat as Repeat

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Protocol
 
 from hpo.command import stderr_to
 from hpo.engine import TRAINERS
 from hpo.errors import HpoError, WorkersFailingError
 from hpo.run.display import View
-from hpo.run.ending import Signals
+from hpo.run.ending import Ending, Signals
 from hpo.run.settings import RunSettings, WorkerSettings
 from hpo.study import StudyFacts, StudyFolder, folder_of
 
@@ -110,6 +110,14 @@ def open_in_child(context: Any, settings: RunSettings, view: View, signals: Sign
     return call_in_child(context, errand, lambda text: view.say(text), signals, folder=folder)  # type: ignore[no-any-return]
 
 
+class Stops(Protocol):
+    """What asks to stop, as Signals do."""
+
+    @property
+    def ending(self) -> Ending | None:
+        """What is asked for; None where nothing is."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Errand:
     """What a process is started for that answers once.
@@ -127,7 +135,7 @@ class Errand:
 
 
 def call_in_child(
-    context: Any, errand: Errand, say: Callable[[str], None], signals: Signals, *, folder: StudyFolder
+    context: Any, errand: Errand, say: Callable[[str], None], signals: Stops, *, folder: StudyFolder
 ) -> Any:
     """Return what a process of its own answers; None if something asked for a stop first: it is killed then.
 
@@ -169,7 +177,7 @@ def death(exit_code: int) -> str:
     return how + (", perhaps for want of memory" if exit_code == -signal.SIGKILL else "")
 
 
-def _unless_stopped(signals: Signals, start: Callable[[], Any]) -> Any:
+def _unless_stopped(signals: Stops, start: Callable[[], Any]) -> Any:
     """Return what start returns, or None if something asks for a stop before: TensorFlow's import takes seconds."""
     results: list[Any] = []
     thread = threading.Thread(target=lambda: results.append(_outcome(start)), daemon=True)

@@ -19,6 +19,7 @@ from hpo.errors import FolderError, StudyMismatchError
 from hpo.files import delete_left, make_private, replace, sweep
 from hpo.study.files import TrialFile
 
+ANSWER = "answer"
 OWNER = ".study"  # in a study's folder: its key
 LOG, IMPORT_LOG, LEASES = "workers.log", "tensorflow.log", "leases"
 CHECKPOINT, OWN = "checkpoint.npz", "files"  # in a trial's folder; the latter is the study's own code's
@@ -73,6 +74,11 @@ class StudyFolder:
     def import_log(self) -> Path:
         """What TensorFlow says while it is imported."""
         return self.path / IMPORT_LOG
+
+    @property
+    def answer_dir(self) -> Path:
+        """Where the model is that a search ends with, to be used, and what describes it."""
+        return self.path / ANSWER
 
     @property
     def leases_dir(self) -> Path:

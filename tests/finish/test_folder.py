@@ -17,6 +17,7 @@ from hpo.definition import StudyFile, load_definition, predicts_classes
 from hpo.engine import model_of_rows
 from hpo.errors import FolderError
 from hpo.finish import export as exporting
+from hpo.finish import result as results
 from hpo.finish import testing
 from hpo.finish.folder import Chosen, parameters_text, write_answer
 
@@ -52,9 +53,9 @@ def chosen_of(tmp_path: Path, name: str, text: str = "") -> Chosen:
 
 
 def test_an_answer_has_all_that_its_user_needs(tmp_path: Path) -> None:
-    chosen, measured = chosen_of(tmp_path, "digits_mlp"), list[testing.TestResult]()
+    chosen, measured = chosen_of(tmp_path, "digits_mlp"), list[results.TestResult]()
 
-    def measure(path: Path) -> tuple[testing.TestResult, str]:
+    def measure(path: Path) -> tuple[results.TestResult, str]:
         rows = testrows.load_test_rows("digits", fingerprints=(chosen.dataset.fingerprint, None))
         assert rows is not None
         measured.append(testing.evaluate(path, rows, chosen.definition))

@@ -23,6 +23,7 @@ from kept_models import (
 )
 
 from hpo.engine import model_of_rows
+from hpo.finish import result as results
 from hpo.finish import testing
 from hpo.statistics import clopper_pearson
 
@@ -35,7 +36,7 @@ def file_of(task: Task, tmp_path: Path) -> Path:
     return tmp_path / "model.keras"
 
 
-def measured(tmp_path: Path, data: Any, **fields: Any) -> tuple[testing.TestResult, Any, Any]:
+def measured(tmp_path: Path, data: Any, **fields: Any) -> tuple[results.TestResult, Any, Any]:
     """Return the result, what the file answers for the test rows, and these."""
     task = kept_task(tmp_path, data, **fields)
     path = file_of(task, tmp_path)

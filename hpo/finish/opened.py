@@ -1,0 +1,108 @@
+"""The one opening of a study's test rows: for which model, when, and what it showed; stored with the search.
+
+Its intent is stored before the rows are looked at. After a kill, the same model may be measured again until there is a
+result; another one never: the rows would no longer be new to whoever chooses.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from hpo import __version__
+from hpo.database import setup_lock
+from hpo.errors import StudyMismatchError
+from hpo.study import OpenStudy
+
+TEST_ATTR = "hpo:test"  # of the search: it stays where a finish is deleted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """What is stored of it.
+
+    Attributes:
+        model: SHA-256 of the model's file, as its training kept it.
+        trial: The trial of the finish that trained it.
+        rows: Fingerprint of the test rows.
+        began: When the intent was stored, by this machine's clock, in UTC.
+        hpo: The version that did.
+        result: A TestResult as values; None until there is one.
+        ended: When the result was stored.
+    """
+
+    model: str
+    trial: int
+    rows: str
+    began: str
+    hpo: str
+    result: Mapping[str, Any] | None = None
+    ended: str | None = None
+
+
+def read_opening(search: OpenStudy) -> Opening | None:
+    """Return what is stored of it; None where the test rows are still unseen.
+
+    Raises:
+        StudyMismatchError: It is not as hpo writes it.
+    """
+    stored = search.database.optuna.get_study_user_attrs(search.facts.study_id).get(TEST_ATTR)
+    if stored is None:
+        return None
+    try:
+        opening = Opening(**stored)
+        texts = (opening.model, opening.rows, opening.began, opening.hpo)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(opening.result, dict | None):
+            raise TypeError("a value is of another kind")
+    except TypeError as error:
+        raise StudyMismatchError(
+            f'What is stored of the test rows of "{search.name}" is not as hpo writes it: {error}.',
+            "Another program may have changed it, and so nobody knows whether they have been opened.",
+        ) from error
+    return opening
+
+
+def open_once(search: OpenStudy, *, model: str, trial: int, rows: str) -> Opening:
+    """Store the intent to measure a model on the test rows, or return that of an earlier command.
+
+    Raises:
+        StudyMismatchError: They were opened for another model.
+    """
+    with setup_lock(search.database.address):
+        search.check_there()
+        opening = read_opening(search)
+        if opening is None:
+            opening = Opening(model=model, trial=trial, rows=rows, began=_now(), hpo=__version__)
+            _store(search, opening)
+    if opening.model != model:
+        raise spent(search, opening)
+    return opening
+
+
+def close(search: OpenStudy, opening: Opening, result: Any) -> Opening:
+    """Store the result of an opening; one that another command has stored meanwhile stays."""
+    with setup_lock(search.database.address):
+        search.check_there()
+        stored = read_opening(search)
+        if stored is not None and stored.result is not None:
+            return stored
+        closed = Opening(**{**asdict(opening), "result": asdict(result), "ended": _now()})
+        _store(search, closed)
+    return closed
+
+
+def spent(search: OpenStudy, opening: Opening) -> StudyMismatchError:
+    """Return the error that another model has seen the test rows."""
+    return StudyMismatchError(
+        f'The test rows of "{search.name}" were opened on {opening.began} for another model, and are spent: measured '
+        "again, they would choose between two.",
+        "Measure this model on rows that are new, or begin a new generation of the study with other test rows.",
+    )
+
+
+def _store(search: OpenStudy, opening: Opening) -> None:
+    search.database.optuna.set_study_user_attr(search.facts.study_id, TEST_ATTR, asdict(opening))
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,199 @@
+"""The last step of a finish: the winner's best model is written to be used, and measured on the test rows once.
+
+Runs in a process of its own, because it imports the study's code and what trains it.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from hpo.data import Dataset, load_dataset, load_test_rows, split_of
+from hpo.database import open_store
+from hpo.definition import StudyDefinition, build_model, load_definition, place, predicts_classes
+from hpo.engine import load_trainer
+from hpo.errors import DatasetError, FolderError, StudyMismatchError, TrialsFailingError
+from hpo.finish.answer import Answer, answer_of
+from hpo.finish.folder import OWN_TEST_NOTE, Chosen, Measured, write_answer
+from hpo.finish.opened import Opening, close, open_once, read_opening
+from hpo.finish.opening import find_finish, find_search
+from hpo.finish.request import FinishRequest
+from hpo.finish.result import result_of
+from hpo.finish.sentences import measured, sentences
+from hpo.finish.settled import Settled, store_settled
+from hpo.names import file_of
+from hpo.race import Repeats, best_of, read_plan
+from hpo.run import begin, telling
+from hpo.study import OpenStudy, TrialRow, drop_files, folder_of
+
+NO_ROWS = "The data bring no test rows (x_test, y_test), so the answer ends with the validation's."
+
+
+def settle_in_process(request: FinishRequest, pipe: Connection) -> None:
+    """Process target: settle a finish; sends ("say", text) lines, then ("settled", None) or ("error", HpoError)."""
+    begin(folder_of(request.options.runs_dir, request.search), "finish")
+
+    def settle_() -> None:
+        settle(request, lambda text: pipe.send(("say", text)))
+        pipe.send(("settled", None))
+
+    telling(pipe, settle_)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """All that settling works with."""
+
+    request: FinishRequest
+    search: OpenStudy
+    study: OpenStudy
+    definition: StudyDefinition
+    dataset: Dataset
+    answer: Answer
+    row: TrialRow
+    say: Callable[[str], None]
+
+
+def settle(request: FinishRequest, say: Callable[[str], None]) -> None:
+    """Write the answer's folder, open the test rows once, and store what came of it.
+
+    Raises:
+        TrialsFailingError: No training of the winner succeeded.
+        FolderError: The disk is full, or the model is not in this runs folder.
+        HpoError: The study's file, its data or its database cannot be used.
+    """
+    options = request.options
+    database = open_store(options.address, create=False)
+    search, study = find_search(request, database), find_finish(database, request)
+    assert study is not None
+    definition, rows, plan = load_definition(options.file), study.rows(), read_plan(study)
+    answer = answer_of(plan, rows, study.metric, is_complete=True)
+    row = None if answer.winner is None else best_of(plan, rows, answer.winner, study.metric)
+    if row is None:
+        raise TrialsFailingError(
+            f'No training of the winner of "{search.name}" succeeded, so there is no model to keep.',
+            f"See {study.folder.log}.",
+        )
+    load_trainer(options.file.trainer).set_up(n_threads=search.facts.n_threads, slot=0)
+    dataset = load_dataset(**_source(definition, request), fingerprint=search.facts.data, report=say)
+    case = _Case(
+        request=request,
+        search=search,
+        study=study,
+        definition=definition,
+        dataset=dataset,
+        answer=answer,
+        row=row,
+        say=say,
+    )
+    kept = study.folder.model(row.number)
+    if not kept.is_there:
+        raise FolderError(
+            f"The model of trial {row.number} of {study.name} is not in {study.folder}: it was trained elsewhere.",
+            "Run the command where that runs folder is. The answer itself is stored, and shown everywhere.",
+        )
+    noted = [OWN_TEST_NOTE]
+
+    def measure(path: Path) -> Measured:
+        result, note = _measure(case, path)
+        noted.append(note)
+        return result, note
+
+    exported = write_answer(_chosen(case, kept.path), search.folder.answer_dir, measure)
+    store_settled(
+        study,
+        Settled(
+            trial=row.number,
+            n_weights={} if definition.train is not None else _weights(case),
+            row_ms=exported.row_ms,
+            batch_row_ms=exported.batch_row_ms,
+            fault=exported.fault,
+            test_note=noted[-1],
+        ),
+    )
+    drop_files(study.folder, study.rows(), {row.number})
+
+
+def _source(definition: StudyDefinition, request: FinishRequest) -> dict[str, Any]:
+    return {
+        "source": definition.dataset,
+        "data_dir": request.options.data_dir,
+        "base_dir": request.options.file.path.parent,
+        "is_classes": predicts_classes(definition),
+    }
+
+
+def _chosen(case: _Case, kept: Path) -> Chosen:
+    facts, plan, winner = case.study.facts, case.answer.plan, case.answer.winner or 0
+    trial = next(one for one in case.study.own_trials() if one.number == case.row.number)
+    return Chosen(
+        study=case.search.name,
+        file=case.request.options.file,
+        definition=case.definition,
+        parameters=_parameters(case, winner),
+        dataset=case.dataset,
+        split=split_of(case.dataset, seed=facts.seed),
+        kept=kept,
+        trial=plan.settings[winner].trial,
+        seed=Repeats(facts=facts, plan=plan).seed(trial),
+        split_seed=facts.seed,
+        epoch=case.row.best_epoch,
+        found=[line for _, line in sentences(case.answer)],
+        expected=" ".join(measured(case.answer.confirmed[winner], case.study.metric)),
+        command=f"hpo run --study {file_of(case.search.name)} && hpo finish --study {case.search.name}",
+    )
+
+
+def _parameters(case: _Case, setting: int) -> Any:
+    chosen = case.answer.plan.settings[setting]
+    if chosen.is_baseline and case.definition.baseline is not None:
+        return case.definition.baseline
+    return place(case.definition, dict(chosen.params)).parameters
+
+
+def _weights(case: _Case) -> Mapping[int, int]:
+    """Count the weights of each confirmed setting's model."""
+    found = {}
+    for setting in case.answer.confirmed:
+        parameters = _parameters(case, setting).model
+        model = build_model(case.definition, parameters, case.dataset.input_shape, case.dataset.n_classes)
+        found[setting] = int(model.count_params())
+    return found
+
+
+def _measure(case: _Case, path: Path) -> Measured:
+    """Measure the model's file on the test rows, if they have not been opened for another model.
+
+    Where the data bring none, or others than they did, that is what is said; the answer by validation stays.
+    """
+    from hpo.finish.testing import evaluate
+
+    facts = case.search.facts
+    kept = case.study.folder.model(case.row.number).path
+    model = hashlib.sha256(kept.read_bytes()).hexdigest()
+    opening = read_opening(case.search)
+    if opening is not None and opening.result is not None and opening.model == model:
+        return result_of(opening.result), _when(opening)
+    try:
+        rows = load_test_rows(
+            **_source(case.definition, case.request),
+            fingerprints=(facts.data, facts.test_data),
+            report=case.say,
+        )
+    except DatasetError as error:
+        return None, f"{error.message} {error.hint}"
+    if rows is None:
+        return None, NO_ROWS
+    try:
+        opening = open_once(case.search, model=model, trial=case.row.number, rows=rows.fingerprint)
+    except StudyMismatchError as error:
+        return None, f"{error.message} {error.hint}"
+    result = evaluate(path, rows, case.definition)
+    closed = close(case.search, opening, result)
+    return result, _when(closed)
+
+
+def _when(opening: Opening) -> str:
+    return f"They were opened once, on {opening.ended} (UTC), by hpo {opening.hpo}."
