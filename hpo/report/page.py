@@ -8,7 +8,7 @@ from hpo.report import figures
 from hpo.report.answer import Answer, Configuration, state_of
 from hpo.report.axes import value_axis
 from hpo.report.findings import Findings
-from hpo.report.listing import all_trials
+from hpo.report.listing import all_trials, curves_table, time_table
 from hpo.report.markup import figure, paragraphs, table, text, words
 from hpo.report.record import Record
 from hpo.report.space import named
@@ -234,7 +234,7 @@ def _importances(record: Record, findings: Findings) -> str:
 
 def _curves(record: Record, findings: Findings) -> str:
     body = figures.curves_figure(findings.curves, record.metric)
-    return figure(body, findings.curves.sentences)
+    return figure(body, findings.curves.sentences, behind=curves_table(record) if body else "")
 
 
 def _progress(record: Record, findings: Findings) -> str:
@@ -256,7 +256,7 @@ def _progress(record: Record, findings: Findings) -> str:
 
 
 def _time(findings: Findings) -> str:
-    return figure(figures.time_figure(findings.time), findings.time.sentences)
+    return figure(figures.time_figure(findings.time), findings.time.sentences, behind=time_table(findings.time))
 
 
 def _pruning(findings: Findings) -> str:

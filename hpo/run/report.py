@@ -134,6 +134,7 @@ def commands(outcome: Outcome, options: StudyOptions) -> Sequence[tuple[str, str
     finish = f"{typed_hpo()} finish --study {name}{where}"
     return [
         *([("how sure:", finish)] if outcome.ending in NAMEABLE else []),
+        ("look further:", f"{typed_hpo()} report --study {name}{where}"),
         ("look further:", f"{typed_hpo()} dashboard{where}"),
         ("look further:", f"{typed_hpo()} tensorboard --study {name}{runs_option(options)}"),
     ]

@@ -283,8 +283,10 @@ def test_everything_is_printed_with_folders_that_need_quotes(
     assert (f"resume it:    {typed_hpo()} study resume --study toy" in printed) == (ending == Ending.PAUSED)
     pasted = [line.partition(": ")[2].strip() for line in printed.splitlines() if line.startswith("look further")]
     typed = shlex.split(typed_hpo())
-    assert shlex.split(pasted[0]) == [*typed, "dashboard", "--storage", outcome.study.database.address.public]
-    assert shlex.split(pasted[1]) == [*typed, "tensorboard", "--study", "toy", "--runs-dir", str(runs_dir)]
+    where = ["--storage", outcome.study.database.address.public]
+    assert shlex.split(pasted[0]) == [*typed, "report", "--study", "toy", *where]
+    assert shlex.split(pasted[1]) == [*typed, "dashboard", *where]
+    assert shlex.split(pasted[2]) == [*typed, "tensorboard", "--study", "toy", "--runs-dir", str(runs_dir)]
 
 
 @pytest.mark.parametrize(
