@@ -1,6 +1,7 @@
 """Train a stored trial again and compare: python -m hpo.reproduce --study NAME --trial N. Stores nothing."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,6 +76,7 @@ def reproduce(
         children = Children(file, Path(folder))
         again = children.ask(f"trains trial {trial}", retrain_in_process, request, children.folder)
     if again is None:
+        print("Stopped before the trial was trained to its end; nothing was compared.", file=sys.stderr)
         raise typer.Exit(130)
     if isinstance(again, str):
         what = f'Trial {trial} of "{recording.facts.name}" was trained, and cannot be trained here: {again}'

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from postgres import Postgres
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -261,6 +262,14 @@ def test_trial_of_a_finish_is_the_same_again(own: Site) -> None:
     assert found["study"] == "falling.finish"
 
 
+def test_trial_in_postgresql_is_the_same_again(own: Site, postgres: Postgres) -> None:
+    storage = ("--storage", postgres.new_database(), "--runs-dir", "others")
+    own.run("run", "--study", own.study, "--workers", "1", *storage)
+    number = own.number(0.1)  # the same study: it was drawn with the same seed
+    found = parsed(own.run("reproduce", "--study", own.study, "--trial", str(number), "--json", *storage)[0])
+    assert (found["identical"], found["parameters"], len(found["epochs"])) == (True, {"start": 0.1}, 4)
+
+
 def test_ctrl_c_ends_it(trained: Site) -> None:
     before = trained.content()
     process = trained.start("reproduce", "--study", trained.study, "--trial", str(trained.number(0.1)), SLOWLY="1")
@@ -269,4 +278,5 @@ def test_ctrl_c_ends_it(trained: Site) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=100)
     assert (process.returncode, "Traceback" in err) == (130, False)
+    assert "Stopped before the trial was trained to its end" in err
     assert trained.content() == before
