@@ -500,7 +500,7 @@ def set_up(folder: Path, stored: StudyFacts) -> None:
 
     from hpo.data import load_dataset, split_of
     from hpo.definition import find_study, load_definition
-    from hpo.engine.model import Engine
+    from hpo.engine.engine import Engine
 
     tf.config.threading.set_intra_op_parallelism_threads(stored.n_threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -27,7 +27,7 @@ import tensorflow as tf
 from hpo.data import Split, load_dataset, split_of
 from hpo.definition import seed_of
 from hpo.engine import Task
-from hpo.engine.model import Engine
+from hpo.engine.engine import Engine
 from hpo.engine.training import train
 from hpo.metric import METRICS
 from hpo.models import mlp

@@ -4,8 +4,9 @@ The floor is what no MLP trainer can do without: the layers' matrix products in 
 passes over its memory. All three train on 45,000 images and none validates. Each round times all three for a share of
 an epoch (the engine for a whole one), scaled up, so that other load on the machine hits them alike; the medians over
 the rounds count. What compiles is run once before. All three use all cores, as fit does when nobody sets anything.
+A second table has convolutional networks, in CPU seconds.
 
-    python benchmarks/engine.py [--data-dir DIR] [--json] [--rounds N] [--threads N] [--quick]
+    python benchmarks/engine.py [--data-dir DIR] [--json] [--rounds N] [--threads N] [--quick] [--only TABLE]
 """
 
 import argparse
@@ -22,15 +23,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
+from convolutions import MODES, NETWORKS, measure_convolutions
 
 if TYPE_CHECKING:
     import keras
 
     from hpo.data import Dataset, Split
-    from hpo.engine.model import Engine
+    from hpo.engine.engine import Engine
 
 SHAPES = ((32, 32), (32, 128), (256, 128), (512, 64), (512, 256))
 OPTIMIZERS = ("adam", "sgd", "rmsprop")
@@ -59,6 +61,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds per shape (default 5)")
     parser.add_argument("--threads", type=int, help="of each contestant (default: all cores)")
     parser.add_argument("--quick", action="store_true", help="the two narrow shapes only, 3 rounds")
+    parser.add_argument("--only", choices=("dense", "convolutions"), help="one of the two tables")
     return parser.parse_args()
 
 
@@ -176,7 +179,7 @@ def measure(dataset: "Dataset", split: "Split", shapes: Sequence[tuple[int, int]
     """Time every shape and optimizer; the three contestants take turns."""
     import keras
 
-    from hpo.engine.model import Engine
+    from hpo.engine.engine import Engine
     from hpo.models import mlp
 
     # Nobody validates here, so the engine, which always does, gets one row to validate on.
@@ -222,23 +225,19 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def main() -> None:
-    """Print a table, or with --json one object."""
-    arguments = parse_arguments()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
+def said_threads(n_threads: int) -> str:
+    """Say how many."""
+    return f"{n_threads} thread{'s' * (n_threads > 1)} each" + (", all cores" if n_threads == n_cores() else "")
+
+
+def show_dense(arguments: argparse.Namespace, dataset: "Dataset", split: "Split", show: TextIO) -> dict[str, Any]:
+    """Measure and print the table of dense networks; return it for programs."""
     from threadpoolctl import threadpool_limits
 
     n_threads = arguments.threads or n_cores()
-    if arguments.threads:
-        tf.config.threading.set_intra_op_parallelism_threads(n_threads)
-    dataset, split, data = open_dataset(arguments.data_dir)
-    shapes = SHAPES[:2] if arguments.quick else SHAPES
-    show = sys.stderr if arguments.json else sys.stdout
-    threads = f"{n_threads} thread{'s' * (n_threads > 1)} each" + (", all cores" if n_threads == n_cores() else "")
-    print(f"Seconds per epoch of 45,000 images, no validation; {data}; {cpu_name()}; {threads}", file=show)
+    print(f"Seconds per epoch of 45,000 images, no validation; {said_threads(n_threads)}", file=show)
     print("width batch optimizer    fit  engine  floor  fit/engine  floor/engine", file=show)
-    rows = []
+    rows, shapes = [], SHAPES[:2] if arguments.quick else SHAPES
     with threadpool_limits(n_threads, user_api="blas"):
         for row in measure(dataset, split, shapes, 3 if arguments.quick else arguments.rounds):
             rows.append(row)
@@ -247,10 +246,49 @@ def main() -> None:
             print(f"{row.width:5} {row.batch_size:5} {row.optimizer:9} {times} {ratios}", file=show, flush=True)
     means = summary(rows)
     print(f"geometric means {means['fit_over_engine']:41.2f} {means['floor_over_engine']:13.2f}", file=show)
+    return {"rows": [asdict(row) for row in rows], **means, "threads": n_threads}
+
+
+def show_convolutions(
+    arguments: argparse.Namespace, dataset: "Dataset", split: "Split", show: TextIO
+) -> dict[str, Any]:
+    """Measure and print the table of convolutional networks; return it for programs."""
+    threads = said_threads(arguments.threads or n_cores())
+    print(f"CPU seconds per epoch of 45,000 images, no validation; {threads}", file=show)
+    print("network    batch " + " ".join(f"{mode:>9}" for mode in MODES) + "  fit/engine", file=show)
+    names = list(NETWORKS)[: 1 if arguments.quick else None]
+    rows = []
+    for row in measure_convolutions(dataset, split, names, 3 if arguments.quick else arguments.rounds, N_TRAIN):
+        rows.append(row)
+        times = " ".join(f"{row.seconds[mode]:9.2f}" for mode in MODES)
+        ratios = " ".join(f"{ratio:5.2f}" for ratio in row.fit_over.values())
+        print(f"{row.network:10} {row.batch_size:5} {times} {ratios}", file=show, flush=True)
+    return {"convolutions": [asdict(row) for row in rows]}
+
+
+def main() -> None:
+    """Print the tables, or with --json one object."""
+    arguments = parse_arguments()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    from hpo.engine.processor import processor
+
+    if arguments.threads:
+        tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    dataset, split, data = open_dataset(arguments.data_dir)
+    show = sys.stderr if arguments.json else sys.stdout
+    print(f"{cpu_name()}: {processor()}; {data}", file=show)
+    found: dict[str, Any] = {}
+    if arguments.only != "convolutions":
+        found |= show_dense(arguments, dataset, split, show)
+    if arguments.only != "dense":
+        found |= show_convolutions(arguments, dataset, split, show)
     if arguments.json:
         versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")}
-        machine = {"cpu": cpu_name(), "threads": n_threads, "python": platform.python_version(), **versions}
-        print(json.dumps({"rows": [asdict(row) for row in rows], **means, "data": data, **machine}))
+        machine = {"cpu": cpu_name(), "processor": processor(), "python": platform.python_version(), **versions}
+        print(json.dumps({**found, "data": data, **machine}))
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def work(pipe: Any, n_threads: int) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
-    from hpo.engine.model import Engine
+    from hpo.engine.engine import Engine
     from hpo.models import mlp
     from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 

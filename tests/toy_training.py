@@ -19,7 +19,7 @@ SPLIT = Split(train_rows=np.arange(0), val_rows=np.arange(0))  # no toy looks at
 LIMITS = WorkerLimits(trial_timeout_seconds=None, patience_seconds=5.0, n_kept_models=1, max_growth_bytes=2**60)
 
 if TYPE_CHECKING:
-    from hpo.engine.model import Engine
+    from hpo.engine.engine import Engine
 
 Curve = Callable[[Parameters, int, int], dict[str, float]]  # parameters, seed, epochs trained so far -> logs
 

@@ -114,7 +114,7 @@ def train_in_process(
     def train() -> tuple[str, Stretch | str]:
         trainer, definition = load_study(options.file, n_threads=options.n_threads or 1)
         dataset = load_data(definition, options.file, options.data_dir)
-        trainer.load(definition, dataset)
+        trainer.load(definition, dataset, path=trainer.ways().get("path"))
         is_baseline = configuration.label == "baseline"
         chosen = definition.baseline if is_baseline else place(definition, configuration.params).parameters
         training = _Training(last_epoch, lambda text: pipe.send(("say", f"{configuration.label}: {text}")))

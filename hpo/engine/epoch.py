@@ -5,7 +5,6 @@ They read and assign the model's variables once per call; within it, all state i
 
 import contextlib
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import tensorflow as tf
 
 from hpo.engine.feed import Batch, gathered
 from hpo.engine.keras_optimizer import KerasOptimizer
+from hpo.engine.normalization import whole_normalization
 from hpo.engine.optimizers import EpochOptimizer
 from hpo.engine.weights import Average, Samples, as_tensors, transposed
 
@@ -135,9 +135,17 @@ def _step(
 
 
 def train_steps(
-    model: keras.Model, optimizer: Stepper, average: Average | None, is_scaled: Any, *, jit: bool
+    model: keras.Model,
+    optimizer: Stepper,
+    average: Average | None,
+    is_scaled: Any,
+    *,
+    is_apart: bool,
+    jit: bool,
 ) -> Callable[..., Any]:
     """Return the function that trains on a chunk of row numbers and updates all variables; its loop uses XLA if `jit`.
+
+    Without XLA, each step may be kept apart from the loop, as a function of its own.
 
     It takes all rows as a Batch, rows (n_steps, batch) int32 where steps of -1 are padding, the epoch's Sums so far,
     the momentum, and the number of the epoch's steps so far (int32); it returns the Sums with this chunk's added.
@@ -145,7 +153,7 @@ def train_steps(
     others = [*model.inner.non_trainable_variables, *optimizer.extra]
     groups, layout = optimizer.moving(model.inner.trainable_variables), layout_of(optimizer)
     # XLA takes some 20 ms for each kernel of a new shape: what is done once per call is TensorFlow's, ready-made.
-    loop = _loop(model, optimizer, average, is_scaled)
+    loop = _loop(model, optimizer, average, is_scaled, is_apart=is_apart and not jit)
     if jit:
         loop = tf.function(loop, jit_compile=True, autograph=False)
 
@@ -169,7 +177,9 @@ def train_steps(
     return train
 
 
-def _loop(model: keras.Model, optimizer: Stepper, average: Average | None, is_scaled: Any) -> Callable[..., Any]:
+def _loop(
+    model: keras.Model, optimizer: Stepper, average: Average | None, is_scaled: Any, *, is_apart: bool
+) -> Callable[..., Any]:
     """Return the function that takes a chunk's steps, on tensors alone: sums, moving, state and samples after them."""
     n_others, layout = len(model.inner.non_trainable_variables), layout_of(optimizer)
 
@@ -181,17 +191,25 @@ def _loop(model: keras.Model, optimizer: Stepper, average: Average | None, is_sc
         def step(at: Progress) -> tuple[Progress]:
             weights = [values[0] for values in at.moving]
             batch = gathered(data, chunk.rows[at.n_steps], is_scaled)
-            called, gradients = _step(model, batch, weights, at.state[:n_others], at.sums.metrics, layout)
+            with whole_normalization(is_on=is_apart):
+                called, gradients = _step(model, batch, weights, at.state[:n_others], at.sums.metrics, layout)
             extra, rate = at.state[n_others:], rates[at.n_steps] if rates is not None else None
             moved, extra = optimizer.step(at.moving, gradients, extra, rate, chunk.momentum)
             sums = Sums(at.sums.loss + called.loss, called.metrics)
             return (Progress(at.n_steps + 1, sums, moved, [*called.state, *extra]),)
+
+        if is_apart:
+            # oneDNN's kernel for max-pooling's gradient is taken only where TensorFlow comes by the pooling first, and
+            # in a loop's body it comes by its operations in any order: Eigen's, ten times as slow, is taken at random.
+            step = tf.function(step, autograph=False, experimental_attributes={"_noinline": True})
 
         def until(last: Any, at: Progress) -> Progress:
             (at,) = tf.while_loop(lambda at: at.n_steps < last, step, (at,), parallel_iterations=1)
             return at
 
         at = Progress(tf.constant(0), sums, moving, state)
+        if is_apart and average is None and chunk.rows.shape[0] == 1:
+            return *step(at)[0][1:], samples
         if average is None:
             return *until(chunk.n_steps, at)[1:], samples
 
@@ -243,43 +261,3 @@ def results(model: keras.Model, sums: Sums) -> dict[str, Any]:
     with keras.StatelessScope(state_mapping=list(zip(model.metrics_variables, sums.metrics, strict=True))):
         logs = keras.Model.get_metrics_result(model)
     return {name: tf.convert_to_tensor(value) for name, value in logs.items() if name != "loss"}
-
-
-class Compiled:
-    """Calls build(jit=True), or build(jit=False), saying so, if the first call shows that XLA cannot.
-
-    Args:
-        build: Returns the function.
-        has_convolutions: XLA's CPU code for their gradients is naive: 3 s for a step of a small CNN that takes
-            TensorFlow's own kernels 0.1 s: it is not asked then.
-    """
-
-    def __init__(self, build: Callable[..., Callable[..., Any]], *, has_convolutions: bool) -> None:
-        self._build, self._has_convolutions, self._refusal = build, has_convolutions, ""
-        self._chosen = tf.function(build(jit=False), autograph=False) if has_convolutions else None
-
-    def __call__(self, *arguments: Any) -> Any:
-        """Call what was chosen at the first call."""
-        if self._chosen is not None:
-            return self._chosen(*arguments)
-        function = tf.function(self._build(jit=True), autograph=False)
-        try:
-            result = function(*arguments)
-        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
-            # Nothing has been assigned yet. If the plain graph fails as well, its error is the model's own.
-            function = tf.function(self._build(jit=False), autograph=False)
-            result = function(*arguments)
-            self._refusal = str(error).splitlines()[0][:200]
-            told = f"Training runs without XLA, more slowly, which cannot compile it: {self._refusal}"
-            warnings.warn(told, stacklevel=2)
-        self._chosen = function
-        return result
-
-    @property
-    def trained_by(self) -> str:
-        """What trains an epoch, and why, for people; known after the first call."""
-        if self._has_convolutions:
-            return "the compiled epoch in TensorFlow's own kernels, because the model has convolutions"
-        if self._refusal:
-            return f"the compiled epoch without XLA, which cannot compile it: {self._refusal}"
-        return "the compiled epoch by XLA"

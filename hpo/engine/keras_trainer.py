@@ -7,11 +7,14 @@ import tensorflow as tf
 
 from hpo.data import Dataset
 from hpo.definition import StudyDefinition, build_model
+from hpo.engine.compiled import APART
 from hpo.engine.criterion import criterion_of
-from hpo.engine.model import Engine
+from hpo.engine.engine import Engine
+from hpo.engine.processor import processor
 from hpo.engine.rehearsal import rehearse_training
 from hpo.engine.trainer import Saved, Task, TrainingResult
 from hpo.engine.training import train
+from hpo.errors import StudyMismatchError
 
 
 class Trainer:
@@ -30,11 +33,17 @@ class Trainer:
         """Build one model and its callbacks."""
         rehearse_training(definition, dataset)
 
-    def load(self, definition: StudyDefinition, dataset: Dataset) -> None:
+    def ways(self) -> dict[str, str]:
+        """Return the path that is the best here and elsewhere, and this machine's processor."""
+        return {"path": APART, "processor": processor()}
+
+    def load(self, definition: StudyDefinition, dataset: Dataset, *, path: str | None) -> None:
         """Hand the data to TensorFlow."""
-        self._engine = Engine(
-            dataset, functools.partial(build_model, definition), criterion_of(definition), definition.optimizer
-        )
+        if path not in (None, APART):
+            message = f"The study's models are trained by a path that this hpo does not know: {path!r}."
+            raise StudyMismatchError(message, "Install the hpo that the study was made with.")
+        build = functools.partial(build_model, definition)
+        self._engine = Engine(dataset, build, criterion_of(definition), definition.optimizer, path)
         # TensorFlow's and Keras's modules stay, and make each collection walk through 340,000 objects: 0.19 s a trial.
         gc.collect()
         gc.freeze()

@@ -1,4 +1,4 @@
-"""The training engine: an epoch of a Keras model is one compiled call, or a few when it is long.
+"""A model whose train step is an epoch, in one compiled call, or in a few when it is long.
 
 `Engine.model` returns an `EpochModel`, which `fit` drives like any Keras model, callbacks included:
 
@@ -14,28 +14,24 @@ import functools
 import itertools
 import math
 import operator
-from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from hpo.data import Dataset, Split
+from hpo.data import Split
+from hpo.engine.compiled import Compiled, Manner, without_xla
 from hpo.engine.costs import convolves, forward_graph, n_chunk_steps
-from hpo.engine.criterion import Criterion, build_metrics
-from hpo.engine.epoch import Compiled, Sums, no_sums, results, row_order, train_steps, validation
+from hpo.engine.criterion import build_metrics
+from hpo.engine.epoch import Sums, no_sums, results, row_order, train_steps, validation
 from hpo.engine.evaluation import evaluate
 from hpo.engine.feed import gathered
-from hpo.engine.keras_optimizer import KerasOptimizer, Rule, rule_of, same_but_for_the_rate
+from hpo.engine.keras_optimizer import KerasOptimizer, Rule
 from hpo.engine.optimizers import EpochOptimizer
-from hpo.engine.refusals import check_averaged, check_calls, check_model, scaled_inputs
+from hpo.engine.refusals import check_averaged, check_calls, scaled_inputs
 from hpo.engine.shared import Shared
 from hpo.engine.weights import Average
-from hpo.parameters import Parameters
-
-N_CACHED_MODELS = 16  # a 512-wide MLP with Adam holds 22 MB of variables
 
 
 class EpochModel(keras.Model):
@@ -57,7 +53,13 @@ class EpochModel(keras.Model):
     _n_chunks_done: int  # of the epoch
 
     def __init__(
-        self, inner: keras.Model, rule: Rule, batch_size: int, shared: Shared, split: Split, *, averaged: bool
+        self,
+        inner: keras.Model,
+        rule: Rule,
+        batch_size: int,
+        shared: Shared,
+        split: Split,
+        manner: Manner,
     ) -> None:
         super().__init__(name=inner.name)
         self.inner = inner
@@ -71,10 +73,16 @@ class EpochModel(keras.Model):
         graph = forward_graph(inner, shared.data.x)
         check_calls(graph, inner)
         operations = graph.get_operations()
-        self._n_chunk_steps = n_chunk_steps(operations, inner.count_params(), self.n_steps, self._batch_size)
+        n_at_once = n_chunk_steps(operations, inner.count_params(), self.n_steps, self._batch_size)
+        self._n_chunk_steps = 1 if manner.hook else n_at_once
         self.n_chunks = math.ceil(self.n_steps / self._n_chunk_steps)
         weights = inner.trainable_variables
-        optimizer = EpochOptimizer(rule, weights) if isinstance(rule, str) else KerasOptimizer(rule, weights)
+        avoids_xla = without_xla(manner, has_convolutions=convolves(operations))
+        optimizer = (
+            EpochOptimizer(rule, weights, is_transposing=not (avoids_xla and manner.is_apart))
+            if isinstance(rule, str)
+            else KerasOptimizer(rule, weights)
+        )
         # Run eagerly, fit calls train_step as plain Python; what it calls is compiled. That its metrics are compiled
         # with it tells callbacks which of them are better when larger.
         self.compile(optimizer=optimizer.keras, **shared.compiled, run_eagerly=True, jit_compile=False)
@@ -82,14 +90,14 @@ class EpochModel(keras.Model):
         first = gathered(self._data, split.train_rows[:2], is_scaled)
         build_metrics(self, first, inner(first.x, training=False))
         self._none = no_sums(self)
-        if averaged:
+        if manner.averaged:
             check_averaged(inner)
         transposing = optimizer.is_transposing
-        self._average = Average(weights, self.n_steps, is_transposing=transposing) if averaged else None
+        self._average = Average(weights, self.n_steps, is_transposing=transposing) if manner.averaged else None
         values = [variable.numpy() for variable in optimizer.keras.variables]
         self._unmoved = [value if value.any() else None for value in values]  # slots of zeros are as large as weights
-        train = functools.partial(train_steps, self, optimizer, self._average, is_scaled)
-        self.train_chunk = Compiled(train, has_convolutions=convolves(operations))
+        train = functools.partial(train_steps, self, optimizer, self._average, is_scaled, is_apart=manner.is_apart)
+        self.train_chunk = Compiled(train, avoids_xla=avoids_xla)
         # Without XLA: it would take 0.5 s to compile for each shape, to save 5 ms per epoch of CIFAR-10.
         validate = validation(self, self._average, is_scaled, len(split.val_rows))
         self._validate = tf.function(validate, autograph=False)
@@ -106,6 +114,7 @@ class EpochModel(keras.Model):
     def take(self, split: Split) -> None:
         """Train and validate on these rows from now on; there are as many of each as it was built with."""
         self._train_rows, self._val_rows = split.train_rows, tf.constant(split.val_rows)
+        self._order: tuple[tuple[int, int], np.ndarray] | None = None  # the epoch's, once for all its chunks
         self._data, self._val_data = self._shared.weighted(split)
 
     def row_chunks(self, seed: int, first_epoch: int, last_epoch: int) -> Any:
@@ -125,7 +134,9 @@ class EpochModel(keras.Model):
     def rows(self, seed: int, epoch: int, chunk: int) -> np.ndarray:
         """Return the row numbers of a chunk, (steps, batch) int32; one that is short of steps is filled up with -1."""
         begin = chunk * self._n_chunk_steps
-        rows = row_order(seed, epoch, self._train_rows, self._batch_size)[begin : begin + self._n_chunk_steps]
+        if self._order is None or self._order[0] != (seed, epoch):
+            self._order = (seed, epoch), row_order(seed, epoch, self._train_rows, self._batch_size)
+        rows = self._order[1][begin : begin + self._n_chunk_steps]
         return np.pad(rows, ((0, self._n_chunk_steps - len(rows)), (0, 0)), constant_values=-1)
 
     def train_step(self, data: Any) -> dict[str, Any]:
@@ -221,65 +232,3 @@ def restore_state(model: EpochModel, arrays: list[np.ndarray]) -> None:
 
 def _state_variables(model: EpochModel) -> list[Any]:
     return [*model.inner.variables, *model.optimizer.variables]
-
-
-class Engine:
-    """One worker process's training: the data, and the compiled models of the last few shapes.
-
-    Args:
-        dataset: Stays where it is: TensorFlow reads the same memory.
-        build_model: The study's model function: (Parameters.model, input_shape, n_classes) -> uncompiled Keras model.
-        criterion: What models are trained for and measured by; by default, as classifiers.
-        build_optimizer: The study's optimizer function; without it, the parameters name one.
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        build_model: Callable[..., keras.Model],
-        criterion: Criterion | None = None,
-        build_optimizer: Callable[[Parameters], keras.optimizers.Optimizer] | None = None,
-    ) -> None:
-        self._build_model, self._build_optimizer = build_model, build_optimizer
-        self._shared = Shared(dataset, criterion or Criterion())
-        self._models: OrderedDict[Any, EpochModel] = OrderedDict()
-
-    def model(self, parameters: Parameters, seed: int, split: Split) -> EpochModel:
-        """Return a model at its initial weights; it is valid until the next call, which may reuse it.
-
-        Weights and all random layers depend on the seed only, not on what was trained before. Another split of equal
-        sizes needs no new compilation.
-
-        Raises:
-            TrialError: hpo cannot train this model; the message says why.
-        """
-        training = parameters.training
-        rule, rate = rule_of(parameters, self._build_optimizer)
-        keras.utils.set_random_seed(seed)
-        dataset = self._shared.dataset
-        inner = self._build_model(parameters.model, dataset.input_shape, dataset.n_classes)
-        check_model(inner, dataset, self._shared.criterion)
-        batch_size = min(training.batch_size, len(split.train_rows))
-        new = functools.partial(EpochModel, inner, rule, batch_size, self._shared, split, averaged=training.averaged)
-        sizes = len(split.train_rows), len(split.val_rows)
-        name = rule if isinstance(rule, str) else same_but_for_the_rate(rule)
-        model = self._cached((parameters.model, name, batch_size, training.averaged, sizes), inner, new)
-        model.take(split)
-        model.momentum = training.momentum or 0.0
-        if rate is not None:
-            model.optimizer.learning_rate.assign(rate)
-        return model
-
-    def _cached(self, key: Any, inner: keras.Model, new: Callable[[], EpochModel]) -> EpochModel:
-        try:
-            model = self._models.pop(key, None)
-        except TypeError:  # not hashable: nothing to recognise it by
-            return new()
-        if model is None or [v.shape for v in model.inner.variables] != [v.shape for v in inner.variables]:
-            model = new()
-        else:
-            model.restart([variable.value for variable in inner.variables])
-        self._models[key] = model
-        if len(self._models) > N_CACHED_MODELS:
-            self._models.popitem(last=False)
-        return model

@@ -61,7 +61,6 @@ class EpochOptimizer(keras.optimizers.Optimizer):
         extra: Variables that a step changes beside the weights and their slots: none.
     """
 
-    is_transposing = True
     extra: tuple[Any, ...] = ()
 
     @property
@@ -69,8 +68,9 @@ class EpochOptimizer(keras.optimizers.Optimizer):
         """The optimizer, where callbacks look for it."""
         return self
 
-    def __init__(self, rule: str, trainable_variables: list[Any]) -> None:
+    def __init__(self, rule: str, trainable_variables: list[Any], *, is_transposing: bool = True) -> None:
         super().__init__(learning_rate=1e-3, name=rule)
+        self.is_transposing = is_transposing
         self.n_slots, self.update = RULES[rule]
         self.build(trainable_variables)
         for variable in trainable_variables:
@@ -86,10 +86,11 @@ class EpochOptimizer(keras.optimizers.Optimizer):
     def step(
         self, moving: list[list[Any]], gradients: list[Any], extra: list[Any], rate: Any, momentum: Any
     ) -> tuple[list[list[Any]], list[Any]]:
-        """Return the transposed weights with their slots, and the extra variables, after a step."""
+        """Return the weights, in their layout, with their slots, and the extra variables, after a step."""
         moved = [self.update(*each, rate, momentum) for each in zip(moving, gradients, strict=True)]
         held = zip(self._trainable_variables, moved, strict=True)
-        return [[constrained(one, values[0], is_transposed=True), *values[1:]] for one, values in held], extra
+        is_transposed = self.is_transposing
+        return [[constrained(one, values[0], is_transposed=is_transposed), *values[1:]] for one, values in held], extra
 
     def count(self, n_steps: Any) -> None:
         """Count the steps that were done."""

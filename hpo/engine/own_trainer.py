@@ -48,8 +48,13 @@ class Trainer:
     def rehearse(self, definition: StudyDefinition, dataset: Dataset) -> None:
         """Nothing: only training tells what the function does."""
 
-    def load(self, definition: StudyDefinition, dataset: Dataset) -> None:
+    def ways(self) -> dict[str, str]:
+        """Return nothing: what the function trains with is its own."""
+        return {}
+
+    def load(self, definition: StudyDefinition, dataset: Dataset, *, path: str | None) -> None:
         """Keep both."""
+        del path
         self._definition, self._rows = definition, Rows(dataset)
 
     def train(self, task: Task) -> TrainingResult:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from hpo.data import Dataset, Split
 from hpo.definition import N_REFUSALS, RunningTrial, StudyDefinition, build_callbacks, build_model, draw, seed_of
+from hpo.engine.compiled import Manner
 from hpo.engine.costs import forward_graph
 from hpo.engine.criterion import Criterion, criterion_of
 from hpo.engine.keras_optimizer import rule_of
@@ -91,7 +92,7 @@ def _measured(inner: keras.Model, rule: Any, criterion: Criterion, dataset: Data
     is_eager = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(run_eagerly=True)  # two steps cost less than compiling them
     try:
-        model = EpochModel(inner, rule, N_ROWS, Shared(dataset.few(2 * N_ROWS), criterion), split, averaged=False)
+        model = EpochModel(inner, rule, N_ROWS, Shared(dataset.few(2 * N_ROWS), criterion), split, Manner())
         chunks = model.row_chunks(0, 0, 1)
         logs = model.fit(chunks, steps_per_epoch=model.n_chunks, shuffle=False, verbose=0).history
     except (TrialError, *SHORTAGES):

@@ -127,8 +127,20 @@ class Trainer(Protocol):
             StudyFileError: It cannot be trained.
         """
 
-    def load(self, definition: StudyDefinition, dataset: Dataset) -> None:
-        """Take what all tasks are trained with."""
+    def ways(self) -> dict[str, str]:
+        """Return how a new study is trained, as far as its bits depend on it: path and processor of StudyFacts."""
+
+    def load(self, definition: StudyDefinition, dataset: Dataset, *, path: str | None) -> None:
+        """Take what all tasks are trained with.
+
+        Args:
+            definition: The study's.
+            dataset: Its data.
+            path: What the study's facts keep of it; None in those of older studies, which are trained as ever.
+
+        Raises:
+            StudyMismatchError: This hpo cannot train by that path.
+        """
 
     def train(self, task: Task) -> TrainingResult:
         """Train from the last checkpoint, or from the start, to the task's end or until told to stop.

@@ -6,7 +6,8 @@ from hpo.engine import checkpoint as checkpoints
 from hpo.engine.callback_state import fits
 from hpo.engine.callbacks import AfterEpoch, StopOnRequest, StudyCallbacks
 from hpo.engine.checkpoint import Checkpoint, Kept
-from hpo.engine.model import Engine, EpochModel, restore_state, state
+from hpo.engine.engine import Engine
+from hpo.engine.model import EpochModel, restore_state, state
 from hpo.engine.refusals import check_callbacks
 from hpo.engine.saver import Saver
 from hpo.engine.trainer import Task, TrainingResult, find_best, is_finite

@@ -80,7 +80,7 @@ def retrain_in_process(request: Request, folder: StudyFolder, pipe: Connection) 
                 "Bring them back as they were. If a function makes them, it must return the same at each call: seed "
                 "what it draws, np.random.default_rng(0) say.",
             )
-        trainer.load(definition, data)
+        trainer.load(definition, data, path=facts.path)
         values: list[float | None] = []
         try:
             parameters, seed = _what_to_train(study, definition, request.number)

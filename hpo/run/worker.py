@@ -147,7 +147,7 @@ def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> Worke
         is_classes=predicts_classes(definition),
     )
     check_same(study.facts, fingerprint(options.file.path, like=study.facts.meaning), data.fingerprint)
-    trainer.load(definition, data)
+    trainer.load(definition, data, path=study.facts.path)
     optuna_study = optuna.load_study(
         study_name=study.name,
         storage=database.optuna,

@@ -53,6 +53,9 @@ class StudyFacts:
         finishes: The key of the search that this study finishes, see hpo.race; None for a search.
         test_data: Fingerprint of the test rows that come with the data; None where there are none, or an older hpo made
             the study.
+        path: By which convolutions are trained, see hpo.engine; None where an older hpo made the study, which is
+            trained as that did, or where a function of its own trains it.
+        processor: The kind that it was begun on: another one's results have other last bits.
     """
 
     name: str
@@ -68,6 +71,8 @@ class StudyFacts:
     lease_seconds: float = 60.0
     finishes: str | None = None
     test_data: str | None = None
+    path: str | None = None
+    processor: str | None = None
 
     def is_baseline(self, number: int) -> bool:
         """Whether that trial, or ticket, is the baseline's."""

@@ -57,6 +57,7 @@ def open_study(options: StudyOptions, report: Callable[[str], None], *, patience
     dataset = prepare(definition, space, options, report)  # before the lock: a download may take minutes
     data = dataset.fingerprint
     patiently(partial(rehearse_new, database, options, definition, dataset))
+    ways = load_trainer(options.file.trainer).ways()
     found_first: list[str | None] = []
     plans: list[NewStudy] = []  # of a study that takes another one's place
 
@@ -79,7 +80,7 @@ def open_study(options: StudyOptions, report: Callable[[str], None], *, patience
                 folder_of(options.runs_dir, plan.name).check(plan.folder_key)
                 facts: dict[str, Any] = {"seed": plan.seed, "n_threads": plan.n_threads, "meaning": meaning}
                 facts |= {"data": data, "test_data": dataset.test_fingerprint or None}
-                facts |= {"lease_seconds": plan.lease_seconds}
+                facts |= {"lease_seconds": plan.lease_seconds, **ways}
                 study = create(
                     database, plan.name, definition, runs_dir=options.runs_dir, facts=facts, n_trials=plan.n_trials
                 )
@@ -94,9 +95,17 @@ def open_study(options: StudyOptions, report: Callable[[str], None], *, patience
     kept, asked = study.facts.lease_seconds, options.lease_seconds
     if asked not in (None, kept):
         report(f"The study was made with --lease {kept:g}s, which all its workers keep to; {asked:g}s is not used.")
+    tell_processor(study.facts, ways, report)
     write_experiment(study.folder.path, space=space, metric=study.metric.name, on_loss=report)
     database.close()
     return study
+
+
+def tell_processor(facts: StudyFacts, ways: Mapping[str, str], report: Callable[[str], None]) -> None:
+    """Say where the study was begun on another kind of processor than this machine's."""
+    there, here = facts.processor, ways.get("processor")
+    if there not in (None, here):
+        report(f"The study was begun on {there}; this machine has {here}: its results differ in their last digits.")
 
 
 def prepare(

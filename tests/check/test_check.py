@@ -15,6 +15,7 @@ import pytest
 
 from hpo.check.findings import Finding, Findings, described, lines
 from hpo.check.stretch import Configuration, Plan, Stretch
+from hpo.engine.processor import processor
 from hpo.metric import metric_of
 
 pytestmark = pytest.mark.timeout(240)
@@ -177,7 +178,8 @@ def test_convolution_is_told_and_so_are_callbacks_without_which_no_trial_is_resu
         ),
     )
     out, err = site.run("check")
-    told = "Trained by the compiled epoch in TensorFlow's own kernels, because the model has convolutions"
+    how = f"({processor()}), each step a function of its own, because the model has convolutions"
+    told = f"Trained by the compiled epoch in TensorFlow's own kernels {how}"
     assert told in out
     assert "smallest: a trial that is interrupted starts over, and ends with the same numbers, bit by bit." in out
     assert "No checkpoint: it would not hold what callbacks count (Counter.n_epochs)" in out

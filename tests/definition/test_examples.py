@@ -20,7 +20,7 @@ from hpo.definition import (
     seed_of,
 )
 from hpo.engine import criterion_of
-from hpo.engine.model import Engine
+from hpo.engine.engine import Engine
 from hpo.engine.rehearsal import rehearse_training
 from hpo.parameters import Parameters
 

@@ -16,7 +16,7 @@ from small_training import SPLIT, make_dataset, parameters_of
 from hpo.engine import Task, TrainingResult
 from hpo.engine import checkpoint as checkpoints
 from hpo.engine.callback_state import carried, fits, give_back
-from hpo.engine.model import Engine
+from hpo.engine.engine import Engine
 from hpo.engine.training import train
 from hpo.errors import TrialError
 from hpo.metric import METRICS

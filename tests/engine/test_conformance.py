@@ -16,8 +16,9 @@ from small_training import N_TRAIN, N_VAL, OPTIMIZERS, SPLIT, assert_same, fit, 
 from hpo.data import Dataset, each
 from hpo.data.targets import n_classes_of
 from hpo.engine.criterion import Criterion, row_weights
+from hpo.engine.engine import Engine
 from hpo.engine.epoch import row_order
-from hpo.engine.model import Engine, restore_state, state
+from hpo.engine.model import restore_state, state
 
 layers = keras.layers
 N_ROWS, BATCH_SIZE, N_EPOCHS = N_TRAIN + N_VAL, 16, 2
@@ -122,6 +123,12 @@ def text() -> keras.Model:
             layers.Dense(1, activation="sigmoid"),
         ]
     )
+
+
+def pooled() -> keras.Model:
+    normalised = layers.BatchNormalization(momentum=0.8, scale=False, center=False)
+    hidden = [layers.Conv2D(4, 3, use_bias=False), normalised, layers.Activation("relu"), layers.MaxPooling2D()]
+    return keras.Sequential([keras.Input((8, 8, 3)), *hidden, layers.Flatten(), layers.Dense(3, activation="softmax")])
 
 
 def convolutional(*, has_norm: bool = False) -> Callable[[], keras.Model]:
@@ -291,6 +298,9 @@ ROWS: dict[str, Row] = {
         x=IDS.astype(np.uint8), y=BINARY, build=text, loss="binary_crossentropy", optimizer="momentum"
     ),
     "convolutions": Row(x=IMAGES, y=CLASSES, build=convolutional(), loss=Criterion.loss, metrics=Criterion.metrics),
+    "convolutions, max-pooling, BatchNormalization without weights": Row(
+        x=IMAGES, y=CLASSES, build=pooled, loss=Criterion.loss, metrics=Criterion.metrics
+    ),
     "residual, BatchNormalization": Row(
         x=IMAGES,
         y=CLASSES,

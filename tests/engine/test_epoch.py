@@ -20,8 +20,8 @@ from small_training import (
     parameters_of,
 )
 
+from hpo.engine.engine import Engine
 from hpo.engine.epoch import row_order
-from hpo.engine.model import Engine
 from hpo.models import mlp
 from hpo.parameters import MLPParameters
 

@@ -30,9 +30,10 @@ from small_training import (
 from hpo.data import Split
 from hpo.engine import epoch, keras_optimizer
 from hpo.engine.criterion import Criterion
+from hpo.engine.engine import Engine
 from hpo.engine.epoch import row_order
 from hpo.engine.feed import resident
-from hpo.engine.model import Engine, EpochModel, restore_state, state
+from hpo.engine.model import EpochModel, restore_state, state
 from hpo.errors import TrialError
 from hpo.models import mlp
 from hpo.parameters import OPTIMIZERS as NAMES
@@ -145,7 +146,7 @@ def test_momentum_is_no_new_shape(toy: Engine) -> None:
 
 
 def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpo.engine.model.N_CACHED_MODELS", 2)
+    monkeypatch.setattr("hpo.engine.engine.N_CACHED_MODELS", 2)
     engine = Engine(make_dataset(), mlp)
     first = weakref.ref(engine.model(parameters_of(batch_size=1), seed=1, split=SPLIT))
     for batch_size in (2, 3):

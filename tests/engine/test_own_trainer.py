@@ -92,7 +92,7 @@ def task_of(data: Dataset, folder: Path, *, chosen: Any = None, **options: Any) 
 
 def trainer_of(train: Train, data: Dataset) -> Trainer:
     trainer = load_trainer("own")
-    trainer.load(definition_of(train), data)
+    trainer.load(definition_of(train), data, path=None)
     return trainer
 
 
@@ -171,7 +171,7 @@ def test_example_that_is_interrupted_ends_with_the_same_numbers(
     definition = load_definition(find_study("example", tmp_path))
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=3))
     trainer, found = load_trainer("own"), load_dataset(definition.dataset, data_dir=tmp_path / "data")
-    trainer.load(definition, found)
+    trainer.load(definition, found, path=None)
     options = {"chosen": draw(definition, study.ask()).parameters, "metric": METRICS["val_accuracy"]}
     whole = trainer.train(task_of(found, tmp_path / "whole", **options))
     stopped = trainer.train(task_of(found, tmp_path / "stopped", **options, should_stop=stop_after(3)))

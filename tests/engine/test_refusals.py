@@ -8,7 +8,7 @@ import keras
 import pytest
 from small_training import N_CLASSES, SHAPE, SPLIT, fit, make_dataset, parameters_of
 
-from hpo.engine.model import Engine
+from hpo.engine.engine import Engine
 from hpo.engine.refusals import check_callbacks
 from hpo.errors import TrialError
 from hpo.models import mlp

@@ -15,7 +15,7 @@ from small_training import without_statistics
 from hpo.data import Dataset, load_dataset, split_of
 from hpo.engine import Task, TrainingResult
 from hpo.engine.checkpoint import Checkpoint
-from hpo.engine.model import Engine
+from hpo.engine.engine import Engine
 from hpo.engine.training import train
 from hpo.errors import TrialError
 from hpo.metric import METRICS, Metric

@@ -16,7 +16,7 @@ import pytest
 from hpo.data import load_dataset, split_of
 from hpo.definition import StudyFile, build_model, load_definition, predicts_classes
 from hpo.engine import criterion_of, model_of_rows
-from hpo.engine.model import Engine
+from hpo.engine.engine import Engine
 from hpo.errors import StudyFileError
 from hpo.finish.fitting import Setting, literal
 from hpo.finish.script import Script, write_script

@@ -50,7 +50,7 @@ def context(toy: ToyStudy, tmp_path: Path) -> WorkerContext:
 
 def worker_context(toy: ToyStudy, study_dir: Path, n_kept_models: int = 1) -> WorkerContext:
     trainer = load_trainer("keras")
-    trainer.load(toy.definition, make_dataset())
+    trainer.load(toy.definition, make_dataset(), path=None)
     return WorkerContext(
         name="worker",
         study=toy.at(study_dir).study,

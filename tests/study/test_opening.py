@@ -12,7 +12,9 @@ from toy import all_facts
 from hpo.database import open_store
 from hpo.database.address import parse_address
 from hpo.definition import find_study
+from hpo.engine.processor import processor
 from hpo.study import creation, opening
+from hpo.study.facts import stamp
 from hpo.study.opening import open_study
 from hpo.study.request import StudyOptions
 
@@ -38,6 +40,21 @@ def test_lease_is_the_study_s_and_another_one_is_not_used_and_said(options: Stud
         assert len(said) == n_lines
     assert said == ["The study was made with --lease 7s, which all its workers keep to; 90s is not used."]
     assert open_study(replace(options, is_new_generation=True), said.append).facts.lease_seconds == 60.0
+
+
+def test_how_it_is_trained_is_kept_and_another_processor_is_told(
+    options: StudyOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    made = open_study(options, print).facts
+    assert (made.path, made.processor) == ("apart", processor())
+    monkeypatch.setattr("hpo.engine.keras_trainer.processor", lambda: "AVX2 with Eigen")
+    joined = open_study(options, said.append).facts
+    assert joined == made
+    told = f"The study was begun on {processor()}; this machine has AVX2 with Eigen: its results differ in their last"
+    assert said == [f"{told} digits."]
+    assert {"path", "processor"} <= set(stamp(made))
+    assert not {"path", "processor"} & set(stamp(replace(made, path=None, processor=None)))  # an older hpo reads it
 
 
 @pytest.mark.parametrize("is_new_generation", [False, True])

@@ -1,0 +1,88 @@
+"""A function for an epoch's steps, compiled by what suits the model: XLA, or TensorFlow's own kernels."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from hpo.engine.processor import processor
+
+# How a new study's convolutions are trained, as its facts keep it; None in those of studies that are older.
+APART = "apart"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manner:
+    """How a model's epochs are trained, beside what on.
+
+    Attributes:
+        averaged: As in TrainingParameters.
+        path: See APART.
+        hook: The method of a callback's that is called for each step; empty where there is none.
+    """
+
+    averaged: bool = False
+    path: str | None = APART
+    hook: str = ""
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether a step, where XLA does not compile it, is a function of its own."""
+        return self.path is not None or bool(self.hook)
+
+
+class Compiled:
+    """Calls build(jit=True), or build(jit=False), saying so, if the first call shows that XLA cannot.
+
+    Args:
+        build: Returns the function.
+        avoids_xla: Why XLA is not asked, in words that follow what trains; empty where it is.
+    """
+
+    def __init__(self, build: Callable[..., Callable[..., Any]], *, avoids_xla: str) -> None:
+        self._build, self._avoids_xla, self._refusal = build, avoids_xla, ""
+        self._chosen = tf.function(build(jit=False), autograph=False) if avoids_xla else None
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call what was chosen at the first call."""
+        if self._chosen is not None:
+            return self._chosen(*arguments)
+        function = tf.function(self._build(jit=True), autograph=False)
+        try:
+            result = function(*arguments)
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+            # Nothing has been assigned yet. If the plain graph fails as well, its error is the model's own.
+            function = tf.function(self._build(jit=False), autograph=False)
+            result = function(*arguments)
+            self._refusal = str(error).splitlines()[0][:200]
+            told = f"Training runs without XLA, more slowly, which cannot compile it: {self._refusal}"
+            warnings.warn(told, stacklevel=2)
+        self._chosen = function
+        return result
+
+    @property
+    def trained_by(self) -> str:
+        """What trains an epoch, and why, for people; known after the first call."""
+        if self._avoids_xla:
+            return self._avoids_xla
+        if self._refusal:
+            return f"the compiled epoch without XLA, which cannot compile it: {self._refusal}"
+        return "the compiled epoch by XLA"
+
+
+def without_xla(manner: Manner, *, has_convolutions: bool) -> str:
+    """Return what trains a model that XLA is not asked for, and why, for people; empty where it is asked.
+
+    Args:
+        manner: Of the training.
+        has_convolutions: XLA's CPU code for their gradients is naive: 3 s for a step of a small CNN that takes
+            TensorFlow's own kernels 0.1 s.
+    """
+    if manner.hook:
+        return f"one compiled call per step, because of a callback's {manner.hook}"
+    if not has_convolutions:
+        return ""
+    how = "" if manner.path is None else f" ({processor()}), each step a function of its own"
+    return f"the compiled epoch in TensorFlow's own kernels{how}, because the model has convolutions"

@@ -1,0 +1,92 @@
+"""One process's training: the data, and the compiled models of the last few shapes. engine.model makes a trial's."""
+
+import functools
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from hpo.data import Dataset, Split
+from hpo.engine.compiled import APART, Manner
+from hpo.engine.criterion import Criterion
+from hpo.engine.keras_optimizer import rule_of, same_but_for_the_rate
+from hpo.engine.model import EpochModel
+from hpo.engine.refusals import check_model
+from hpo.engine.shared import Shared
+from hpo.parameters import Parameters
+
+N_CACHED_MODELS = 16  # a 512-wide MLP with Adam holds 22 MB of variables
+
+
+class Engine:
+    """One worker process's training: the data, and the compiled models of the last few shapes.
+
+    Args:
+        dataset: Stays where it is: TensorFlow reads the same memory.
+        build_model: The study's model function: (Parameters.model, input_shape, n_classes) -> uncompiled Keras model.
+        criterion: What models are trained for and measured by; by default, as classifiers.
+        build_optimizer: The study's optimizer function; without it, the parameters name one.
+        path: How the study trains convolutions, see APART; None as it was before there was a choice.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        build_model: Callable[..., keras.Model],
+        criterion: Criterion | None = None,
+        build_optimizer: Callable[[Parameters], keras.optimizers.Optimizer] | None = None,
+        path: str | None = APART,
+    ) -> None:
+        self._path = path
+        self._build_model, self._build_optimizer = build_model, build_optimizer
+        self._shared = Shared(dataset, criterion or Criterion())
+        self._models: OrderedDict[Any, EpochModel] = OrderedDict()
+
+    def model(self, parameters: Parameters, seed: int, split: Split) -> EpochModel:
+        """Return a model at its initial weights; it is valid until the next call, which may reuse it.
+
+        Weights and all random layers depend on the seed only, not on what was trained before. Another split of equal
+        sizes needs no new compilation.
+
+        Raises:
+            TrialError: hpo cannot train this model; the message says why.
+        """
+        training = parameters.training
+        rule, rate = rule_of(parameters, self._build_optimizer)
+        keras.utils.set_random_seed(seed)
+        dataset = self._shared.dataset
+        inner = self._build_model(parameters.model, dataset.input_shape, dataset.n_classes)
+        check_model(inner, dataset, self._shared.criterion)
+        batch_size = min(training.batch_size, len(split.train_rows))
+        new = functools.partial(
+            EpochModel,
+            inner,
+            rule,
+            batch_size,
+            self._shared,
+            split,
+            Manner(averaged=training.averaged, path=self._path),
+        )
+        sizes = len(split.train_rows), len(split.val_rows)
+        name = rule if isinstance(rule, str) else same_but_for_the_rate(rule)
+        model = self._cached((parameters.model, name, batch_size, training.averaged, sizes), inner, new)
+        model.take(split)
+        model.momentum = training.momentum or 0.0
+        if rate is not None:
+            model.optimizer.learning_rate.assign(rate)
+        return model
+
+    def _cached(self, key: Any, inner: keras.Model, new: Callable[[], EpochModel]) -> EpochModel:
+        try:
+            model = self._models.pop(key, None)
+        except TypeError:  # not hashable: nothing to recognise it by
+            return new()
+        if model is None or [v.shape for v in model.inner.variables] != [v.shape for v in inner.variables]:
+            model = new()
+        else:
+            model.restart([variable.value for variable in inner.variables])
+        self._models[key] = model
+        if len(self._models) > N_CACHED_MODELS:
+            self._models.popitem(last=False)
+        return model

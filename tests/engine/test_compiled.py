@@ -1,0 +1,69 @@
+"""What trains convolutions: each step apart from the loop in new studies, and as ever in older ones."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from small_training import N_CLASSES, SHAPE, SPLIT, assert_same, fit, make_dataset, parameters_of
+
+from hpo.engine import keras_trainer
+from hpo.engine.engine import Engine
+from hpo.engine.model import restore_state, state
+from hpo.errors import StudyMismatchError
+
+
+def convolutional(*_: object) -> keras.Model:
+    layers = keras.layers
+    hidden = [layers.Conv2D(6, 2), layers.BatchNormalization(), layers.Activation("relu"), layers.MaxPooling2D()]
+    out = layers.Dense(N_CLASSES, activation="softmax")
+    return keras.Sequential([keras.Input(SHAPE), layers.RandomFlip(), *hidden, layers.Flatten(), out])
+
+
+def test_study_of_an_older_hpo_trains_convolutions_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels: list[Any] = []
+    kernel = tf.raw_ops.FusedBatchNormV3
+    counted = lambda **options: kernels.append(1) or kernel(**options)  # noqa: E731
+    monkeypatch.setattr(tf.raw_ops, "FusedBatchNormV3", counted)
+    former = Engine(make_dataset(), convolutional, path=None).model(parameters_of(), seed=1, split=SPLIT)
+    logs = fit(former)
+    assert former.train_chunk.trained_by == (
+        "the compiled epoch in TensorFlow's own kernels, because the model has convolutions"
+    )
+    assert not kernels
+    now = Engine(make_dataset(), convolutional).model(parameters_of(), seed=1, split=SPLIT)
+    logs_now = fit(now)
+    for name in ("loss", "val_loss"):
+        np.testing.assert_allclose(logs_now[name], logs[name], rtol=2e-3)
+    assert kernels
+    assert "each step a function of its own" in now.train_chunk.trained_by
+    assert "XLA" in Engine(make_dataset(), flat).model(parameters_of(), 1, SPLIT).train_chunk.trained_by
+
+
+def flat(*_: object) -> keras.Model:
+    layers = keras.layers
+    return keras.Sequential([keras.Input(SHAPE), layers.Flatten(), layers.Dense(N_CLASSES, activation="softmax")])
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_convolutional_training_that_is_stopped_goes_on_bit_for_bit(
+    optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parameters = parameters_of(optimizer)
+    monkeypatch.setattr("hpo.engine.costs.CALL_COST", 2e6)
+    whole = Engine(make_dataset(), convolutional).model(parameters, seed=1, split=SPLIT)
+    logs, ended = fit(whole), state(whole)
+    begun = Engine(make_dataset(), convolutional).model(parameters, seed=1, split=SPLIT)
+    assert begun.n_chunks > 1
+    first = fit(begun, epochs=1)
+    rest = Engine(make_dataset(), convolutional).model(parameters, seed=2, split=SPLIT)
+    restore_state(rest, state(begun))
+    second = fit(rest, first_epoch=1)
+    assert {name: [*first[name], *second[name]] for name in first} == logs
+    assert_same(state(rest), ended)
+
+
+def test_path_of_a_later_hpo_is_refused() -> None:
+    with pytest.raises(StudyMismatchError, match="'sideways'"):
+        keras_trainer.Trainer().load(None, None, path="sideways")  # type: ignore[arg-type]
