@@ -82,7 +82,7 @@ class _ToyEngine:
     def __init__(self, curve: Curve = noise) -> None:
         self._curve = curve
 
-    def model(self, parameters: Parameters, seed: int, split: Split) -> ToyModel:
+    def model(self, parameters: Parameters, seed: int, split: Split, *, hook: str = "") -> ToyModel:
         return ToyModel(parameters, seed, self._curve)
 
 

@@ -56,10 +56,10 @@ class StopOnRequest(keras.callbacks.Callback):
 
 
 class StudyCallbacks(keras.callbacks.Callback):
-    """The study's own callbacks, which see whole epochs only.
+    """The study's own callbacks, which see whole epochs, and steps where a call is one step.
 
-    An epoch that was broken off has no end and no validation: it is trained again from the last checkpoint. Hooks of
-    batches are not passed on, since a batch is a compiled call of many steps; refusals.py refuses those that need them.
+    An epoch that was broken off has no end and no validation: it is trained again from the last checkpoint. One that a
+    callback ends at a step is whole, as in Keras's fit.
 
     Args:
         callbacks: The study's.
@@ -67,6 +67,7 @@ class StudyCallbacks(keras.callbacks.Callback):
         last_logs: Of the last whole epoch before this start; empty where there is none.
         is_over: Whether training has ended by itself, not because it was told to stop.
         on_loss: Told of an exception in on_train_end where it has not: the trial goes on elsewhere.
+        has_steps: Whether a call is one step; else hooks of batches are not passed on.
     """
 
     def __init__(
@@ -77,8 +78,10 @@ class StudyCallbacks(keras.callbacks.Callback):
         last_logs: dict[str, float],
         is_over: Callable[[], bool],
         on_loss: Callable[[str], None],
+        has_steps: bool = False,
     ) -> None:
         super().__init__()
+        self._has_steps, self._is_cut = has_steps, False
         self._callbacks, self._states, self._logs = callbacks, states, last_logs
         self._is_over, self._on_loss = is_over, on_loss
         self._before: list[dict[str, Any]] = []
@@ -109,8 +112,23 @@ class StudyCallbacks(keras.callbacks.Callback):
         for callback in self._callbacks:
             callback.on_epoch_begin(epoch, logs)
 
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Pass a step on."""
+        for callback in self._callbacks if self._has_steps else ():
+            callback.on_train_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Pass a step on, without what is validated at an epoch's last."""
+        if self._has_steps:
+            trained = {name: value for name, value in (logs or {}).items() if not name.startswith("val_")}
+            for callback in self._callbacks:
+                callback.on_train_batch_end(batch, dict(trained))
+            self._is_cut = self.model.stop_training and not is_whole(logs)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Pass it on where the epoch is whole."""
+        if self._is_cut and logs is not None:
+            logs |= self.model.validate()  # for all callbacks, which share these logs
         if not is_whole(logs):
             return
         for callback in self._callbacks:

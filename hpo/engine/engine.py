@@ -43,11 +43,17 @@ class Engine:
         self._shared = Shared(dataset, criterion or Criterion())
         self._models: OrderedDict[Any, EpochModel] = OrderedDict()
 
-    def model(self, parameters: Parameters, seed: int, split: Split) -> EpochModel:
+    def model(self, parameters: Parameters, seed: int, split: Split, *, hook: str = "") -> EpochModel:
         """Return a model at its initial weights; it is valid until the next call, which may reuse it.
 
         Weights and all random layers depend on the seed only, not on what was trained before. Another split of equal
         sizes needs no new compilation.
+
+        Args:
+            parameters: The trial's.
+            seed: Likewise.
+            split: The rows to train and to validate on.
+            hook: A callback's method that each step has to call, which is then a call by itself; empty where none is.
 
         Raises:
             TrialError: hpo cannot train this model; the message says why.
@@ -59,6 +65,7 @@ class Engine:
         inner = self._build_model(parameters.model, dataset.input_shape, dataset.n_classes)
         check_model(inner, dataset, self._shared.criterion)
         batch_size = min(training.batch_size, len(split.train_rows))
+        manner = Manner(averaged=training.averaged, path=self._path, hook=hook)
         new = functools.partial(
             EpochModel,
             inner,
@@ -66,11 +73,11 @@ class Engine:
             batch_size,
             self._shared,
             split,
-            Manner(averaged=training.averaged, path=self._path),
+            manner,
         )
         sizes = len(split.train_rows), len(split.val_rows)
         name = rule if isinstance(rule, str) else same_but_for_the_rate(rule)
-        model = self._cached((parameters.model, name, batch_size, training.averaged, sizes), inner, new)
+        model = self._cached((parameters.model, name, batch_size, manner, sizes), inner, new)
         model.take(split)
         model.momentum = training.momentum or 0.0
         if rate is not None:

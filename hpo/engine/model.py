@@ -148,10 +148,12 @@ class EpochModel(keras.Model):
         self._n_chunks_done += 1
         n_steps = min(self._n_chunks_done * self._n_chunk_steps, self.n_steps)
         logs = {"loss": self._sums.loss / n_steps, **results(self, self._sums)}
-        if self._n_chunks_done == self.n_chunks:
-            val_loss, others = self._validate(self._val_data, self._val_rows, self._none)
-            logs |= {"val_loss": val_loss, **{f"val_{name}": value for name, value in others.items()}}
-        return logs
+        return logs | self.validate() if self._n_chunks_done == self.n_chunks else logs
+
+    def validate(self) -> dict[str, Any]:
+        """Return val_loss and the other metrics of validation, as the weights are now."""
+        val_loss, others = self._validate(self._val_data, self._val_rows, self._none)
+        return {"val_loss": val_loss, **{f"val_{name}": value for name, value in others.items()}}
 
     def reset_metrics(self) -> None:
         """Start an epoch; fit calls it."""

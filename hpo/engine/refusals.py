@@ -25,16 +25,8 @@ OWN_TRAINING = (
     "fit",
     "evaluate",
 )
-BATCH_HOOKS = (
-    "on_batch_begin",
-    "on_batch_end",
-    "on_train_batch_begin",
-    "on_train_batch_end",
-    "on_test_begin",
-    "on_test_end",
-    "on_test_batch_begin",
-    "on_test_batch_end",
-)
+STEP_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+VALIDATION_HOOKS = ("on_test_begin", "on_test_end", "on_test_batch_begin", "on_test_batch_end")
 Callbacks = keras.callbacks
 REFUSED: dict[type, str] = {
     Callbacks.BackupAndRestore: "hpo itself takes checkpoints of every trial and goes on from them",
@@ -72,11 +64,10 @@ def check_callbacks(callbacks: Any) -> Sequence[keras.callbacks.Callback]:
 
 def _refusals(callback: keras.callbacks.Callback) -> list[str]:
     reasons = [reason for kind, reason in REFUSED.items() if isinstance(callback, kind)]
-    hooks = [name for name in BATCH_HOOKS if _is_own(callback, name)]
+    hooks = [name for name in VALIDATION_HOOKS if _is_own(callback, name)]
     if hooks:
         reasons.append(
-            f"{hooks[0]} is not called, since hpo trains an epoch, or a good part of one, in one compiled call. "
-            "Use on_epoch_begin or on_epoch_end"
+            f"{hooks[0]} is not called, since hpo validates in one compiled call, at an epoch's end. Use on_epoch_end"
         )
     for kind, options in NEEDED.items():
         if isinstance(callback, kind):
@@ -94,7 +85,13 @@ def _wanted(option: str, value: Any) -> str:
             "has its own file then, and a trial that goes on goes on in it"
         )
     shown = SHOWN.get(option, option)
-    return f"{shown} counts batches, which hpo does not show to callbacks; leave it at {value!r}"
+    return f"{shown} counts batches, which hpo does not show to Keras's own callbacks; leave it at {value!r}"
+
+
+def step_hook(callbacks: Sequence[keras.callbacks.Callback]) -> str:
+    """Return the first method of these callbacks that each step has to call; empty where there is none."""
+    found = (f"{type(one).__name__}.{name}" for one in callbacks for name in STEP_HOOKS if _is_own(one, name))
+    return next(found, "")
 
 
 def _half_pair(callback: keras.callbacks.Callback) -> list[str]:

@@ -8,7 +8,7 @@ from hpo.engine.callbacks import AfterEpoch, StopOnRequest, StudyCallbacks
 from hpo.engine.checkpoint import Checkpoint, Kept
 from hpo.engine.engine import Engine
 from hpo.engine.model import EpochModel, restore_state, state
-from hpo.engine.refusals import check_callbacks
+from hpo.engine.refusals import check_callbacks, step_hook
 from hpo.engine.saver import Saver
 from hpo.engine.trainer import Task, TrainingResult, find_best, is_finite
 from hpo.errors import HpoError, LeaseLostError, TrialError
@@ -18,7 +18,7 @@ from hpo.tracebacks import told
 class _Progress:
     """The history and best weights of one call of train, and when to save them."""
 
-    def __init__(self, task: Task, model: EpochModel, begun: Checkpoint) -> None:
+    def __init__(self, task: Task, model: EpochModel, begun: Checkpoint, *, has_steps: bool) -> None:
         self.task, self.model = task, model
         self.history, self.best_weights, self.is_over = list(begun.history), begun.best_weights, begun.is_over
         self.callbacks = StudyCallbacks(
@@ -27,6 +27,7 @@ class _Progress:
             last_logs=self.history[-1] if self.history else {},
             is_over=lambda: self.is_over,
             on_loss=task.on_loss,
+            has_steps=has_steps,
         )
         self._saver = Saver(task.checkpoint, task.on_loss)
 
@@ -77,9 +78,9 @@ def train(engine: Engine, task: Task) -> TrainingResult:
     """
     begun_seconds = time.monotonic()
     try:
-        check_callbacks(task.callbacks)
-        model = engine.model(task.parameters, task.seed, task.split)
-        progress = _Progress(task, model, _restored(model, task))
+        hook = step_hook(check_callbacks(task.callbacks))
+        model = engine.model(task.parameters, task.seed, task.split, hook=hook)
+        progress = _Progress(task, model, _restored(model, task), has_steps=bool(hook))
         n_done, epochs = len(progress.history), task.parameters.training.epochs
         progress.is_over = not task.resumed(progress.history) or progress.is_over or n_done >= epochs
         stop = StopOnRequest(task.should_stop)

@@ -19,6 +19,7 @@ from hpo.engine.criterion import Criterion, row_weights
 from hpo.engine.engine import Engine
 from hpo.engine.epoch import row_order
 from hpo.engine.model import restore_state, state
+from hpo.engine.refusals import step_hook
 
 layers = keras.layers
 N_ROWS, BATCH_SIZE, N_EPOCHS = N_TRAIN + N_VAL, 16, 2
@@ -49,6 +50,7 @@ class Row:
     build_optimizer: Callable[[], keras.optimizers.Optimizer] | None = None
     averaged: bool = False
     is_classifier: bool = False
+    build_callbacks: Callable[[], list[keras.callbacks.Callback]] = list
 
     @property
     def dataset(self) -> Dataset:
@@ -179,6 +181,14 @@ def asymmetric(y_true: Any, y_pred: Any) -> Any:
 def bias(y_true: Any, y_pred: Any) -> Any:
     """A metric of the user's own."""
     return keras.ops.mean(y_pred - keras.ops.cast(y_true, y_pred.dtype), axis=-1)
+
+
+class Warmup(keras.callbacks.Callback):
+    """A schedule by step that counts nothing itself."""
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        optimizer = self.model.optimizer
+        optimizer.learning_rate = 0.01 * min(1.0, (float(optimizer.iterations) + 1) / 18)
 
 
 ONE_HOT = np.eye(3, dtype=np.float32)[CLASSES]
@@ -333,6 +343,15 @@ ROWS: dict[str, Row] = {
         f"optimizer {name}": Row(build=dense(), metrics=["mae"], build_optimizer=build)
         for name, build in OPTIMIZERS_OF_KERAS.items()
     },
+    "schedule by a batch hook": Row(build=dense(), metrics=["mae"], build_callbacks=lambda: [Warmup()]),
+    "schedule by a batch hook, convolutions, Nadam": Row(
+        x=IMAGES,
+        y=CLASSES,
+        build=convolutional(),
+        loss=Criterion.loss,
+        build_optimizer=lambda: KERAS.Nadam(0.1),
+        build_callbacks=lambda: [Warmup()],
+    ),
     "averaged AdamW": Row(build=dense(), averaged=True, build_optimizer=lambda: KERAS.AdamW(0.01)),
     "averaged": Row(build=dense(), averaged=True, metrics=["mae"]),
 }
@@ -363,6 +382,7 @@ QUICK = (
     "optimizer AdamW",
     "optimizer Nadam",
     "optimizer Adam, cosine by step",
+    "schedule by a batch hook",
 )
 CASES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in ROWS]
 
@@ -373,12 +393,13 @@ def test_two_epochs_equal_keras_s_fit_and_go_on_after_an_interruption(name: str)
     parameters, keras_optimizer = OPTIMIZERS[row.optimizer]
     parameters = replace(parameters, training=replace(parameters.training, averaged=row.averaged))
     engine = engine_of(row)
-    model = engine.model(parameters, seed=5, split=SPLIT)
+    callbacks, hook = row.build_callbacks(), step_hook(row.build_callbacks())
+    model = engine.model(parameters, seed=5, split=SPLIT, hook=hook)
     plain = row.build()
     plain(each(lambda one: one[:1], fed(row)))
     plain.set_weights(model.inner.get_weights())
 
-    whole = fit(model, seed=3, epochs=N_EPOCHS)
+    whole = fit(model, seed=3, epochs=N_EPOCHS, callbacks=callbacks)
     if not row.averaged:  # Keras has no such thing
         theirs = keras_fit(row, plain, (row.build_optimizer or keras_optimizer)())
         assert theirs.keys() == whole.keys()
@@ -388,10 +409,12 @@ def test_two_epochs_equal_keras_s_fit_and_go_on_after_an_interruption(name: str)
             np.testing.assert_allclose(ours, wanted, rtol=2e-3, atol=2e-4)
 
     ended = state(model)
-    begun = fit(engine.model(parameters, seed=5, split=SPLIT), seed=3, epochs=1)
+    begun = fit(
+        engine.model(parameters, seed=5, split=SPLIT, hook=hook), seed=3, epochs=1, callbacks=row.build_callbacks()
+    )
     kept = state(model)  # the engine has one model of a shape, reset for each trial
-    restore_state(engine.model(parameters, seed=6, split=SPLIT), kept)
-    rest = fit(model, seed=3, epochs=N_EPOCHS, first_epoch=1)
+    restore_state(engine.model(parameters, seed=6, split=SPLIT, hook=hook), kept)
+    rest = fit(model, seed=3, epochs=N_EPOCHS, first_epoch=1, callbacks=row.build_callbacks())
     assert {key: [*begun[key], *rest[key]] for key in begun} == whole
     assert_same(state(model), ended)
 
@@ -416,6 +439,7 @@ def keras_fit(row: Row, plain: keras.Model, optimizer: keras.optimizers.Optimize
         return (x, y) if weight is None else (x, y, weight[rows])
 
     history: dict[str, list[float]] = {}
+    callbacks = row.build_callbacks()
     for epoch in range(N_EPOCHS):
         rows = row_order(3, epoch, SPLIT.train_rows, BATCH_SIZE).reshape(-1)
         x, y, *weight = part(rows, train_weight)
@@ -427,6 +451,7 @@ def keras_fit(row: Row, plain: keras.Model, optimizer: keras.optimizers.Optimize
             shuffle=False,
             validation_data=part(SPLIT.val_rows, val_weight),
             validation_batch_size=N_VAL,  # of each output's loss Keras takes the mean of the batches' means
+            callbacks=list(callbacks),
             verbose=0,
         ).history
         for key, values in logs.items():

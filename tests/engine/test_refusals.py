@@ -9,7 +9,7 @@ import pytest
 from small_training import N_CLASSES, SHAPE, SPLIT, fit, make_dataset, parameters_of
 
 from hpo.engine.engine import Engine
-from hpo.engine.refusals import check_callbacks
+from hpo.engine.refusals import check_callbacks, step_hook
 from hpo.errors import TrialError
 from hpo.models import mlp
 
@@ -41,10 +41,7 @@ def used() -> keras.callbacks.Callback:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (Steps, "Steps cannot be used: on_train_batch_end is not called.*on_epoch_end"),
-        (Validations, "Validations .*on_test_end is not called"),
-        (lambda: KERAS.LambdaCallback(on_train_batch_end=print), "LambdaCallback.*on_train_batch_end is not called"),
-        (lambda: KERAS.LambdaCallback(on_batch_begin=print), "on_batch_begin"),
+        (Validations, "Validations .*on_test_end is not called.*on_epoch_end"),
         (lambda: KERAS.ModelCheckpoint("x.keras", save_freq=3), "ModelCheckpoint.*save_freq counts batches"),
         (lambda: KERAS.TensorBoard("x", update_freq=5), "TensorBoard.*update_freq"),
         (lambda: KERAS.TensorBoard("x", profile_batch=2), "TensorBoard.*profile_batch"),
@@ -59,6 +56,18 @@ def used() -> keras.callbacks.Callback:
 def test_a_callback_that_would_be_skipped_is_refused(make: Callable[[], Any], words: str) -> None:
     with pytest.raises(TrialError, match=words):
         check_callbacks([make()])
+
+
+@pytest.mark.parametrize(
+    ("make", "hook"),
+    [
+        (Steps, "Steps.on_train_batch_end"),
+        (lambda: KERAS.LambdaCallback(on_train_batch_begin=print), "LambdaCallback.on_train_batch_begin"),
+        (lambda: KERAS.EarlyStopping(), ""),
+    ],
+)
+def test_a_callback_that_looks_at_each_step_is_found(make: Callable[[], Any], hook: str) -> None:
+    assert step_hook(check_callbacks([KERAS.CSVLogger("x.csv"), make()])) == hook
 
 
 def test_what_is_no_list_of_callbacks_is_refused() -> None:

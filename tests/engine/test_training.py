@@ -295,3 +295,60 @@ def test_reporting_that_says_stop_ends_training_with_its_callbacks_closed(data: 
     assert len(result.history) == 2
     assert not result.is_stopped
     assert closed == [True]
+
+
+class Steps(keras.callbacks.Callback):
+    """Counts steps, and ends training at one of them."""
+
+    def __init__(self, last: int | None = None) -> None:
+        super().__init__()
+        self.n_begun, self.logs, self.last = 0, list[dict[str, float]](), last
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.n_begun += 1
+
+    def on_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.logs.append(dict(logs))
+        if len(self.logs) == self.last:
+            self.model.stop_training = True
+
+    def state(self) -> dict[str, Any]:
+        return {"n_begun": self.n_begun, "logs": self.logs}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.n_begun, self.logs = state["n_begun"], state["logs"]
+
+
+def test_hooks_of_batches_are_called_for_each_step_and_change_no_number(data: Dataset, tmp_path: Path) -> None:
+    steps = Steps()
+    found = run(data, tmp_path, parameters(epochs=2), build=mlp, callbacks=[steps])
+    (tmp_path / "checkpoint.npz").unlink()
+    plain = run(data, tmp_path, parameters(epochs=2), build=mlp)
+    n_steps = len(split_of(data, seed=1).train_rows) // 20
+    assert steps.n_begun == len(steps.logs) == 2 * n_steps
+    assert set(steps.logs[-1]) == {"loss", "accuracy"}
+    assert steps.logs[n_steps - 1]["loss"] == pytest.approx(found.history[0]["loss"])  # of the epoch so far
+    for one, other in zip(found.history, plain.history, strict=True):
+        assert one == pytest.approx(other, rel=1e-3, abs=0.02)
+    assert found.trained_by == "one compiled call per step, because of a callback's Steps.on_train_batch_begin"
+    assert plain.trained_by == "the compiled epoch by XLA"
+
+
+def test_callback_that_ends_an_epoch_at_a_step_ends_it_whole(data: Dataset, tmp_path: Path) -> None:
+    n_steps = len(split_of(data, seed=1).train_rows) // 20
+    found = run(data, tmp_path, parameters(epochs=5), callbacks=[Steps(last=n_steps + 2)])
+    assert len(found.history) == 2
+    assert not found.is_stopped
+    assert found.history[1].keys() == found.history[0].keys()
+    assert found.best_weights
+
+
+def test_steps_that_were_counted_are_counted_on_after_a_stop(data: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    run(data, tmp_path / "a", parameters(epochs=3), stop_after=2, callbacks=[Steps()])
+    rest, steps = Steps(), Steps()
+    resumed = run(data, tmp_path / "a", parameters(epochs=3), callbacks=[rest])
+    whole = run(data, tmp_path / "b", parameters(epochs=3), callbacks=[steps])
+    assert resumed.history == whole.history
+    assert rest.logs == steps.logs
