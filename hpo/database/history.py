@@ -1,7 +1,7 @@
-"""All trials of a study at once, by a few plain queries: a tenth of the time that Optuna's own reading takes.
+"""All trials of a study at once, by five plain queries: 5,000 in half a second, where Optuna's own reading takes three.
 
-Optuna makes an object of each row and reads each parameter's range anew: 3 s for 5,000 trials, and it keeps what it has
-read. Who looks at a study once needs neither. What Optuna cannot read is named and left out here too.
+Optuna makes an object of each row, reads each parameter's range anew, and keeps what it has read: who looks at a study
+once needs none of it. What Optuna cannot read is named and left out here too.
 """
 
 import functools

@@ -13,6 +13,7 @@ from hpo.report.words import counted, listed, percent
 
 MIN_TOP, TOP_SHARE = 5, 0.1  # the best trials, by which a range's edges are judged
 UNLIKELY = 0.05
+LIMITS = {MATTERED: UNLIKELY, UNTOLD: UNLIKELY / 5, DID_NOT: 0.0}  # of what chance may do, where an edge is told
 MANY_FAILED = 0.2
 
 
@@ -64,7 +65,7 @@ def find_advice(
     """
     if not record.drawn:
         return Advice(edges=(), sentences=tuple(_without_results(record)))
-    edges = _edges(record)
+    edges = _edges(record, importances)
     said = [*_about_failures(record, troubles), *map(_about_edge, edges)]
     if is_improving:
         said.append("Allow more epochs: the best trials were still improving in their last one.")
@@ -86,14 +87,16 @@ def _without_results(record: Record) -> list[str]:
     return ["Let the study go on: there are no results yet to learn from."]
 
 
-def _edges(record: Record) -> list[Edge]:
+def _edges(record: Record, importances: Importances) -> list[Edge]:
     drawn = {one.number for one in record.drawn}
     finite = [one for one in record.ranked if one.number in drawn and math.isfinite(one.value)]
     n_top = max(MIN_TOP, round(TOP_SHARE * len(finite)))
     if len(finite) < 2 * n_top:
         return []
     found = [_edge(parameter, finite[:n_top]) for parameter in record.parameters.values() if parameter.is_number]
-    return sorted((one for one in found if one is not None), key=lambda one: one.p)
+    # A sampler comes back to one end of a range that does not matter, too.
+    limits = {one.name: LIMITS[one.verdict] for one in importances.parameters}
+    return sorted((one for one in found if one is not None and one.p <= limits[one.name]), key=lambda one: one.p)
 
 
 def _edge(parameter: Parameter, top: Sequence[Trial]) -> Edge | None:

@@ -295,6 +295,11 @@ def test_advice_widens_a_range_whose_edge_the_best_trials_hit() -> None:
     assert "Widen" not in said(over_rates(inside), "advice")
     layers = [a_trial(n, n % 4 + n / 1000, n_layers=1 + n % 4) for n in range(1, 61)]
     assert "Widen the range of n_layers: 6 of the 6 best" in said(a_search(layers, ranges=LAYERS), "advice")
+    # At this end lie more of the best than at others, but the parameter makes no difference.
+    noise = sorted((n * 0.618034) % 1 for n in range(1, 401))
+    chance = [a_trial(n, one, n_layers=4 if n > 382 else 1 + n % 4) for n, one in enumerate(noise, 1)]
+    assert "n_layers made no difference" in said(a_search(chance, ranges=LAYERS), "importances")
+    assert "Widen" not in said(a_search(chance, ranges=LAYERS), "advice")
     middle = [a_trial(n, -abs(n % 4 - 1.6) + n / 1000, n_layers=1 + n % 4) for n in range(1, 61)]
     assert "Widen" not in said(a_search(middle, ranges=LAYERS), "advice")
 
