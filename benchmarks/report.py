@@ -1,7 +1,7 @@
 """How often a report says what is not so: python benchmarks/report.py [--searches 100] [--trials 50].
 
 Searches of made-up objectives, whose truth is known, by the samplers that people use: in one nothing matters, in the
-other the learning rate alone does. Counted is how often the report of hpo report calls an optimizer better, or says of a
+other the learning rate alone does. Counted is how often what hpo report says calls an optimizer better, or says of a
 parameter that it mattered, that it did not, or that its range should be wider.
 """
 

@@ -67,6 +67,11 @@ def report(
         return find(record, command=finish_command(record.name, address, runs_dir))
 
     records = [read(name) for name in (study, against) if name is not None]
+    if len({record.name for record in records}) < len(records):
+        raise OptionError(
+            f"--study and --against both name {records[0].name}.",
+            "NAME alone stands for its latest generation; NAME@1 names the first.",
+        )
     sides = [(record, find_all(record)) for record in records]
     versus = find_versus(*records) if len(records) == 2 else None
     names = "-against-".join(record.name for record in records)

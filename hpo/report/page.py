@@ -197,7 +197,7 @@ def _groups(record: Record, findings: Findings) -> str:
     behind = table("The smoothed lines", headings, bands, summary="The lines as a table") if bands else ""
     return (
         f"{content}<h3>{text(record.metric.name)} over {text(found.scale.name)}</h3>"
-        + figure(figures.scale_figure(found, record.metric), [*found.scale_sentences, smoothed])
+        + figure(figures.scale_figure(found, record.metric), [*found.scale_sentences, *([smoothed] if bands else [])])
         + behind
     )
 

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, quote
 
 from hpo.database import Store, explained
 from hpo.errors import DatabaseAwayError, HpoError
+from hpo.names import FIRST, file_of, generation, search_of
 from hpo.report.findings import find
 from hpo.report.markup import text
 from hpo.report.page import document, write_page
@@ -68,10 +69,12 @@ def _read(database: Store, name: str) -> Record:
 
 
 def _list(studies: list[OpenStudy], of: str) -> str:
-    rows = "".join(map(_row, sorted(studies, key=lambda one: one.name)))
+    names = [one.name for one in studies]
+    rows = "".join(_row(one, _before(one.name, names)) for one in sorted(studies, key=lambda one: one.name))
     content = (
         '<table><thead><tr><th scope="col">study</th><th scope="col">metric</th>'
-        f'<th scope="col" class=n>trials ended</th></tr></thead><tbody>{rows}</tbody></table>'
+        '<th scope="col" class=n>trials ended</th><th scope="col">beside</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table>"
         if rows
         else "<p>There is no study yet.</p>"
     )
@@ -79,9 +82,23 @@ def _list(studies: list[OpenStudy], of: str) -> str:
     return document("hpo: reports", head, [], of=of, links=LINKS[1:])
 
 
-def _row(study: OpenStudy) -> str:
+def _before(name: str, names: Sequence[str]) -> str | None:
+    """Return the generation before a study's, where there is one."""
+    before = [one for one in names if file_of(one) == file_of(name) and search_of(one) == one != name]
+    earlier = [one for one in before if generation(one) < generation(name)]
+    return max(earlier, key=generation, default=None) if search_of(name) == name else None
+
+
+def _row(study: OpenStudy, before: str | None) -> str:
     tickets = study.tickets.read()
+    asked = f"?study={_exact(study.name)}"
+    beside = "" if before is None else f'<a href="{asked}&amp;against={_exact(before)}">{text(before)}</a>'
     return (
-        f'<tr><th scope="row"><a href="?study={quote(study.name, safe="")}">{text(study.name)}</a></th>'
-        f"<td>{text(study.metric.name)}</td><td class=n>{count_ended(tickets):,} of {len(tickets):,}</td></tr>"
+        f'<tr><th scope="row"><a href="{asked}">{text(study.name)}</a></th><td>{text(study.metric.name)}</td>'
+        f"<td class=n>{count_ended(tickets):,} of {len(tickets):,}</td><td>{beside}</td></tr>"
     )
+
+
+def _exact(name: str) -> str:
+    """Return a study's name for a link: NAME alone stands for the latest generation."""
+    return quote(name if "@" in name else f"{name}{FIRST}", safe="")

@@ -106,3 +106,4 @@ def test_two_studies_are_put_beside_each_other(sqlite_toy: ToyStudy, searched: P
     assert [one["study"] for one in found["studies"]] == ["toy", "toy@2"]
     assert "data" in [one["what"] for one in found["versus"]["differences"]]
     assert "found: toy" in call(searched, "--study", "toy", "--against", "none", code=3).stderr
+    assert "both name toy@2" in call(searched, "--study", "toy", "--against", "toy@2", code=2).stderr

@@ -51,6 +51,14 @@ def test_two_studies_are_shown_beside_each_other(sqlite_toy: ToyStudy) -> None:
     assert status == "200 OK"
     assert "<h1>toy and toy@2</h1>" in page
     assert ask(sqlite_toy.store, "study=toy&against=none")[0] == "404 Not Found"
+    listed = ask(sqlite_toy.store)[1]
+    assert re.findall(r'href="\?([^"]+)"', listed) == [
+        "study=toy%401",
+        "study=toy%402",
+        "study=toy%402&amp;against=toy%401",
+    ]
+    assert "<h1>toy</h1>" in ask(sqlite_toy.store, "study=toy%401")[1]
+    assert "<h1>toy@2</h1>" in ask(sqlite_toy.store, "study=toy")[1]
 
 
 def test_what_is_not_there_or_away_is_said_on_a_page(sqlite_toy: ToyStudy) -> None:
