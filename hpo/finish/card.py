@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hpo.finish.exported import LAMBDA
 from hpo.run import number
 from hpo.terminal import plain
 
@@ -85,7 +86,9 @@ def _use_model(card: Card) -> list[str]:
     lines = ["import json", ""] if card.classes else []
     lines += ["import keras", ""]
     custom, module = "", card.study.partition("@")[0]
-    if exported.fault:
+    if exported.fault == LAMBDA:
+        custom = ", safe_mode=False"
+    elif exported.fault:
         lines += [f"import {module}  # the study's file, which needs hpo", ""]
         custom = f", custom_objects=vars({module})"
     lines += [f'model = keras.models.load_model("model.keras"{custom})', "answers = model.predict(rows)"]
@@ -94,21 +97,25 @@ def _use_model(card: Card) -> list[str]:
             'names = json.load(open("classes.json"))',
             "words = [names[number] for number in answers.argmax(axis=1)]",
         ]
-    needs = (
-        f"Keras alone does not load it ({_safe(exported.fault)}): it needs code of the study's file, as above. Classes "
-        f"of that file in it: {_safe(', '.join(exported.own_classes) or 'none')}."
-        if exported.fault
-        else "Keras alone loads it: neither hpo nor the study's file is needed."
-    )
     facts = [
         f"- The rows: {_safe(exported.rows)}",
         f"- The answers: {_safe(exported.answers)}",
-        f"- {needs}",
+        f"- {_needs(exported)}",
         f"- {_safe(exported.onnx)}" if exported.onnx else "",
         f"- {_size(exported.n_bytes)}, {exported.n_weights:,} weights. One row alone takes {_ms(exported.row_ms)}, "
         f"each of {exported.n_batch_rows} at once {_ms(exported.batch_row_ms)}, on the machine that wrote this.",
     ]
     return ["```python\n" + "\n".join(lines) + "\n```", "\n".join(filter(None, facts))]
+
+
+def _needs(exported: "Exported") -> str:
+    if not exported.fault:
+        return "Keras alone loads it: neither hpo nor the study's file is needed."
+    if exported.fault == LAMBDA:
+        return f"Keras loads it with safe_mode=False only: {LAMBDA}. Do so with files that you trust."
+    classes = _safe(", ".join(exported.own_classes) or "none")
+    fault = f"Keras alone does not load it ({_safe(exported.fault)}): it needs code of the study's file, as above."
+    return f"{fault} Classes of that file in it: {classes}."
 
 
 def _use_state(card: Card) -> list[str]:

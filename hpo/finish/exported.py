@@ -12,6 +12,7 @@ from hpo.errors import FolderError
 from hpo.files import replace, replaced
 
 STATE = "model.npz"  # of a training function
+LAMBDA = "it has a Lambda layer, which is Python code in the file"  # a fault that loads all the same
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,8 @@ def evaluate(path: Path, rows: TestRows, definition: StudyDefinition) -> TestRes
         rows: The test rows.
         definition: The study's; what of the model is its own is found in its file.
     """
-    model = keras.models.load_model(path, custom_objects=_own(definition), compile=False)
+    # A Lambda layer is code in the file, which the study's own function has just put there.
+    model = keras.models.load_model(path, custom_objects=_own(definition), compile=False, safe_mode=False)
     model.compile(**criterion_of(definition).options())
     x, y = (list(one) if isinstance(one, tuple) else one for one in (rows.x, rows.y))
     answers = model.predict(x, batch_size=N_BATCH_ROWS, verbose=0)

@@ -144,6 +144,22 @@ def test_a_model_of_the_study_s_own_classes_is_measured_and_the_card_says_how_to
     assert done.stdout.strip().endswith("(2, 10)"), done.stderr
 
 
+def test_a_lambda_layer_is_code_that_keras_loads_only_when_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "cache"))
+    text = OWN_CODE.replace("blocks.Halved()", "keras.layers.Lambda(lambda x: x / 2)").replace("import blocks", "")
+    chosen = chosen_of(tmp_path, "with_lambda", text.replace("squash)", '"tanh")'))
+    rows = testrows.load_test_rows("digits", fingerprints=(chosen.dataset.fingerprint, None))
+    assert rows is not None
+    write_answer(chosen, tmp_path / "answer", lambda path: (testing.evaluate(path, rows, chosen.definition), ""))
+    card = (tmp_path / "answer" / "card.md").read_text()
+    assert 'load_model("model.keras", safe_mode=False)' in card
+    assert "Keras loads it with safe_mode=False only: it has a Lambda layer" in card
+    assert "import with_lambda" not in card
+
+
 def test_a_training_function_s_state_comes_with_a_card_that_leaves_the_test_to_its_user(tmp_path: Path) -> None:
     def measure(path: Path) -> Any:
         raise AssertionError("hpo cannot measure it")
