@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=50)
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    print(f"Of 100 searches of {arguments.trials} trials; each three are {' / '.join(SPACE)}\n")
+    print(f"Per 100 searches of {arguments.trials} trials; each three are {' / '.join(SPACE)}\n")
     print("| sampler | what matters | an optimizer is better | mattered | did not matter | widen its range |")
     print("|---|---|---|---|---|---|")
     for sampler, make in SAMPLERS.items():

@@ -1,7 +1,6 @@
 """Write a study's report, one HTML page: python -m hpo.report --study NAME."""
 
 import json
-import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -13,9 +12,7 @@ from hpo.command import Storage, plain_app, run_command
 from hpo.errors import OptionError
 
 if TYPE_CHECKING:  # takes its time to import, which --help need not wait for
-    from hpo.database import DatabaseAddress
-    from hpo.report.findings import Findings
-    from hpo.report.record import Record
+    from hpo.report.findings import Side
 
 app = plain_app()
 
@@ -51,28 +48,26 @@ def report(
 ) -> None:
     """Write a study's report: one page with the answer, the figures and what to try next. Needs nothing to be shown."""
     from hpo.database import address_of, wait_shortly
-    from hpo.report.findings import described, find
+    from hpo.report.findings import described, examine
     from hpo.report.page import write_page
     from hpo.report.paired import described_pair, write_pair
-    from hpo.report.record import read_record
     from hpo.report.versus import find_versus
     from hpo.study import open_stored
 
     address = address_of(storage, runs_dir)
 
-    def read(name: str) -> "Record":
-        return wait_shortly(lambda: read_record(open_stored(address, runs_dir, name)), address)
+    where = address.as_options(runs_dir)  # without hpo's own path: the page may be sent to who has it elsewhere
 
-    def find_all(record: "Record") -> "Findings":
-        return find(record, command=finish_command(record.name, address, runs_dir))
+    def look(name: str) -> "Side":
+        return wait_shortly(lambda: examine(open_stored(address, runs_dir, name), where=where), address)
 
-    records = [read(name) for name in (study, against) if name is not None]
+    sides = [look(name) for name in (study, against) if name is not None]
+    records = [record for record, _ in sides]
     if len({record.name for record in records}) < len(records):
         raise OptionError(
             f"--study and --against both name {records[0].name}.",
             "NAME alone stands for its latest generation; NAME@1 names the first.",
         )
-    sides = [(record, find_all(record)) for record in records]
     versus = find_versus(*records) if len(records) == 2 else None
     names = "-against-".join(record.name for record in records)
     if written_as == Format.JSON:
@@ -87,11 +82,6 @@ def report(
     n_bytes = write(path, text)
     of = " against ".join(record.name for record in records)
     print(f"The report of {of} is in {path} ({n_bytes / 1000:,.0f} kB).")
-
-
-def finish_command(name: str, address: "DatabaseAddress", runs_dir: Path) -> str:
-    """Return what is typed to finish a study; the page may be sent to who has hpo elsewhere."""
-    return f"hpo finish --study {shlex.quote(name)}{address.as_options(runs_dir)}"
 
 
 def write(path: Path, text: str) -> int:

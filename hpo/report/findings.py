@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shlex
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -11,8 +12,9 @@ from hpo.report.answer import AgainstBaseline, Answer, Finish, find_against, fin
 from hpo.report.groups import Groups, find_groups
 from hpo.report.importance import Importances, find_importances
 from hpo.report.progress import Curves, Progress, find_curves, find_progress
-from hpo.report.record import Record
+from hpo.report.record import Record, read_record
 from hpo.report.spending import Pruning, Time, Troubles, find_pruning, find_time, find_troubles
+from hpo.study import OpenStudy
 
 IN_TRIALS = {"members", "steps"}  # what "trials" says already
 
@@ -31,6 +33,9 @@ class Findings:
     pruning: Pruning
     advice: Advice
     troubles: Troubles
+
+
+Side = tuple[Record, Findings]  # a study, and what it found
 
 
 def find(record: Record, *, finish: Finish | None = None, command: str = "") -> Findings:
@@ -55,6 +60,17 @@ def find(record: Record, *, finish: Finish | None = None, command: str = "") -> 
         advice=find_advice(record, groups, importances, troubles, is_improving=curves.is_improving),
         troubles=troubles,
     )
+
+
+def examine(study: OpenStudy, *, where: str = "") -> Side:
+    """Read a study and compute all findings.
+
+    Args:
+        study: Which.
+        where: The options that name its database, with a space before, for commands that are to be typed.
+    """
+    record = read_record(study)
+    return record, find(record, command=f"hpo finish --study {shlex.quote(record.name)}{where}")
 
 
 def described(record: Record, findings: Findings) -> dict[str, Any]:

@@ -6,20 +6,17 @@ from typing import Any
 
 from hpo.report import figures
 from hpo.report.axes import Axis, from_zero, value_axis
-from hpo.report.findings import Findings, described
+from hpo.report.findings import Side, described
 from hpo.report.groups import Groups, group_of
 from hpo.report.importance import Importance
 from hpo.report.markup import chart, figure, legend, paragraphs, table, text
 from hpo.report.page import Link, document
 from hpo.report.progress import Step
-from hpo.report.record import Record
 from hpo.report.space import named
 from hpo.report.versus import Versus
 from hpo.report.words import duration, number, percent
 
 LINES = ("line", "line second")
-
-Side = tuple[Record, Findings]
 
 
 def described_pair(sides: Sequence[Side], versus: Versus) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Reports as a web page: /report lists studies, /report?study=NAME shows one as it is now, &against=NAME two."""
 
-import shlex
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -10,11 +9,10 @@ from urllib.parse import parse_qs, quote
 from hpo.database import Store, explained
 from hpo.errors import DatabaseAwayError, HpoError
 from hpo.names import FIRST, file_of, generation, search_of
-from hpo.report.findings import find
+from hpo.report.findings import examine
 from hpo.report.markup import text
 from hpo.report.page import document, write_page
 from hpo.report.paired import write_pair
-from hpo.report.record import Record, read_record
 from hpo.report.versus import find_versus
 from hpo.study import OpenStudy, all_studies, check_schema, count_ended, find_latest, not_there
 
@@ -54,18 +52,17 @@ def _where(database: Store) -> str:
 
 
 def _report(database: Store, names: Sequence[str]) -> str:
-    records = [_read(database, name) for name in names]
-    sides = [(one, find(one, command=f"hpo finish --study {shlex.quote(one.name)}")) for one in records]
-    if len(records) == 2:
-        return write_pair(sides, find_versus(*records), links=LINKS)
+    sides = [examine(_find(database, name)) for name in names]
+    if len(sides) == 2:
+        return write_pair(sides, find_versus(*(record for record, _ in sides)), links=LINKS)
     return write_page(*sides[0], links=LINKS)
 
 
-def _read(database: Store, name: str) -> Record:
+def _find(database: Store, name: str) -> OpenStudy:
     study = find_latest(database, NO_FOLDER, name)
     if study is None:
         raise not_there(database, NO_FOLDER, name)
-    return read_record(study)
+    return study
 
 
 def _list(studies: list[OpenStudy], of: str) -> str:
