@@ -14,6 +14,7 @@ from searches import KINDS, a_search, a_trial, many
 from tampering import change
 from toy import ToyStudy
 
+from hpo.database import open_store
 from hpo.report.findings import described, find
 from hpo.report.page import write_page
 from hpo.report.record import Record, read_record
@@ -110,3 +111,23 @@ def test_an_empty_stored_study_gives_a_page(new_study: Callable[..., ToyStudy]) 
     assert "no trial has ended an epoch yet" in read(read_record(toy.study)).text
     bare = new_study(name="bare", n_trials=3, baseline=None)
     assert "no result" in read(read_record(bare.study)).text
+
+
+def test_a_study_of_an_older_hpo_gives_a_page_without_what_it_did_not_store(sqlite_toy: ToyStudy) -> None:
+    sqlite_toy.run(0.5, 0.75, attrs={"hpo:result": {"best_epoch": 2}})
+    sqlite_toy.run(0.5, 0.7, state=TrialState.PRUNED)
+    change(
+        sqlite_toy.store,
+        *(f"ALTER TABLE hpo_tickets DROP COLUMN {name}" for name in ("deaths", "decided", "verdict")),
+        "UPDATE hpo_version SET version = 1",
+        "DELETE FROM trial_user_attributes WHERE key = 'hpo:result'",
+        "UPDATE trials SET datetime_start = NULL, datetime_complete = NULL",
+        "UPDATE hpo_tickets SET worker = NULL, epochs = NULL",
+    )
+    older = open_store(sqlite_toy.store.address, create=False)
+    record = read_record(sqlite_toy.on(older).study)
+    assert [one.value for one in record.trials] == [0.75, 0.7]
+    text = read(record).text
+    assert "is 0.7500, of trial 0" in text
+    assert "How long workers waited is not stored" in text
+    older.close()
