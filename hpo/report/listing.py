@@ -35,7 +35,8 @@ def curves_table(record: Record) -> str:
         if one.curve
     ]
     headings = ["", "state", "epochs", "first", "best", "in epoch", "last"]
-    content = table(f"{record.metric.name} by epoch", headings, rows, summary="The curves as a table") if rows else ""
+    of = "The curves" if len(record.trials) <= MAX_ROWS else f"The curves of the best {MAX_ROWS} trials"
+    content = table(f"{record.metric.name} by epoch", headings, rows, summary=f"{of} as a table") if rows else ""
     return f'<div class="tall">{content}</div>'
 
 

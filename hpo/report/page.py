@@ -107,7 +107,9 @@ def _tiles(record: Record, findings: Findings) -> str:
 
 def _sections(record: Record, findings: Findings) -> list[Section]:
     groups = findings.groups
-    chosen = "Optimizers compared" if groups.parameter in (None, "optimizer") else f"{named(groups.parameter)} compared"
+    chosen = "Optimizers compared" if groups.parameter == "optimizer" else "The trials' values"
+    if groups.parameter not in (None, "optimizer"):
+        chosen = f"Compared by {named(groups.parameter)}"
     return [
         ("baseline", "Best against baseline", _baseline(findings)),
         ("optimizers", chosen, _groups(record, findings)),

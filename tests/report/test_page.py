@@ -53,6 +53,7 @@ def test_five_thousand_trials_are_a_page_and_json_of_less_than_five_megabytes() 
     assert len(page.encode()) < 2_000_000
     assert len(json.dumps(described(record, findings), separators=(",", ":"))) < 5_000_000
     assert "The best 500 of 5,000 are shown" in page
+    assert "The curves of the best 500 trials as a table" in page
 
 
 def test_each_figure_of_a_search_is_drawn_with_all_of_its_trials() -> None:
