@@ -2,6 +2,8 @@
 
 import inspect
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,7 +49,7 @@ def evaluate(path: Path, rows: TestRows, definition: StudyDefinition) -> TestRes
     confusion = _confusion(truth, taken, len(names)) if truth is not None and len(names) <= N_MAX_CLASSES else None
     tuned = definition.metric.removeprefix("val_")
     return TestResult(
-        metric=measures.pop(tuned),
+        metric=replace(measures.pop(_tuned(tuned, list(measures))), name=tuned),
         others=tuple(measures.values()),
         n_rows=rows.n_rows,
         fingerprint=rows.fingerprint,
@@ -67,6 +69,12 @@ def _own(definition: StudyDefinition) -> dict[str, Any]:
 def _is_of_user(module: ModuleType) -> bool:
     file = getattr(module, "__file__", None)
     return file is not None and not is_library(file) and module.__name__.partition(".")[0] != "hpo"
+
+
+def _tuned(name: str, names: list[str]) -> str:
+    """Return the name that the study's metric has here: Keras numbers those of a class that it has named before."""
+    numbered = [one for one in names if re.fullmatch(rf"{re.escape(name)}_\d+", one)]
+    return name if name in names or not numbered else numbered[0]
 
 
 def _measured(name: str, value: float, by_row: np.ndarray) -> Measure:

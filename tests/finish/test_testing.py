@@ -99,6 +99,19 @@ def test_a_metric_that_is_no_mean_over_rows_has_no_interval_and_says_so(tmp_path
     assert [one.name for one in result.classes] == ["0", "1"]
 
 
+def test_a_metric_without_a_name_of_its_own_is_found_however_often_keras_has_named_one(tmp_path: Path) -> None:
+    keras.metrics.AUC()
+    result, _, _ = measured(
+        tmp_path,
+        tumours,
+        model=answerer,
+        loss="binary_crossentropy",
+        metrics=lambda: [keras.metrics.AUC(), "accuracy"],
+        metric="val_auc",
+    )
+    assert (result.metric.name, len(result.others)) == ("auc", 2)
+
+
 def test_several_inputs_and_outputs(tmp_path: Path) -> None:
     result, answers, test = measured(tmp_path, reviews, **REVIEWS, metric="val_is_good_accuracy")
     n_right = int(((answers["is_good"].reshape(-1) > 0.5) == test.y["is_good"]).sum())
