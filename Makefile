@@ -1,4 +1,4 @@
-# make demo: set up, then tune a small model on built-in data.   make test: set up, then run the tests.
+# make demo: set up, then tune a small model on built-in data, and finish.   make test: set up, then run the tests.
 # make test-all: the exhaustive ones too.   make docs: the documentation as a website.
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for name in python3 python3.12 python3.13 python3.11 python; do \
@@ -9,7 +9,7 @@ SETUP := $(VENV)/.installed-
 .PHONY: demo test test-all setup check docs lock clean
 
 demo: $(SETUP)run
-	$(VENV)/bin/python -m hpo.run --study digits_mlp --trials 20
+	$(VENV)/bin/python -m hpo.run --study digits_mlp --trials 20 --finish
 	$(VENV)/bin/python -m hpo.report --study digits_mlp
 
 test: $(SETUP)dev

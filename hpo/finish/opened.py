@@ -5,7 +5,7 @@ result; another one never: the rows would no longer be new to whoever chooses.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -86,8 +86,9 @@ def close(search: OpenStudy, opening: Opening, result: Any) -> Opening:
         stored = read_opening(search)
         if stored is not None and stored.result is not None:
             return stored
-        closed = Opening(**{**asdict(opening), "result": asdict(result), "ended": _now()})
-        _store(search, closed)
+        _store(search, replace(opening, result=asdict(result), ended=_now()))
+        closed = read_opening(search)
+    assert closed is not None
     return closed
 
 

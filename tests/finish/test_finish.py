@@ -22,16 +22,23 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
+@pytest.fixture(scope="module")
+def finished(searched: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str, Any]]:
+    """The same, finished undisturbed by one worker, and what that told."""
+    project = copied(searched, tmp_path_factory.mktemp("finished"))
+    return project, project.finish("--workers", "1")
+
+
 @pytest.fixture
 def project(searched: Project, tmp_path: Path) -> Project:
-    shutil.copytree(searched.folder, tmp_path / "copy")
-    return copied(tmp_path / "copy")
+    return copied(searched, tmp_path)
 
 
-def copied(folder: Path) -> Project:
-    project = Project.__new__(Project)
-    project.folder = folder
-    return project
+def copied(project: Project, folder: Path) -> Project:
+    shutil.copytree(project.folder, folder / "copy")
+    copy = Project.__new__(Project)
+    copy.folder = folder / "copy"
+    return copy
 
 
 def found(told: dict[str, Any]) -> dict[str, Any]:
@@ -49,11 +56,11 @@ def numbers(project: Project) -> dict[tuple[int, ...], tuple[Any, ...]]:
     return by_repeat
 
 
-def test_search_ends_in_an_answer_that_any_number_of_workers_agrees_on(project: Project, tmp_path: Path) -> None:
-    shutil.copytree(project.folder, tmp_path / "other")
-    other = copied(tmp_path / "other")
-    alone, together = project.finish("--workers", "1"), other.finish("--workers", "3")
-    assert found(alone) == found(together)
+def test_search_ends_in_an_answer_that_any_number_of_workers_agrees_on(
+    project: Project, finished: tuple[Project, dict[str, Any]]
+) -> None:
+    other, alone = finished
+    assert found(project.finish("--workers", "3")) == found(alone)
     assert numbers(project) == numbers(other)
     answer = alone["answer"]
     assert (alone["ending"], answer["is_complete"], answer["n_finalists"], answer["n_trials"]) == (
@@ -73,8 +80,10 @@ def test_search_ends_in_an_answer_that_any_number_of_workers_agrees_on(project: 
     assert len(project.trials()) == 6, "the search is left as it was"
 
 
-def test_second_request_shows_the_answer_without_tensorflow(project: Project) -> None:
-    first = project.finish()
+def test_second_request_shows_the_answer_without_tensorflow(
+    finished: tuple[Project, dict[str, Any]], tmp_path: Path
+) -> None:
+    project, first = copied(finished[0], tmp_path), finished[1]
     n_trials = len(project.trials("blobs.finish"))
     for name in ("tensorflow", "keras"):
         (project.folder / f"{name}.py").write_text('raise ImportError("not here")\n')
@@ -86,17 +95,15 @@ def test_second_request_shows_the_answer_without_tensorflow(project: Project) ->
     assert len(project.trials("blobs.finish")) == n_trials
 
 
-def test_everything_killed_in_a_finish_loses_and_repeats_nothing(project: Project, tmp_path: Path) -> None:
-    shutil.copytree(project.folder, tmp_path / "undisturbed")
-    undisturbed = copied(tmp_path / "undisturbed")
-    undisturbed.finish("--workers", "2")
-    for n_ended in (2, 9):
-        process = project.start("--study", "blobs", "--workers", "2", command="finish")
-        wait_for_trials(project, n_ended)
-        kill_family(process.pid)
-        process.communicate(timeout=30)
+def test_everything_killed_in_a_finish_loses_and_repeats_nothing(
+    project: Project, finished: tuple[Project, dict[str, Any]]
+) -> None:
+    process = project.start("--study", "blobs", "--workers", "2", command="finish")
+    wait_for_trials(project, 5)
+    kill_family(process.pid)
+    process.communicate(timeout=30)
     project.finish("--workers", "2")
-    assert numbers(project) == numbers(undisturbed)
+    assert numbers(project) == numbers(finished[0])
 
 
 def wait_for_trials(project: Project, n_ended: int) -> None:
@@ -132,42 +139,58 @@ def with_suppressed_kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_timeout_leaves_a_finish_that_the_same_command_goes_on_with(tmp_path: Path) -> None:
+def test_interrupted_finish_hands_back_and_the_same_command_goes_on(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.write(SLOW_MODEL)
     project.tune("--trials", "2", "--workers", "2")
-    stopped = project.run("--study", "blobs", "--timeout", "9", command="finish")
-    assert stopped.returncode == 0, stopped.stderr
-    assert "its finish has not ended. Stopped: time is up. The same command goes on." in stopped.stdout
-    assert "trainings have ended, of" in stopped.stdout
+    process = project.start("--study", "blobs", "--seeds", "2", command="finish")
+    wait_for_trials(project, 1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "its finish has not ended. Stopped: interrupted. The same command goes on." in out
+    assert "trainings have ended, of" in out
     assert "RUNNING" not in {trial.state.name for trial in project.trials("blobs.finish")}
+    before = numbers(project)
+    assert project.finish()["answer"]["is_complete"]
+    after = numbers(project)
+    assert {repeat: after[repeat] for repeat in before if before[repeat][0].is_finished()} == {
+        repeat: found for repeat, found in before.items() if found[0].is_finished()
+    }
 
 
-def test_what_cannot_be_finished_is_told_in_one_message(project: Project, tmp_path: Path) -> None:
-    def refused(code: int, said: str, *arguments: str) -> None:
-        result = project.run("--study", "blobs", *arguments, command="finish")
+def test_what_cannot_be_finished_is_told_in_one_message(
+    project: Project, finished: tuple[Project, dict[str, Any]], tmp_path: Path
+) -> None:
+    def refused(code: int, said: str, *arguments: str, of: Project = project) -> None:
+        result = of.run("--study", "blobs", *arguments, command="finish")
         assert result.returncode == code, result.stderr
         assert said in result.stderr
         assert "Traceback" not in result.stderr
 
     refused(5, "There is no database", "--runs-dir", str(tmp_path / "empty"))
     refused(2, "is not a whole number from 1 to 50", "--finalists", "0")
-    project.write("return mlp(parameters, input_shape, n_classes)  # as it was", **{"EPOCHS = 6": "EPOCHS = 7"})
+    project.write(**{"EPOCHS = 6": "EPOCHS = 7"})
     refused(6, 'what "blobs" found can only be trained again as it was')
-    project.write()
-    project.finish("--finalists", "2", "--seeds", "2")
-    refused(6, "was begun with --finalists 2; 3 was asked for", "--finalists", "3")
-    refused(6, "was begun with --seeds 2; 6 was asked for", "--seeds", "6")
+    (tmp_path / "done").mkdir()
+    done = copied(finished[0], tmp_path / "done")
+    refused(6, "was begun with --finalists 3; 2 was asked for", "--finalists", "2", of=done)
+    refused(6, "was begun with --seeds 6; 7 was asked for", "--seeds", "7", of=done)
 
-    grown = project.tune("--trials", "7")
-    assert grown["n_trials"] == 7
+
+def test_search_that_goes_on_and_is_deleted_has_its_finish_told_and_deleted(
+    finished: tuple[Project, dict[str, Any]], tmp_path: Path
+) -> None:
+    project = copied(finished[0], tmp_path)
+    assert project.tune("--trials", "7")["n_trials"] == 7
     shown = project.run("--study", "blobs", command="finish")
     assert "1 more trial has ended in the search since" in shown.stdout
+    status = project.run(command="status")
+    assert "blobs.finish: finished" in status.stdout
     deleted = project.run("delete", "--study", "blobs", "--yes", command="study")
     assert deleted.returncode == 0, deleted.stderr
     assert not (project.folder / "runs" / "blobs.finish").exists()
-    status = project.run(command="status")
-    assert "There is no study" in status.stdout
+    assert "There is no study" in project.run(command="status").stdout
 
 
 def test_search_without_a_trial_that_was_trained_to_its_end_has_nothing_to_finish(tmp_path: Path) -> None:

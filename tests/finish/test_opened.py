@@ -1,0 +1,56 @@
+"""Test rows are opened once: the intent first, for one model, whatever is killed."""
+
+import pytest
+from toy import ToyStudy
+
+from hpo.errors import StudyMismatchError
+from hpo.finish import result as results
+from hpo.finish.opened import TEST_ATTR, close, open_once, read_opening
+from hpo.finish.result import Measure, result_of
+
+RESULT = results.TestResult(
+    metric=Measure(name="accuracy", value=0.9, low=0.8, high=0.95, interval="a kind"),
+    others=(Measure(name="loss", value=0.3, low=None, high=None, interval="none"),),
+    n_rows=100,
+    fingerprint="f" * 64,
+    confusion=((50, 5), (5, 40)),
+)
+
+
+def test_rows_that_were_opened_are_opened_for_no_other_model(toy: ToyStudy) -> None:
+    assert read_opening(toy.study) is None
+    opening = open_once(toy.study, model="a" * 64, trial=7, rows="f" * 64)
+    with pytest.raises(StudyMismatchError, match="are spent"):
+        open_once(toy.study, model="b" * 64, trial=8, rows="f" * 64)
+    close(toy.study, opening, RESULT)
+    with pytest.raises(StudyMismatchError, match="are spent"):
+        open_once(toy.study, model="b" * 64, trial=8, rows="f" * 64)
+
+
+def test_command_killed_between_intent_and_result_measures_the_same_model_again(toy: ToyStudy) -> None:
+    first = open_once(toy.study, model="a" * 64, trial=7, rows="f" * 64)
+    again = open_once(toy.study, model="a" * 64, trial=7, rows="f" * 64)
+    assert again == first
+    assert again.result is None
+    closed = close(toy.study, again, RESULT)
+    stored = read_opening(toy.study)
+    assert stored == closed
+    assert stored is not None
+    assert stored.result is not None
+    assert result_of(stored.result) == RESULT
+    assert stored.began == first.began
+
+
+def test_result_that_another_command_stored_meanwhile_stays(toy: ToyStudy) -> None:
+    opening = open_once(toy.study, model="a" * 64, trial=7, rows="f" * 64)
+    first = close(toy.study, opening, RESULT)
+    assert close(toy.study, opening, RESULT) == first
+
+
+@pytest.mark.parametrize(
+    "stored", ["opened", {"model": "a"}, {"model": 1, "trial": 1, "rows": "", "began": "", "hpo": ""}]
+)
+def test_opening_that_another_program_changed_opens_nothing(toy: ToyStudy, stored: object) -> None:
+    toy.store.optuna.set_study_user_attr(toy.stored.study_id, TEST_ATTR, stored)
+    with pytest.raises(StudyMismatchError, match="not as hpo writes it"):
+        open_once(toy.study, model="a" * 64, trial=7, rows="f" * 64)
