@@ -33,17 +33,14 @@ def noise(parameters: Parameters, seed: int, epoch: int) -> dict[str, float]:
 class ToyModel:
     """What train asks of an EpochModel. Its whole state is how many epochs it was trained."""
 
-    n_chunks, train_chunk = 1, SimpleNamespace(trained_by="a toy")
+    n_calls, trained_by = 1, "a toy"
 
     def __init__(self, parameters: Parameters, seed: int, curve: Curve) -> None:
         self.parameters, self.seed, self.curve = parameters, seed, curve
         self.inner, self.optimizer, self.stop_training = self, SimpleNamespace(learning_rate=0.5), False
         self.n_trained, self.weights = 0, 0
 
-    def row_chunks(self, *_: int) -> None:
-        """Return no rows."""
-
-    def fit(self, _: object, *, initial_epoch: int, epochs: int, callbacks: Sequence[Any], **__: object) -> None:
+    def train_epochs(self, _: int, initial_epoch: int, epochs: int, callbacks: Sequence[Any]) -> None:
         """Call the callbacks as Keras's fit does."""
         self.stop_training = False
         for callback in callbacks:
@@ -82,7 +79,7 @@ class _ToyEngine:
     def __init__(self, curve: Curve = noise) -> None:
         self._curve = curve
 
-    def model(self, parameters: Parameters, seed: int, split: Split, *, hook: str = "") -> ToyModel:
+    def any_model(self, parameters: Parameters, seed: int, split: Split, *, hook: str = "") -> ToyModel:
         return ToyModel(parameters, seed, self._curve)
 
 

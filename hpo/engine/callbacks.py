@@ -37,13 +37,17 @@ class AfterEpoch(keras.callbacks.Callback):
 class StopOnRequest(keras.callbacks.Callback):
     """Stop training between two compiled calls when asked to.
 
+    Args:
+        should_stop: Asked.
+        n_calls: Of an epoch.
+
     Attributes:
         stopped: Whether it did.
     """
 
-    def __init__(self, should_stop: Callable[[], bool]) -> None:
+    def __init__(self, should_stop: Callable[[], bool], *, n_calls: int) -> None:
         super().__init__()
-        self._should_stop = should_stop
+        self._should_stop, self._n_calls = should_stop, n_calls
         self.stopped = False
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -51,8 +55,26 @@ class StopOnRequest(keras.callbacks.Callback):
 
         After an epoch's last one AfterEpoch's function looks: only what other callbacks say there ends the trial.
         """
-        if not is_whole(logs) and self._should_stop():
+        if batch + 1 < self._n_calls and self._should_stop():
             self.stopped = self.model.stop_training = True
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Have Keras's fit leave the validation of an epoch that was broken off."""
+        if self.stopped:
+            self.model.stop_evaluating = True
+
+
+class Discard(keras.callbacks.Callback):
+    """Take away the logs of an epoch that was broken off, since Keras's fit validates it. Put it first."""
+
+    def __init__(self, stop: StopOnRequest) -> None:
+        super().__init__()
+        self._stop = stop
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Take them away from all callbacks, which share them."""
+        if self._stop.stopped and logs is not None:
+            logs.clear()
 
 
 class StudyCallbacks(keras.callbacks.Callback):
@@ -89,7 +111,7 @@ class StudyCallbacks(keras.callbacks.Callback):
     def set_params(self, params: dict[str, Any]) -> None:
         """Say how many steps an epoch has: Keras counts compiled calls."""
         for callback in self._callbacks:
-            callback.set_params({**params, "steps": self.model.n_steps})
+            callback.set_params({**params, "steps": getattr(self.model, "n_steps", params.get("steps"))})
 
     def set_model(self, model: Any) -> None:
         """Pass the model on."""

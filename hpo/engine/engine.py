@@ -10,7 +10,8 @@ import keras
 from hpo.data import Dataset, Split
 from hpo.engine.compiled import APART, Manner
 from hpo.engine.criterion import Criterion
-from hpo.engine.keras_optimizer import rule_of, same_but_for_the_rate
+from hpo.engine.fitted import FittedModel, check_not_averaged, own_training
+from hpo.engine.keras_optimizer import optimizer_of, rule_of, same_but_for_the_rate
 from hpo.engine.model import EpochModel
 from hpo.engine.refusals import check_model
 from hpo.engine.shared import Shared
@@ -44,6 +45,12 @@ class Engine:
         self._models: OrderedDict[Any, EpochModel] = OrderedDict()
 
     def model(self, parameters: Parameters, seed: int, split: Split, *, hook: str = "") -> EpochModel:
+        """Return what any_model does, of a model whose class has no training of its own."""
+        found = self.any_model(parameters, seed, split, hook=hook)
+        assert isinstance(found, EpochModel)
+        return found
+
+    def any_model(self, parameters: Parameters, seed: int, split: Split, *, hook: str = "") -> EpochModel | FittedModel:
         """Return a model at its initial weights; it is valid until the next call, which may reuse it.
 
         Weights and all random layers depend on the seed only, not on what was trained before. Another split of equal
@@ -64,6 +71,11 @@ class Engine:
         dataset = self._shared.dataset
         inner = self._build_model(parameters.model, dataset.input_shape, dataset.n_classes)
         check_model(inner, dataset, self._shared.criterion)
+        reason = own_training(inner)
+        if reason:
+            check_not_averaged(reason, averaged=training.averaged)
+            optimizer = optimizer_of(rule, rate, training.momentum)
+            return FittedModel(inner, optimizer, training.batch_size, self._shared, split, reason)
         batch_size = min(training.batch_size, len(split.train_rows))
         manner = Manner(averaged=training.averaged, path=self._path, hook=hook)
         new = functools.partial(

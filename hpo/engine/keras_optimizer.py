@@ -124,6 +124,14 @@ def rule_of(
     return built, float(rate) if isinstance(rate, keras.Variable) else None
 
 
+def optimizer_of(rule: Rule, rate: float | None, momentum: float | None) -> keras.optimizers.Optimizer:
+    """Return Keras's own optimizer of a rule that rule_of returned."""
+    kinds = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
+    if rule == "momentum":
+        return keras.optimizers.SGD(rate, momentum=momentum)
+    return kinds[rule](rate) if isinstance(rule, str) else rule
+
+
 def same_but_for_the_rate(optimizer: keras.optimizers.Optimizer) -> str:
     """Return what two optimizers have in common whose compiled loops are the same: all but a rate that is a number."""
     config = optimizer.get_config()

@@ -14,6 +14,7 @@ import functools
 import itertools
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -131,6 +132,31 @@ class EpochModel(keras.Model):
         options.autotune.enabled = False
         return dataset.with_options(options)
 
+    def train_epochs(
+        self, seed: int, first_epoch: int, last_epoch: int, callbacks: Sequence[keras.callbacks.Callback]
+    ) -> dict[str, list[float]]:
+        """Train the epochs from first_epoch up to but not including last_epoch; return Keras's history."""
+        history: dict[str, list[float]] = self.fit(
+            self.row_chunks(seed, first_epoch, last_epoch),
+            steps_per_epoch=self.n_chunks,
+            initial_epoch=first_epoch,
+            epochs=last_epoch,
+            callbacks=list(callbacks),
+            shuffle=False,
+            verbose=0,
+        ).history
+        return history
+
+    @property
+    def n_calls(self) -> int:
+        """Compiled calls per epoch."""
+        return self.n_chunks
+
+    @property
+    def trained_by(self) -> str:
+        """What trains it and why, for people; known after the first call."""
+        return self.train_chunk.trained_by
+
     def rows(self, seed: int, epoch: int, chunk: int) -> np.ndarray:
         """Return the row numbers of a chunk, (steps, batch) int32; one that is short of steps is filled up with -1."""
         begin = chunk * self._n_chunk_steps
@@ -214,12 +240,12 @@ class EpochModel(keras.Model):
         self.inner.save_weights(filepath, overwrite=overwrite, **options)
 
 
-def state(model: EpochModel) -> list[np.ndarray]:
+def state(model: Any) -> list[np.ndarray]:
     """Return all that training goes on from at an epoch's end: weights, statistics, seeds, slots, iterations, rate."""
     return [variable.value.numpy() for variable in _state_variables(model)]
 
 
-def restore_state(model: EpochModel, arrays: list[np.ndarray]) -> None:
+def restore_state(model: Any, arrays: list[np.ndarray]) -> None:
     """Set what `state` returned, for the same parameters, in this process or another.
 
     Raises:
@@ -232,5 +258,5 @@ def restore_state(model: EpochModel, arrays: list[np.ndarray]) -> None:
         variable.assign(array)
 
 
-def _state_variables(model: EpochModel) -> list[Any]:
+def _state_variables(model: Any) -> list[Any]:
     return [*model.inner.variables, *model.optimizer.variables]

@@ -11,20 +11,7 @@ from hpo.engine.callback_state import brings_state, is_keras
 from hpo.engine.criterion import Criterion
 from hpo.errors import TrialError
 
-# Methods of a model's class that Keras's fit would call; the compiled epoch stands in their place.
-OWN_TRAINING = (
-    "train_step",
-    "test_step",
-    "make_train_function",
-    "make_test_function",
-    "compute_loss",
-    "compute_metrics",
-    "get_metrics_result",
-    "reset_metrics",
-    "metrics",
-    "fit",
-    "evaluate",
-)
+OWN_LOOPS = ("fit", "evaluate")
 STEP_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 VALIDATION_HOOKS = ("on_test_begin", "on_test_end", "on_test_batch_begin", "on_test_batch_end")
 Callbacks = keras.callbacks
@@ -64,7 +51,7 @@ def check_callbacks(callbacks: Any) -> Sequence[keras.callbacks.Callback]:
 
 def _refusals(callback: keras.callbacks.Callback) -> list[str]:
     reasons = [reason for kind, reason in REFUSED.items() if isinstance(callback, kind)]
-    hooks = [name for name in VALIDATION_HOOKS if _is_own(callback, name)]
+    hooks = [name for name in VALIDATION_HOOKS if is_own(callback, name)]
     if hooks:
         reasons.append(
             f"{hooks[0]} is not called, since hpo validates in one compiled call, at an epoch's end. Use on_epoch_end"
@@ -90,7 +77,7 @@ def _wanted(option: str, value: Any) -> str:
 
 def step_hook(callbacks: Sequence[keras.callbacks.Callback]) -> str:
     """Return the first method of these callbacks that each step has to call; empty where there is none."""
-    found = (f"{type(one).__name__}.{name}" for one in callbacks for name in STEP_HOOKS if _is_own(one, name))
+    found = (f"{type(one).__name__}.{name}" for one in callbacks for name in STEP_HOOKS if is_own(one, name))
     return next(found, "")
 
 
@@ -100,7 +87,7 @@ def _half_pair(callback: keras.callbacks.Callback) -> list[str]:
     return [f"it has {found[0]}() alone; what it counts is carried by state() and restore(state)"] if is_half else []
 
 
-def _is_own(thing: Any, name: str) -> bool:
+def is_own(thing: Any, name: str) -> bool:
     """Whether an attribute is the study's own, not Keras's."""
     if name in vars(thing):  # LambdaCallback's functions
         return True
@@ -172,11 +159,11 @@ def check_training(inner: keras.Model) -> None:
             "the model is compiled, but hpo compiles it with what the study says: its optimizer, loss and metrics. "
             "Return it uncompiled (load_model has compile=False)"
         )
-    own = [name for name in OWN_TRAINING if _is_own(inner, name)]
+    own = [name for name in OWN_LOOPS if is_own(inner, name)]
     if own:
         raise TrialError(
-            f"the model's class {type(inner).__name__} has a {own[0]} of its own, which hpo does not call: it has a "
-            "compiled epoch of its own. Put what it does into layers, regularizers or add_loss, or leave it out"
+            f"the model's class {type(inner).__name__} has a {own[0]} of its own, which hpo does not call. Put what "
+            "a step does into train_step, or leave it out"
         )
 
 

@@ -15,7 +15,8 @@ from hpo.definition import N_REFUSALS, RunningTrial, StudyDefinition, build_call
 from hpo.engine.compiled import Manner
 from hpo.engine.costs import forward_graph
 from hpo.engine.criterion import Criterion, criterion_of
-from hpo.engine.keras_optimizer import rule_of
+from hpo.engine.fitted import FittedModel, own_training
+from hpo.engine.keras_optimizer import optimizer_of, rule_of
 from hpo.engine.model import EpochModel
 from hpo.engine.refusals import check_callbacks, check_calls, check_model
 from hpo.engine.shared import Shared
@@ -92,15 +93,23 @@ def _measured(inner: keras.Model, rule: Any, criterion: Criterion, dataset: Data
     is_eager = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(run_eagerly=True)  # two steps cost less than compiling them
     try:
-        model = EpochModel(inner, rule, N_ROWS, Shared(dataset.few(2 * N_ROWS), criterion), split, Manner())
-        chunks = model.row_chunks(0, 0, 1)
-        logs = model.fit(chunks, steps_per_epoch=model.n_chunks, shuffle=False, verbose=0).history
+        shared, reason = Shared(dataset.few(2 * N_ROWS), criterion), own_training(inner)
+        model: EpochModel | FittedModel
+        if reason:
+            tf.config.run_functions_eagerly(run_eagerly=is_eager)  # tf.data, which feeds it, would warn
+            model = FittedModel(inner, optimizer_of(rule, 1e-3, 0.9), N_ROWS, shared, split, reason)
+        else:
+            model = EpochModel(inner, rule, N_ROWS, shared, split, Manner())
+        logs = model.train_epochs(0, 0, 1, ())
     except (TrialError, *SHORTAGES):
         raise
     except Exception as error:
         raise TrialError(f"its loss or metrics cannot be computed: {told(error)}") from error
     finally:
         tf.config.run_functions_eagerly(run_eagerly=is_eager)
+    lost = sorted({"loss", "val_loss"} - {*logs})
+    if lost:
+        raise TrialError(f"its own train_step or test_step returns no loss, which hpo shows as {lost[0]}")
     several = [name for name, values in logs.items() if np.ndim(values[0])]
     if several:
         message = f"the metric {several[0]} has {np.size(logs[several[0]][0])} values, not one"

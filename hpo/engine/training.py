@@ -4,9 +4,10 @@ import time
 
 from hpo.engine import checkpoint as checkpoints
 from hpo.engine.callback_state import fits
-from hpo.engine.callbacks import AfterEpoch, StopOnRequest, StudyCallbacks
+from hpo.engine.callbacks import AfterEpoch, Discard, StopOnRequest, StudyCallbacks
 from hpo.engine.checkpoint import Checkpoint, Kept
 from hpo.engine.engine import Engine
+from hpo.engine.fitted import FittedModel
 from hpo.engine.model import EpochModel, restore_state, state
 from hpo.engine.refusals import check_callbacks, step_hook
 from hpo.engine.saver import Saver
@@ -18,7 +19,7 @@ from hpo.tracebacks import told
 class _Progress:
     """The history and best weights of one call of train, and when to save them."""
 
-    def __init__(self, task: Task, model: EpochModel, begun: Checkpoint, *, has_steps: bool) -> None:
+    def __init__(self, task: Task, model: EpochModel | FittedModel, begun: Checkpoint, *, has_steps: bool) -> None:
         self.task, self.model = task, model
         self.history, self.best_weights, self.is_over = list(begun.history), begun.best_weights, begun.is_over
         self.callbacks = StudyCallbacks(
@@ -79,21 +80,14 @@ def train(engine: Engine, task: Task) -> TrainingResult:
     begun_seconds = time.monotonic()
     try:
         hook = step_hook(check_callbacks(task.callbacks))
-        model = engine.model(task.parameters, task.seed, task.split, hook=hook)
+        model = engine.any_model(task.parameters, task.seed, task.split, hook=hook)
         progress = _Progress(task, model, _restored(model, task), has_steps=bool(hook))
         n_done, epochs = len(progress.history), task.parameters.training.epochs
         progress.is_over = not task.resumed(progress.history) or progress.is_over or n_done >= epochs
-        stop = StopOnRequest(task.should_stop)
+        stop = StopOnRequest(task.should_stop, n_calls=model.n_calls)
         if not progress.is_over and not task.should_stop():
-            model.fit(
-                model.row_chunks(task.seed, n_done, epochs),
-                steps_per_epoch=model.n_chunks,
-                initial_epoch=n_done,
-                epochs=epochs,
-                callbacks=[progress.callbacks, AfterEpoch(progress.after_epoch), stop],
-                shuffle=False,
-                verbose=0,
-            )
+            callbacks = [Discard(stop), progress.callbacks, AfterEpoch(progress.after_epoch), stop]
+            model.train_epochs(task.seed, n_done, epochs, callbacks)
     except (HpoError, LeaseLostError, TrialError):
         raise
     except Exception as error:
@@ -106,11 +100,11 @@ def train(engine: Engine, task: Task) -> TrainingResult:
         is_diverged=bool(progress.history) and not is_finite(progress.history[-1], task.metric),
         is_stopped=(stop.stopped or task.should_stop()) and not progress.is_over,
         seconds=time.monotonic() - begun_seconds,
-        trained_by=model.train_chunk.trained_by,
+        trained_by=model.trained_by,
     )
 
 
-def _restored(model: EpochModel, task: Task) -> Checkpoint:
+def _restored(model: EpochModel | FittedModel, task: Task) -> Checkpoint:
     found = checkpoints.load(task.checkpoint)
     if found is None or not found.history or not fits(task.callbacks, found.callbacks):
         return Checkpoint()

@@ -11,7 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from small_training import N_TRAIN, N_VAL, OPTIMIZERS, SPLIT, assert_same, fit, parameters_of
+import tensorflow as tf
+from small_training import N_TRAIN, N_VAL, OPTIMIZERS, SPLIT, assert_same, parameters_of
 
 from hpo.data import Dataset, each
 from hpo.data.targets import n_classes_of
@@ -183,6 +184,35 @@ def bias(y_true: Any, y_pred: Any) -> Any:
     return keras.ops.mean(y_pred - keras.ops.cast(y_true, y_pred.dtype), axis=-1)
 
 
+@keras.saving.register_keras_serializable("hpo-tests")
+class OwnStep(Subclassed):
+    """Trains by Keras's fit: its step adds noise to the rows, and measures what it likes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noise = keras.random.SeedGenerator(1)
+        self.distance = keras.metrics.MeanAbsoluteError(name="distance")
+
+    def train_step(self, data: Any) -> Any:
+        x, y = data
+        x = x + 0.1 * keras.random.normal(keras.ops.shape(x), seed=self.noise)
+        with tf.GradientTape() as tape:
+            outputs = self(x, training=True)
+            loss = self.compute_loss(x, y, outputs)
+        weights = self.trainable_variables
+        self.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+        self.distance.update_state(y, outputs)
+        return {"loss": loss, "distance": self.distance.result()}
+
+
+@keras.saving.register_keras_serializable("hpo-tests")
+class OwnLoss(Subclassed):
+    """Adds to its loss what a regularizer would not."""
+
+    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, *rest: Any, **options: Any) -> Any:
+        return super().compute_loss(x, y, y_pred, *rest, **options) + 0.1 * keras.ops.mean(keras.ops.square(y_pred))
+
+
 class Warmup(keras.callbacks.Callback):
     """A schedule by step that counts nothing itself."""
 
@@ -352,6 +382,13 @@ ROWS: dict[str, Row] = {
         build_optimizer=lambda: KERAS.Nadam(0.1),
         build_callbacks=lambda: [Warmup()],
     ),
+    "own train_step": Row(build=OwnStep),
+    "own train_step, hook, SGD with momentum": Row(
+        build=OwnStep, optimizer="momentum", build_callbacks=lambda: [Warmup()]
+    ),
+    "own compute_loss, weights, Nadam": Row(
+        build=OwnLoss, weight=WEIGHTS, metrics=["mae"], build_optimizer=lambda: KERAS.Nadam(0.01)
+    ),
     "averaged AdamW": Row(build=dense(), averaged=True, build_optimizer=lambda: KERAS.AdamW(0.01)),
     "averaged": Row(build=dense(), averaged=True, metrics=["mae"]),
 }
@@ -383,10 +420,12 @@ QUICK = (
     "optimizer Nadam",
     "optimizer Adam, cosine by step",
     "schedule by a batch hook",
+    "own train_step",
 )
 CASES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in ROWS]
 
 
+@pytest.mark.filterwarnings("ignore:Training runs by Keras's own fit")
 @pytest.mark.parametrize("name", CASES)
 def test_two_epochs_equal_keras_s_fit_and_go_on_after_an_interruption(name: str) -> None:
     row = ROWS[name]
@@ -394,12 +433,12 @@ def test_two_epochs_equal_keras_s_fit_and_go_on_after_an_interruption(name: str)
     parameters = replace(parameters, training=replace(parameters.training, averaged=row.averaged))
     engine = engine_of(row)
     callbacks, hook = row.build_callbacks(), step_hook(row.build_callbacks())
-    model = engine.model(parameters, seed=5, split=SPLIT, hook=hook)
+    model = engine.any_model(parameters, seed=5, split=SPLIT, hook=hook)
     plain = row.build()
     plain(each(lambda one: one[:1], fed(row)))
     plain.set_weights(model.inner.get_weights())
 
-    whole = fit(model, seed=3, epochs=N_EPOCHS, callbacks=callbacks)
+    whole = model.train_epochs(3, 0, N_EPOCHS, callbacks)
     if not row.averaged:  # Keras has no such thing
         theirs = keras_fit(row, plain, (row.build_optimizer or keras_optimizer)())
         assert theirs.keys() == whole.keys()
@@ -409,14 +448,14 @@ def test_two_epochs_equal_keras_s_fit_and_go_on_after_an_interruption(name: str)
             np.testing.assert_allclose(ours, wanted, rtol=2e-3, atol=2e-4)
 
     ended = state(model)
-    begun = fit(
-        engine.model(parameters, seed=5, split=SPLIT, hook=hook), seed=3, epochs=1, callbacks=row.build_callbacks()
-    )
-    kept = state(model)  # the engine has one model of a shape, reset for each trial
-    restore_state(engine.model(parameters, seed=6, split=SPLIT, hook=hook), kept)
-    rest = fit(model, seed=3, epochs=N_EPOCHS, first_epoch=1, callbacks=row.build_callbacks())
+    begun_model = engine.any_model(parameters, seed=5, split=SPLIT, hook=hook)
+    begun = begun_model.train_epochs(3, 0, 1, row.build_callbacks())
+    kept = state(begun_model)  # the engine may have one model of a shape, reset for each trial
+    rest_model = engine.any_model(parameters, seed=6, split=SPLIT, hook=hook)
+    restore_state(rest_model, kept)
+    rest = rest_model.train_epochs(3, 1, N_EPOCHS, row.build_callbacks())
     assert {key: [*begun[key], *rest[key]] for key in begun} == whole
-    assert_same(state(model), ended)
+    assert_same(state(rest_model), ended)
 
 
 def fed(row: Row) -> Any:
@@ -431,7 +470,8 @@ def fed(row: Row) -> Any:
 
 def keras_fit(row: Row, plain: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, list[float]]:
     """Train by Keras's own fit, an epoch at a time, on the batches that hpo draws."""
-    plain.compile(optimizer, **row.criterion.options(), jit_compile=False)
+    options = row.criterion.options()
+    plain.compile(optimizer, **{**options, "metrics": options["metrics"] or None}, jit_compile=False)
     train_weight, val_weight = row_weights(row.criterion, row.dataset, SPLIT)
 
     def part(rows: np.ndarray, weight: np.ndarray | None) -> tuple[Any, ...]:

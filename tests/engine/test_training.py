@@ -352,3 +352,79 @@ def test_steps_that_were_counted_are_counted_on_after_a_stop(data: Dataset, tmp_
     whole = run(data, tmp_path / "b", parameters(epochs=3), callbacks=[steps])
     assert resumed.history == whole.history
     assert rest.logs == steps.logs
+
+
+@keras.saving.register_keras_serializable("hpo-tests")
+class OwnStep(keras.Model):
+    """Has a step of its own, which draws."""
+
+    def train_step(self, data: Any) -> Any:
+        x, y = data
+        return super().train_step((x + 0.1 * keras.random.normal(keras.ops.shape(x)), y))
+
+
+OWN = "the model's class OwnStep has a train_step of its own"
+
+
+def own_step(shape: MLPParameters, input_shape: tuple[int, ...], n_classes: int) -> keras.Model:
+    inner = with_dropout(shape, input_shape, n_classes)
+    return OwnStep(inner.inputs[0], inner.outputs[0])
+
+
+@pytest.mark.filterwarnings("ignore:Training runs by Keras's own fit")
+def test_own_train_step_that_is_stopped_goes_on_bit_for_bit(data: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    stopped = run(data, tmp_path / "a", parameters(epochs=3), build=own_step, stop_after=2)
+    assert stopped.is_stopped
+    resumed = run(data, tmp_path / "a", parameters(epochs=3), build=own_step)
+    whole = run(data, tmp_path / "b", parameters(epochs=3), build=own_step)
+    assert len(stopped.history) == 1  # the second epoch was broken off at its first step
+    assert resumed.history == whole.history
+    for one, other in zip(resumed.best_weights, whole.best_weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert whole.trained_by.startswith(
+        "Keras's own fit, which is slower, because the model's class OwnStep has a train"
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Training runs by Keras's own fit")
+def test_own_train_step_that_is_stopped_within_an_epoch_leaves_it_untrained(data: Dataset, tmp_path: Path) -> None:
+    steps = Steps()
+
+    def train_until(n_steps: int) -> TrainingResult:
+        ended: list[int] = []
+        task = Task(
+            parameters=parameters(epochs=3),
+            seed=11,
+            split=split_of(data, seed=1),
+            metric=METRICS["val_accuracy"],
+            checkpoint=TrialFile(tmp_path / "checkpoint.npz"),
+            resumed=lambda history: True,
+            after_epoch=lambda epoch, logs: bool(ended.append(epoch)) or True,
+            should_stop=lambda: len(steps.logs) >= n_steps,
+            on_loss=lambda text: None,
+            callbacks=[steps],
+        )
+        return train(engine_of(data, own_step), task)
+
+    n_steps = len(split_of(data, seed=1).train_rows) // 20
+    found = train_until(n_steps + 2)
+    assert found.is_stopped
+    assert len(steps.logs) == n_steps + 2
+    assert len(found.history) == 1
+
+
+def test_averaged_weights_are_refused_where_keras_s_fit_trains(data: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(TrialError, match=r"averaged=True is done in hpo's compiled epoch, but .* OwnStep"):
+        run(data, tmp_path, parameters(averaged=True), build=own_step)
+
+
+def test_optimizer_of_a_model_s_class_is_refused(data: Dataset, tmp_path: Path) -> None:
+    def with_two(*arguments: Any) -> keras.Model:
+        found = own_step(*arguments)
+        found.second = keras.optimizers.Adam()
+        return found
+
+    with pytest.raises(TrialError, match=r"OwnStep has an optimizer of its own, second.*train="):
+        run(data, tmp_path, parameters(), build=with_two)
