@@ -1,0 +1,2 @@
+from .found import Found as Found
+from .found import find_found as find_found

@@ -143,7 +143,7 @@ def carry_out(request: "FinishRequest", settings: "RunSettings", *, as_json: boo
 
 def shown(finished: "Finished", request: "FinishRequest") -> list[str]:
     """Return what people are told."""
-    from hpo.finish.sentences import aligned, sentences, settled_sentences
+    from hpo.finish.sentences import aligned
     from hpo.run import Ending
 
     name = finished.search.name
@@ -151,11 +151,10 @@ def shown(finished: "Finished", request: "FinishRequest") -> list[str]:
         head = f"{name}: its finish has not ended. Stopped: {finished.ending.value}. The same command goes on."
     else:
         head = f"{name} is finished."
-    found = sentences(finished.answer)
-    if finished.settled is not None:
-        found += settled_sentences(finished.answer, finished.settled, finished.opening)
-        found.append(("model", f"{finished.search.folder.answer_dir} (card.md says how to use it)"))
-    lines = [head, *aligned(found)]
+    lines_found = [*finished.found.lines]
+    if finished.found.settled is not None:
+        lines_found.append(("model", f"{finished.search.folder.answer_dir} (card.md says how to use it)"))
+    lines = [head, *aligned(lines_found)]
     if finished.n_since > 0:
         ended = "1 more trial has" if finished.n_since == 1 else f"{finished.n_since} more trials have"
         where = request.options.address.as_options(request.options.runs_dir)
@@ -168,14 +167,16 @@ def described_as_json(finished: "Finished") -> dict[str, Any]:
     """Return what --json prints."""
     from hpo.finish.description import described, finite
 
+    found = finished.found
+
     return {
         "study": finished.search.name,
         "ending": finished.ending.name.lower(),
         "n_trials_since": finished.n_since,
-        "answer": described(finished.answer),
-        "settled": None if finished.settled is None else finite(asdict(finished.settled)),
-        "test": None if finished.opening is None else finite(asdict(finished.opening)),
-        "answer_dir": None if finished.settled is None else str(finished.search.folder.answer_dir),
+        "answer": described(found.answer),
+        "settled": None if found.settled is None else finite(asdict(found.settled)),
+        "test": None if found.opening is None else finite(asdict(found.opening)),
+        "answer_dir": None if found.settled is None else str(finished.search.folder.answer_dir),
     }
 
 

@@ -5,13 +5,12 @@ from typing import Any
 
 from hpo.database import explained, open_store, wait_shortly
 from hpo.errors import HpoError, NotOpenedError, StudyMismatchError
-from hpo.finish.answer import Answer, answer_of
-from hpo.finish.opened import Opening, read_opening
+from hpo.finish.found import Found, found_in, is_trained, n_wanted
 from hpo.finish.opening import check_asked, check_unchanged, find_finish, find_search, open_in_process
 from hpo.finish.request import FinishRequest
-from hpo.finish.settled import Settled, read_settled
+from hpo.finish.settled import read_settled
 from hpo.finish.settling import settle_in_process
-from hpo.race import read_plan, schedule_of
+from hpo.race import read_plan
 from hpo.run import Ending, Errand, Launcher, RunSettings, Signals, View, call_in_child, start_forkserver
 from hpo.study import OpenStudy, StudyFacts, count_ended, folder_of, open_runs_dir
 
@@ -24,20 +23,16 @@ class Finished:
         ending: Why.
         search: The search.
         study: Its finish.
-        answer: As far as it has come.
+        found: What it has found.
         n_since: How many trials of the search have ended since the finish was begun.
-        settled: The model to use, and what the settings cost; None before it is there.
-        opening: Of the test rows; None where they were not opened.
         fault: Why the model could not be written; None where nothing is wrong.
     """
 
     ending: Ending
     search: OpenStudy
     study: OpenStudy
-    answer: Answer
+    found: Found
     n_since: int
-    settled: Settled | None = None
-    opening: Opening | None = None
     fault: HpoError | None = None
 
 
@@ -98,22 +93,6 @@ def _find(request: FinishRequest) -> tuple[OpenStudy, OpenStudy | None]:
         return search, study
 
 
-def is_trained(study: OpenStudy) -> bool:
-    """Whether all trainings of a finish have ended."""
-    tickets = study.tickets.read()
-    return count_ended(tickets) == len(tickets) == n_wanted(study)
-
-
-def n_wanted(study: OpenStudy) -> int:
-    """Return how many trainings a finish asks for, as far as the results tell.
-
-    Raises:
-        StudyMismatchError: Its plan, or its results, are not as hpo writes them.
-    """
-    found = schedule_of(read_plan(study), study.rows(), study.metric)
-    return len(found.repeats)
-
-
 def _open(request: FinishRequest, search: OpenStudy, view: View, signals: Signals) -> tuple[Any, OpenStudy]:
     view.say(f"starting: {'TensorFlow' if request.options.file.trainer == 'keras' else 'the study'} is being loaded")
     folder = folder_of(request.options.runs_dir, search.name)
@@ -142,8 +121,8 @@ def _train(settings: RunSettings, study: OpenStudy, context: Any, view: View, si
 
 
 def _ended(ending: Ending, search: OpenStudy, study: OpenStudy, fault: HpoError | None) -> Finished:
-    plan, is_complete = read_plan(study), is_trained(study)
-    if ending == Ending.FINISHED and not is_complete:
+    plan = read_plan(study)
+    if ending == Ending.FINISHED and not is_trained(study):
         raise StudyMismatchError(
             f'Trainings of "{study.name}" cannot be read any more, or were changed by another program.',
             f"hpo study delete --study {study.name} lets the finish begin anew.",
@@ -152,9 +131,7 @@ def _ended(ending: Ending, search: OpenStudy, study: OpenStudy, fault: HpoError 
         ending=ending,
         search=search,
         study=study,
-        answer=answer_of(plan, study.rows(), study.metric, is_complete=is_complete),
+        found=found_in(search, study),
         n_since=count_ended(search.tickets.read()) - plan.n_trials,
-        settled=read_settled(study),
-        opening=read_opening(search),
         fault=fault,
     )

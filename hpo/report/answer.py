@@ -16,12 +16,14 @@ class Finish:
     """What hpo finish found of a study, ready to be shown.
 
     Attributes:
+        lead: The answer in one sentence; empty where there is none yet.
         sentences: In their order.
         headings: Of a small table; empty where there is none.
         rows: Its cells.
     """
 
     sentences: tuple[str, ...]
+    lead: str = ""
     headings: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
 
@@ -130,6 +132,7 @@ def find_answer(record: Record, finish: Finish | None, command: str) -> Answer:
             f"({told(best.row.params)}{_cut_short(best)}){_beside(record, best, baseline)}."
         )
     if finish is not None:
+        sentence = finish.lead or sentence
         confirmation = finish.sentences
     else:
         confirmation = (

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from hpo.errors import StudyMismatchError
+from hpo.finish import Found, find_found
+from hpo.names import search_of
 from hpo.report.advice import Advice, find_advice
 from hpo.report.answer import AgainstBaseline, Answer, Finish, find_against, find_answer, state_of
 from hpo.report.groups import Groups, find_groups
@@ -69,8 +72,23 @@ def examine(study: OpenStudy, *, where: str = "") -> Side:
         study: Which.
         where: The options that name its database, with a space before, for commands that are to be typed.
     """
+    if study.facts.finishes is not None:
+        name = search_of(study.name)
+        raise StudyMismatchError(f'What "{study.name}" found is in the report of "{name}".', f"Name it: --study {name}")
     record = read_record(study)
-    return record, find(record, command=f"hpo finish --study {shlex.quote(record.name)}{where}")
+    finish = shown(find_found(study, study.folder.path.parent))
+    return record, find(record, finish=finish, command=f"hpo finish --study {shlex.quote(record.name)}{where}")
+
+
+def shown(found: Found | None) -> Finish | None:
+    """Return what a finish has found as the page shows it."""
+    if found is None:
+        return None
+    headings, rows = found.table() if found.answer.is_complete else ((), ())
+    sentences = tuple(f"{label[0].upper()}{label[1:]}: {line}" for label, line in found.lines)
+    return Finish(
+        lead=found.lead(), sentences=sentences, headings=tuple(headings), rows=tuple(tuple(row) for row in rows)
+    )
 
 
 def described(record: Record, findings: Findings) -> dict[str, Any]:

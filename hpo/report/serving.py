@@ -67,7 +67,8 @@ def _find(database: Store, name: str) -> OpenStudy:
 
 def _list(studies: list[OpenStudy], of: str) -> str:
     names = [one.name for one in studies]
-    rows = "".join(_row(one, _before(one.name, names)) for one in sorted(studies, key=lambda one: one.name))
+    shown = sorted((one for one in studies if one.facts.finishes is None), key=lambda one: one.name)
+    rows = "".join(_row(one, _before(one.name, names)) for one in shown)
     content = (
         '<table><thead><tr><th scope="col">study</th><th scope="col">metric</th>'
         '<th scope="col" class=n>trials ended</th><th scope="col">beside</th></tr></thead>'

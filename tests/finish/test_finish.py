@@ -1,6 +1,7 @@
 """The command as people use it: real processes, a small study of the user's own, searched and then finished."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -93,6 +94,20 @@ def test_second_request_shows_the_answer_without_tensorflow(
     assert "blobs is finished." in shown.stdout
     assert "over 6 seeds that chose nothing" in shown.stdout
     assert len(project.trials("blobs.finish")) == n_trials
+
+
+def test_report_of_a_search_shows_what_its_finish_found(finished: tuple[Project, dict[str, Any]]) -> None:
+    project, told = finished
+    result = project.run("--study", "blobs", "--format", "json", command="report")
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout)["answer"]
+    assert answer["sentence"].startswith("The winner is ")
+    assert [line.partition(": ")[2] for line in answer["confirmation"]][: len(told["answer"]["sentences"])] == (
+        told["answer"]["sentences"]
+    )
+    of_finish = project.run("--study", "blobs.finish", command="report")
+    assert of_finish.returncode == 6
+    assert 'is in the report of "blobs"' in of_finish.stderr
 
 
 def test_everything_killed_in_a_finish_loses_and_repeats_nothing(

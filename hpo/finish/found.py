@@ -1,0 +1,102 @@
+"""What the finish of a search has found so far, read from the database alone: for commands and pages that show it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpo.errors import HpoError
+from hpo.finish.answer import Answer, answer_of
+from hpo.finish.opened import Opening, read_opening
+from hpo.finish.sentences import Line, interval, label_of, name_of, sentences, settled_sentences
+from hpo.finish.settled import Settled, read_settled
+from hpo.names import finish_of
+from hpo.race import read_plan, schedule_of
+from hpo.run import describe_params, number
+from hpo.study import OpenStudy, count_ended, find_latest
+from hpo.terminal import warn_once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a finish has found.
+
+    Attributes:
+        answer: As far as it has come.
+        settled: The model to use, and what the settings cost; None before it is there.
+        opening: Of the test rows; None where they were not opened.
+        lines: All of it in sentences.
+    """
+
+    answer: Answer
+    settled: Settled | None
+    opening: Opening | None
+    lines: tuple[Line, ...]
+
+    def table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+        """Return headings and cells: each setting that was confirmed, with what it reached."""
+        metric = self.answer.metric
+        headings = ("", "trial", f"{metric.name}: mean [95 %]", "lowest", "highest", "recorded", "against the winner")
+        verdicts = {one.setting: "different" if one.is_different else "equal" for one in self.answer.differences}
+        rows = [
+            (
+                label_of(self.answer, setting),
+                str(one.trial),
+                "-" if one.estimate is None else interval(one.estimate, metric),
+                number(one.lowest),
+                number(one.highest),
+                number(one.record),
+                verdicts.get(setting, ""),
+            )
+            for setting, one in self.answer.confirmed.items()
+        ]
+        return headings, rows
+
+    def lead(self) -> str:
+        """Return the answer in one sentence; empty where there is none yet."""
+        answer = self.answer
+        winner = None if answer.winner is None else answer.confirmed[answer.winner]
+        if not answer.is_complete or winner is None or winner.estimate is None:
+            return ""
+        name = name_of(answer, winner.setting)
+        reached = interval(winner.estimate, answer.metric)
+        chosen = describe_params(dict(winner.params))
+        return f"The winner is {name} ({chosen}): {answer.metric.name} {reached} over seeds that chose nothing."
+
+
+def is_trained(study: OpenStudy) -> bool:
+    """Whether all trainings of a finish have ended."""
+    tickets = study.tickets.read()
+    return count_ended(tickets) == len(tickets) == n_wanted(study)
+
+
+def n_wanted(study: OpenStudy) -> int:
+    """Return how many trainings a finish asks for, as far as the results tell.
+
+    Raises:
+        StudyMismatchError: Its plan, or its results, are not as hpo writes them.
+    """
+    return len(schedule_of(read_plan(study), study.rows(), study.metric).repeats)
+
+
+def found_in(search: OpenStudy, study: OpenStudy) -> Found:
+    """Return what a search's finish has found.
+
+    Raises:
+        StudyMismatchError: Its plan, or what is stored of the test rows, is not as hpo writes it.
+    """
+    answer = answer_of(read_plan(study), study.rows(), study.metric, is_complete=is_trained(study))
+    settled, opening = read_settled(study), read_opening(search)
+    more = [] if settled is None else settled_sentences(answer, settled, opening)
+    return Found(answer=answer, settled=settled, opening=opening, lines=(*sentences(answer), *more))
+
+
+def find_found(search: OpenStudy, runs_dir: Path) -> Found | None:
+    """Return what the finish of a search has found; None where none was begun, or it cannot be read, which is said."""
+    try:
+        study = find_latest(search.database, runs_dir, finish_of(search.name))
+        if study is None or study.facts.finishes != search.facts.key:
+            return None
+        return found_in(search, study)
+    except HpoError as error:
+        warn_once(f'the finish of "{search.name}" is left out: {error.message}')
+        return None
