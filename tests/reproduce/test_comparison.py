@@ -87,6 +87,7 @@ def test_minus_zero_is_not_zero() -> None:
 def test_trial_that_diverged_diverges_again() -> None:
     assert found({"values": {1: 0.5}}, values=[0.5, None]).first_difference is None
     assert found({"values": {1: 0.5}}, values=[0.5, 0.25]).first_difference is not None
+    assert found({"values": {1: 0.5}}, values=[0.5]).first_difference is not None  # it ended before that
 
 
 @pytest.mark.parametrize(
