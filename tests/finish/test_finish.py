@@ -12,6 +12,16 @@ from typing import Any
 import pytest
 from project import SLOW_MODEL, Project
 
+from hpo.database import open_store
+from hpo.database.address import parse_address
+from hpo.finish.opened import TEST_ATTR
+from hpo.finish.settled import SETTLED_ATTR
+
+ROWS = 'return {"x": (centers[y] + rng.normal(size=(400, 6))).astype("float32"), "y": y}'
+WITH_TEST = """x = (centers[y] + rng.normal(size=(400, 6))).astype("float32")
+    x_test = (centers[y[:80]] + rng.normal(size=(80, 6))).astype("float32")
+    return {"x": x, "y": y, "x_test": x_test, "y_test": y[:80]}"""
+
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -19,6 +29,7 @@ pytestmark = pytest.mark.timeout(300)
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A study whose trials have all ended; what its tests change, they change in a copy."""
     project = Project(tmp_path_factory.mktemp("searched"))
+    project.write(**{ROWS: WITH_TEST})
     project.tune("--trials", "6", "--workers", "2")
     return project
 
@@ -63,6 +74,7 @@ def test_search_ends_in_an_answer_that_any_number_of_workers_agrees_on(
     other, alone = finished
     assert found(project.finish("--workers", "3")) == found(alone)
     assert numbers(project) == numbers(other)
+    assert alone["test"]["result"]["n_rows"] == 80
     answer = alone["answer"]
     assert (alone["ending"], answer["is_complete"], answer["n_finalists"], answer["n_trials"]) == (
         "finished",
@@ -94,6 +106,42 @@ def test_second_request_shows_the_answer_without_tensorflow(
     assert "blobs is finished." in shown.stdout
     assert "over 6 seeds that chose nothing" in shown.stdout
     assert len(project.trials("blobs.finish")) == n_trials
+
+
+def forget(project: Project, *names: str, **changed: Any) -> None:
+    """Leave the database as a command that was killed would have: without what it had not stored yet."""
+    store = open_store(parse_address(f"sqlite:///{project.folder / 'runs' / 'hpo.db'}"), create=False)
+    for study in store.optuna.get_all_studies():
+        for name, value in study.user_attrs.items():
+            if name in names:
+                store.optuna.set_study_user_attr(study._study_id, name, None)
+            if name == TEST_ATTR and changed:
+                store.optuna.set_study_user_attr(study._study_id, name, {**value, **changed})
+    store.close()
+
+
+def test_command_killed_while_it_opened_the_test_rows_measures_the_same_model_again(
+    finished: tuple[Project, dict[str, Any]], tmp_path: Path
+) -> None:
+    project, first = copied(finished[0], tmp_path), finished[1]
+    forget(project, SETTLED_ATTR, result=None, ended=None)
+    shutil.rmtree(project.folder / "runs" / "blobs" / "answer")
+    again = project.finish()
+    assert again["test"]["result"] == first["test"]["result"]
+    assert again["test"]["began"] == first["test"]["began"], "the rows were opened then"
+    assert (project.folder / "runs" / "blobs" / "answer" / "model.keras").is_file()
+
+
+def test_other_model_than_the_one_that_opened_the_test_rows_is_not_measured(
+    finished: tuple[Project, dict[str, Any]], tmp_path: Path
+) -> None:
+    project = copied(finished[0], tmp_path)
+    forget(project, SETTLED_ATTR, model="0" * 64)
+    told = project.finish()
+    assert "are spent" in told["settled"]["test_note"]
+    card = (project.folder / "runs" / "blobs" / "answer" / "card.md").read_text()
+    assert "are spent" in card
+    assert "test rows that no training and no choice has seen" not in card
 
 
 def test_report_of_a_search_shows_what_its_finish_found(finished: tuple[Project, dict[str, Any]]) -> None:
@@ -185,7 +233,7 @@ def test_what_cannot_be_finished_is_told_in_one_message(
 
     refused(5, "There is no database", "--runs-dir", str(tmp_path / "empty"))
     refused(2, "is not a whole number from 1 to 50", "--finalists", "0")
-    project.write(**{"EPOCHS = 6": "EPOCHS = 7"})
+    project.write(**{ROWS: WITH_TEST, "EPOCHS = 6": "EPOCHS = 7"})
     refused(6, 'what "blobs" found can only be trained again as it was')
     (tmp_path / "done").mkdir()
     done = copied(finished[0], tmp_path / "done")
