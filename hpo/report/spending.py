@@ -12,8 +12,8 @@ from hpo.study import Audit, TicketState, audit
 from hpo.terminal import plain
 
 WHOLE, PRUNED, FAILED = "trained to the end", "trained and pruned", "lost in failed trials"
-IDLE, OPEN = "between trials, or lost with a killed worker", "in trials that go on"
-PARTS = (WHOLE, PRUNED, FAILED, IDLE, OPEN)  # of the workers' time
+IDLE, LOST, OPEN = "between trials", "between trials, or lost with a killed worker", "in trials that go on"
+PARTS = (WHOLE, PRUNED, FAILED, IDLE, LOST, OPEN)  # of the workers' time
 MAX_REASON = 300
 MAX_NUMBERS = 12  # of trials that a reason names
 
@@ -85,13 +85,12 @@ def find_time(record: Record) -> Time:
     seconds = dict.fromkeys(PARTS, 0.0)
     for one in record.trials:
         seconds[of.get(one.row.state.name, OPEN)] += one.seconds
-    spans = _spans(record.trials)
+    spans, n_deaths = _spans(record.trials), sum(ticket.takeovers for ticket in record.tickets)
     total = sum(end - begin for begin, end in spans.values()) if spans else None
     trained = sum(seconds.values())
     if total is not None:
         total = max(total, trained)
-        seconds[IDLE] = total - trained
-    n_deaths = sum(ticket.takeovers for ticket in record.tickets)
+        seconds[LOST if n_deaths else IDLE] = total - trained
     parts = tuple(Part(name=name, seconds=amount) for name, amount in seconds.items() if amount > 0)
     return Time(
         parts=parts,

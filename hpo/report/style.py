@@ -3,10 +3,10 @@
 CSS = """
 :root{color-scheme:light dark;--paper:#fdfdfc;--card:#f4f5f6;--ink:#1b1e23;--soft:#565d68;--rule:#dcdfe4;
 --main:#0b61b5;--whole:#3d7fc4;--pruned:#b4560b;--base:#8a3a9f;--bad:#b3261e;--open:#6b7280;--band:#0b61b533;
---part-1:#2f74bd;--part-2:#d98a3d;--part-3:#c0453d;--part-4:#8a93a0;--part-5:#c9ced6}
+--part-1:#2f74bd;--part-2:#d98a3d;--part-3:#c0453d;--part-4:#8a93a0;--part-5:#8a93a0;--part-6:#c9ced6}
 @media (prefers-color-scheme:dark){:root{--paper:#14171b;--card:#1d2127;--ink:#e9eaec;--soft:#a9b0ba;--rule:#363c45;
 --main:#6fb6ff;--whole:#5f9fe0;--pruned:#f2a45c;--base:#d8a0ea;--bad:#ff8a80;--open:#9aa1ac;--band:#6fb6ff38;
---part-1:#5f9fe0;--part-2:#e09a4f;--part-3:#e0665e;--part-4:#77808d;--part-5:#4a525d}}
+--part-1:#5f9fe0;--part-2:#e09a4f;--part-3:#e0665e;--part-4:#77808d;--part-5:#77808d;--part-6:#4a525d}}
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%;scroll-behavior:smooth}
 @media (prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
@@ -86,6 +86,7 @@ svg path{fill:none;vector-effect:non-scaling-stroke}
 .part-3{background:var(--part-3);fill:var(--part-3)!important}
 .part-4{background:var(--part-4);fill:var(--part-4)!important}
 .part-5{background:var(--part-5);fill:var(--part-5)!important}
+.part-6{background:var(--part-6);fill:var(--part-6)!important}
 .legend{display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;list-style:none;padding:0;margin:.5rem 0;font-size:.84rem;
 color:var(--soft)}
 .legend li{display:flex;align-items:center;gap:.4rem}.legend svg{width:24px;height:12px;flex:none}
@@ -103,7 +104,7 @@ details{margin:.5rem 0}summary{cursor:pointer;color:var(--main);padding:.35rem 0
 ol.next li{margin:.4rem 0}
 @media print{:root{color-scheme:light;--paper:#fff;--card:#f4f5f6;--ink:#000;--soft:#444;--rule:#ccc;--main:#0b61b5;
 --whole:#3d7fc4;--pruned:#b4560b;--base:#8a3a9f;--bad:#b3261e;--open:#6b7280;--band:#0b61b533;--part-1:#2f74bd;
---part-2:#d98a3d;--part-3:#c0453d;--part-4:#8a93a0;--part-5:#c9ced6}
+--part-2:#d98a3d;--part-3:#c0453d;--part-4:#8a93a0;--part-5:#8a93a0;--part-6:#c9ced6}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
 nav,.skip,details:not([open]){display:none}.page{max-width:none;padding:0}
 .chart{grid-template-rows:auto auto 11rem auto auto}

@@ -251,7 +251,7 @@ def test_time_adds_up_and_names_dead_workers() -> None:
             "trained to the end": 4.0,
             "trained and pruned": 2.0,
             "lost in failed trials": 1.0,
-            "between trials, or lost with a killed worker": 1.0,
+            "between trials": 1.0,
         }
     )
     assert "1 worker spent 8.0 s in all: 50 % trained to the end, 25 % trained and pruned" in found.sentences[0]
@@ -259,6 +259,8 @@ def test_time_adds_up_and_names_dead_workers() -> None:
     killed = [a_trial(0, 0.5, takeovers=2), a_trial(1, 0.5, worker="box-2-0", begun=0.0)]
     text = said(a_search(killed), "time")
     assert "2 times a worker died" in text
+    apart = find(a_search([a_trial(0, 0.5, takeovers=1), a_trial(1, 0.5, begun=5.0)])).time.parts
+    assert apart[-1].name == "between trials, or lost with a killed worker"
     assert "2 workers spent" in text
 
 
