@@ -18,6 +18,8 @@ from hpo.report.words import counted, duration, number, percent
 # No script, and nothing from anywhere: markup that got in all the same could do nothing.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
+RECORDED = "Here are the search's own records, one run each; what hpo finish measured anew is above."
+
 Section = tuple[str, str, str]  # its id, its heading, its content
 Link = tuple[str, str]  # its words and where it leads
 
@@ -87,7 +89,9 @@ def _answer(answer: Answer) -> str:
 def _tiles(record: Record, findings: Findings) -> str:
     best, against = findings.against_baseline.best, findings.against_baseline
     word = "higher" if record.metric.is_maximized else "lower"
-    tiles = [(f"best {record.metric.name}", number(best.value) if best else "none", f"{word} is better")]
+    recorded = "" if findings.answer.finish is None else ", as the search recorded it"
+    note = f"{word} is better{recorded}"
+    tiles = [(f"best {record.metric.name}", number(best.value) if best else "none", note)]
     if against.difference is not None:
         sign = "+" if against.difference > 0 else "-" if against.difference < 0 else ""
         side = "above" if (against.difference > 0) == record.metric.is_maximized else "below"
@@ -129,7 +133,7 @@ def _baseline(findings: Findings) -> str:
     both = [one for one in (found.best, found.baseline) if one is not None]
     if found.best is not None and found.baseline is not None and found.best.number == found.baseline.number:
         both = both[:1]
-    said = paragraphs(found.sentences)
+    said = paragraphs([*([RECORDED] if findings.answer.finish is not None else []), *found.sentences])
     if not both:
         return said
     names = dict.fromkeys(name for one in both for name in one.params)

@@ -25,6 +25,8 @@ p{margin:.45rem 0;overflow-wrap:anywhere;max-width:46rem}
 .kind{margin:0;font-size:.9rem}
 .foot{font-size:.85rem;margin-top:3rem;border-top:1px solid var(--rule);padding-top:1rem}
 .lead{font-size:clamp(1.08rem,3.4vw,1.3rem);line-height:1.45;font-weight:600;margin:.9rem 0}
+.confirmed{border-left:4px solid var(--main);background:var(--card);padding:.6rem .9rem;border-radius:0 6px 6px 0;
+margin:1rem 0}
 .caution{border-left:4px solid var(--pruned);background:var(--card);padding:.6rem .9rem;border-radius:0 6px 6px 0;
 margin:1rem 0}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.6rem;margin:1.2rem 0}

@@ -15,6 +15,7 @@ from tampering import change
 from toy import ToyStudy
 
 from hpo.database import open_store
+from hpo.report.answer import Finish
 from hpo.report.findings import described, find
 from hpo.report.page import write_page
 from hpo.report.record import Record, read_record
@@ -37,6 +38,22 @@ def test_every_kind_of_study_gives_a_page(kind: str) -> None:
     assert headings[:2] == ["baseline", "optimizers"]
     assert "failures" in headings
     assert "nan" not in reader.text.replace("finance", "")
+
+
+def test_what_a_finish_found_comes_first_and_the_searchs_records_are_called_so() -> None:
+    record = many(10)
+    finish = Finish(
+        sentences=("It was lucky by 0.1.",), headings=("", "mean"), rows=(("winner <b>", "0.5"),), lead="Won."
+    )
+    page = write_page(record, find(record, finish=finish))
+    text = checked(page).text
+    assert text.index("Won.") < text.index("It was lucky by 0.1.") < text.index("winner <b>") < text.index("best score")
+    assert "as the search recorded it" in text
+    assert "the search's own records" in text
+    assert "has not been finished" not in text
+    plain = read(record).text
+    assert "recorded it" not in plain
+    assert "own records" not in plain
 
 
 def test_sections_are_in_their_order() -> None:
