@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 N_CLASSES, INPUT_SHAPE = 10, (32, 32, 3)
 BATCH_SIZES, N_ROWS = (32, 128), 4_096  # of an epoch that is measured; scaled up
-MODES = ("fit", "float32")
+MODES = ("fit", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
 class ConvolutionRow:
-    """One network's medians of CPU seconds for 45,000 images, and of the ratios within each round."""
+    """One network's medians of CPU seconds for 45,000 images, and of the ratios to `fit` (in float32) in each round."""
 
     network: str
     batch_size: int
@@ -102,13 +102,15 @@ def fit_timer(
 
 
 def engine_timer(
-    build: Callable[..., "keras.Model"], batch_size: int, dataset: "Dataset", split: "Split"
+    build: Callable[..., "keras.Model"], batch_size: int, dataset: "Dataset", split: "Split", precision: str
 ) -> Callable[[], float]:
     """Return a function that runs an epoch of hpo's engine."""
     from hpo.engine.engine import Engine
     from hpo.parameters import Parameters, TrainingParameters
 
-    training = TrainingParameters(optimizer="adam", learning_rate=1e-3, batch_size=batch_size, epochs=1)
+    training = TrainingParameters(
+        optimizer="adam", learning_rate=1e-3, batch_size=batch_size, epochs=1, precision=precision
+    )
     model = Engine(dataset, build).model(Parameters(training=training, model=None), 0, split)
     seconds, watch = cpu_watch()
 
@@ -132,10 +134,9 @@ def measure_convolutions(
     x, y = dataset.x[part.train_rows] / np.float32(255), dataset.y[part.train_rows]
     for name in names:
         for batch_size in BATCH_SIZES:
-            timers = {
-                "fit": fit_timer(NETWORKS[name], batch_size, x, y),
-                "float32": engine_timer(NETWORKS[name], batch_size, dataset, part),
-            }
+            timers = {"fit": fit_timer(NETWORKS[name], batch_size, x, y)}
+            for mode in MODES[1:]:
+                timers[mode] = engine_timer(NETWORKS[name], batch_size, dataset, part, mode)
             for run in timers.values():
                 run()  # compiles
             rounds = [{mode: run() for mode, run in timers.items()} for _ in range(n_rounds)]

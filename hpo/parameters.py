@@ -10,6 +10,7 @@ OPTIMIZERS = (
     *("adam", "sgd", "rmsprop"),
     *("adamw", "adamax", "nadam", "adagrad", "adadelta", "adafactor", "ftrl", "lion", "lamb", "muon"),
 )
+PRECISIONS = ("float32", "bfloat16")
 
 
 def require(ok: bool, name: str, wanted: str, value: object) -> None:  # noqa: FBT001 - reads as a sentence
@@ -43,6 +44,8 @@ class TrainingParameters:
             place of the last ones; training goes on from the last. On CIFAR-10 worth 0.01 to 0.05 of accuracy at a
             rate that is not lowered, after each of 12 epochs. Refused for models with BatchNormalization: what that has
             measured is not averaged.
+        precision: "float32", or "bfloat16" for Keras's mixed_bfloat16: layers compute in bfloat16, and weights and the
+            optimizer stay in float32. Convolutions are faster on processors that multiply such numbers.
 
     Raises:
         ParameterError: A value is out of range, or momentum and optimizer do not fit.
@@ -54,6 +57,7 @@ class TrainingParameters:
     epochs: int
     momentum: float | None = None
     averaged: bool = False
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         require(self.optimizer in OPTIMIZERS, "optimizer", f"one of {', '.join(OPTIMIZERS)}", self.optimizer)
@@ -67,6 +71,7 @@ class TrainingParameters:
         else:
             require(self.momentum is None, "momentum", f"None for {self.optimizer}", self.momentum)
         require(isinstance(self.averaged, bool), "averaged", "True or False", self.averaged)
+        require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", self.precision)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ def test_good_values_are_kept() -> None:
         ("learning_rate", float("inf")), ("learning_rate", "1e-3"), ("learning_rate", None), ("learning_rate", True),
         ("batch_size", 0), ("batch_size", 32.0), ("batch_size", True), ("batch_size", "32"),
         ("epochs", 0), ("epochs", 2.5), ("epochs", None),
-        ("momentum", 0.9), ("averaged", 1), ("averaged", None),
+        ("momentum", 0.9), ("averaged", 1), ("averaged", None), ("precision", "float16"),
     ],
 )  # fmt: skip
 def test_training_value_out_of_range_is_named(field: str, value: object) -> None:
@@ -59,7 +59,14 @@ def test_parameters_are_frozen_equal_and_hashable() -> None:
 
 def test_flat_names_every_field_once() -> None:
     parameters = Parameters(training=TrainingParameters(**GOOD), model=MLPParameters(width=4, n_layers=2))
-    assert parameters.flat() == {**GOOD, "momentum": None, "averaged": False, "width": 4, "n_layers": 2}
+    assert parameters.flat() == {
+        **GOOD,
+        "momentum": None,
+        "averaged": False,
+        "precision": "float32",
+        "width": 4,
+        "n_layers": 2,
+    }
 
 
 def test_model_without_fields_adds_none() -> None:
@@ -67,6 +74,7 @@ def test_model_without_fields_adds_none() -> None:
         **GOOD,
         "momentum": None,
         "averaged": False,
+        "precision": "float32",
     }
 
 

@@ -21,11 +21,13 @@ class Manner:
         averaged: As in TrainingParameters.
         path: See APART.
         hook: The method of a callback's that is called for each step; empty where there is none.
+        precision: As in TrainingParameters.
     """
 
     averaged: bool = False
     path: str | None = APART
     hook: str = ""
+    precision: str = "float32"
 
     @property
     def is_apart(self) -> bool:
@@ -82,7 +84,8 @@ def without_xla(manner: Manner, *, has_convolutions: bool) -> str:
     """
     if manner.hook:
         return f"one compiled call per step, because of a callback's {manner.hook}"
-    if not has_convolutions:
+    if not has_convolutions and manner.precision == "float32":
         return ""
     how = "" if manner.path is None else f" ({processor()}), each step a function of its own"
-    return f"the compiled epoch in TensorFlow's own kernels{how}, because the model has convolutions"
+    why = "the model has convolutions" if has_convolutions else f"XLA is slower in {manner.precision}"
+    return f"the compiled epoch in TensorFlow's own kernels{how}, because {why}"

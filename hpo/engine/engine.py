@@ -13,6 +13,7 @@ from hpo.engine.criterion import Criterion
 from hpo.engine.fitted import FittedModel, check_not_averaged, own_training
 from hpo.engine.keras_optimizer import optimizer_of, rule_of, same_but_for_the_rate
 from hpo.engine.model import EpochModel
+from hpo.engine.precision import computing_in
 from hpo.engine.refusals import check_model
 from hpo.engine.shared import Shared
 from hpo.parameters import Parameters
@@ -69,15 +70,16 @@ class Engine:
         rule, rate = rule_of(parameters, self._build_optimizer)
         keras.utils.set_random_seed(seed)
         dataset = self._shared.dataset
-        inner = self._build_model(parameters.model, dataset.input_shape, dataset.n_classes)
-        check_model(inner, dataset, self._shared.criterion)
+        with computing_in(training.precision):
+            inner = self._build_model(parameters.model, dataset.input_shape, dataset.n_classes)
+            check_model(inner, dataset, self._shared.criterion)
         reason = own_training(inner)
         if reason:
             check_not_averaged(reason, averaged=training.averaged)
             optimizer = optimizer_of(rule, rate, training.momentum)
             return FittedModel(inner, optimizer, training.batch_size, self._shared, split, reason)
         batch_size = min(training.batch_size, len(split.train_rows))
-        manner = Manner(averaged=training.averaged, path=self._path, hook=hook)
+        manner = Manner(averaged=training.averaged, path=self._path, hook=hook, precision=training.precision)
         new = functools.partial(
             EpochModel,
             inner,

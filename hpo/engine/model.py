@@ -30,6 +30,7 @@ from hpo.engine.evaluation import evaluate
 from hpo.engine.feed import gathered
 from hpo.engine.keras_optimizer import KerasOptimizer, Rule
 from hpo.engine.optimizers import EpochOptimizer
+from hpo.engine.precision import described
 from hpo.engine.refusals import check_averaged, check_calls, scaled_inputs
 from hpo.engine.shared import Shared
 from hpo.engine.weights import Average
@@ -66,7 +67,7 @@ class EpochModel(keras.Model):
         self.inner = inner
         self.output_names = getattr(inner, "output_names", None)
         self.built = True
-        self.momentum = 0.0
+        self.momentum, self._precision = 0.0, manner.precision
         self._shared = shared
         self.take(split)
         self._batch_size = min(batch_size, len(split.train_rows))
@@ -155,7 +156,7 @@ class EpochModel(keras.Model):
     @property
     def trained_by(self) -> str:
         """What trains it and why, for people; known after the first call."""
-        return self.train_chunk.trained_by
+        return self.train_chunk.trained_by + described(self._precision)
 
     def rows(self, seed: int, epoch: int, chunk: int) -> np.ndarray:
         """Return the row numbers of a chunk, (steps, batch) int32; one that is short of steps is filled up with -1."""

@@ -10,6 +10,7 @@ from hpo.data import Dataset, each
 from hpo.definition import StudyDefinition, build_model
 from hpo.engine.callback_state import is_keras
 from hpo.engine.costs import forward_graph
+from hpo.engine.precision import computing_in
 from hpo.engine.refusals import dtype_of, scaled_inputs
 
 
@@ -31,7 +32,8 @@ class RowModel:
 
 def model_of_rows(definition: StudyDefinition, parameters: Any, dataset: Dataset) -> RowModel:
     """Build a trial's model for rows as they are."""
-    inner = build_model(definition, parameters.model, dataset.input_shape, dataset.n_classes)
+    with computing_in(parameters.training.precision):
+        inner = build_model(definition, parameters.model, dataset.input_shape, dataset.n_classes)
     names = dict(zip(dataset.x, dataset.x, strict=True)) if isinstance(dataset.x, dict) else each(_no_name, dataset.x)
     inputs = each(_input, dataset.x, names)
     inner(inputs)  # builds what is not built yet

@@ -18,6 +18,7 @@ from hpo.engine.criterion import Criterion, criterion_of
 from hpo.engine.fitted import FittedModel, own_training
 from hpo.engine.keras_optimizer import optimizer_of, rule_of
 from hpo.engine.model import EpochModel
+from hpo.engine.precision import computing_in
 from hpo.engine.refusals import check_callbacks, check_calls, check_model
 from hpo.engine.shared import Shared
 from hpo.errors import InfeasibleError, StudyFileError, TrialError
@@ -57,9 +58,10 @@ def rehearse_training(definition: StudyDefinition, dataset: Dataset) -> None:
 
 def _rehearse(definition: StudyDefinition, dataset: Dataset, parameters: Any) -> None:
     keras.utils.set_random_seed(definition.seed)
-    inner = build_model(definition, parameters.model, dataset.input_shape, dataset.n_classes)
     criterion = criterion_of(definition)
-    check_model(inner, dataset, criterion)
+    with computing_in(parameters.training.precision):
+        inner = build_model(definition, parameters.model, dataset.input_shape, dataset.n_classes)
+        check_model(inner, dataset, criterion)
     check_calls(forward_graph(inner, dataset.x), inner)
     callbacks = check_callbacks(_callbacks(definition, parameters))
     rule, _ = rule_of(parameters, definition.optimizer)

@@ -181,6 +181,7 @@ def _main(setting: Setting, cut: Excerpt, rows: RowsCode) -> str:
         *rows.lines,
         *weighted,
         "keras.utils.set_random_seed(SEED)",
+        *([] if training.precision == "float32" else [f'keras.config.set_dtype_policy("mixed_{training.precision}")']),
         f"net = {called(cut, 'model', arguments)}",
         "net.compile(",
         *(f"    {name}={text}," for name, text in compiled_code(definition, cut, training).items()),

@@ -1,5 +1,6 @@
 """What trains convolutions: each step apart from the loop in new studies, and as ever in older ones."""
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -8,9 +9,10 @@ import pytest
 import tensorflow as tf
 from small_training import N_CLASSES, SHAPE, SPLIT, assert_same, fit, make_dataset, parameters_of
 
-from hpo.engine import keras_trainer
+from hpo.engine import keras_trainer, precision
 from hpo.engine.engine import Engine
 from hpo.engine.model import restore_state, state
+from hpo.engine.precision import computing_in, described
 from hpo.errors import StudyMismatchError
 
 
@@ -67,3 +69,28 @@ def test_convolutional_training_that_is_stopped_goes_on_bit_for_bit(
 def test_path_of_a_later_hpo_is_refused() -> None:
     with pytest.raises(StudyMismatchError, match="'sideways'"):
         keras_trainer.Trainer().load(None, None, path="sideways")  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore:precision=")
+def test_precision_is_the_trial_s_own_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(make_dataset(), flat)
+    precise = parameters_of()
+    rough = replace(precise, training=replace(precise.training, precision="bfloat16"))
+    policies = []
+    for parameters in (rough, precise, rough):
+        model = engine.model(parameters, seed=1, split=SPLIT)
+        policies.append(model.inner.layers[-1].compute_dtype)
+        assert all(one.dtype == "float32" for one in model.inner.trainable_variables)
+    assert policies == ["bfloat16", "float32", "bfloat16"]
+    assert keras.config.dtype_policy().name == "float32"
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    fit(model, epochs=1)
+    assert model.trained_by.endswith("because XLA is slower in bfloat16; in bfloat16")
+
+
+def test_processor_without_bfloat16_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: False)
+    with pytest.warns(UserWarning, match="has no products of bfloat16 numbers"), computing_in("bfloat16"):
+        pass
+    assert described("float32") == ""
+    assert "though this processor has no products" in described("bfloat16")

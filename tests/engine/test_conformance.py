@@ -20,6 +20,7 @@ from hpo.engine.criterion import Criterion, row_weights
 from hpo.engine.engine import Engine
 from hpo.engine.epoch import row_order
 from hpo.engine.model import restore_state, state
+from hpo.engine.precision import computing_in
 from hpo.engine.refusals import step_hook
 
 layers = keras.layers
@@ -50,6 +51,7 @@ class Row:
     optimizer: str = "adam"
     build_optimizer: Callable[[], keras.optimizers.Optimizer] | None = None
     averaged: bool = False
+    precision: str = "float32"
     is_classifier: bool = False
     build_callbacks: Callable[[], list[keras.callbacks.Callback]] = list
 
@@ -373,6 +375,19 @@ ROWS: dict[str, Row] = {
         f"optimizer {name}": Row(build=dense(), metrics=["mae"], build_optimizer=build)
         for name, build in OPTIMIZERS_OF_KERAS.items()
     },
+    "bfloat16": Row(build=dense(), metrics=["mae"], precision="bfloat16"),
+    "bfloat16, convolutions": Row(
+        x=IMAGES, y=CLASSES, build=convolutional(), loss=Criterion.loss, precision="bfloat16", is_classifier=True
+    ),
+    "bfloat16, residual, BatchNormalization": Row(
+        x=IMAGES,
+        y=CLASSES,
+        build=convolutional(has_norm=True),
+        loss=Criterion.loss,
+        optimizer="momentum",
+        precision="bfloat16",
+    ),
+    "bfloat16, own train_step": Row(build=OwnStep, precision="bfloat16"),
     "schedule by a batch hook": Row(build=dense(), metrics=["mae"], build_callbacks=lambda: [Warmup()]),
     "schedule by a batch hook, convolutions, Nadam": Row(
         x=IMAGES,
@@ -421,20 +436,26 @@ QUICK = (
     "optimizer Adam, cosine by step",
     "schedule by a batch hook",
     "own train_step",
+    "bfloat16, convolutions",
 )
 CASES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in ROWS]
 
 
+@pytest.mark.filterwarnings("ignore:precision=")
 @pytest.mark.filterwarnings("ignore:Training runs by Keras's own fit")
 @pytest.mark.parametrize("name", CASES)
 def test_two_epochs_equal_keras_s_fit_and_go_on_after_an_interruption(name: str) -> None:
     row = ROWS[name]
     parameters, keras_optimizer = OPTIMIZERS[row.optimizer]
-    parameters = replace(parameters, training=replace(parameters.training, averaged=row.averaged))
+    parameters = replace(
+        parameters, training=replace(parameters.training, averaged=row.averaged, precision=row.precision)
+    )
+    rtol, atol = (2e-3, 2e-4) if row.precision == "float32" else (2e-2, 4e-3)
     engine = engine_of(row)
     callbacks, hook = row.build_callbacks(), step_hook(row.build_callbacks())
     model = engine.any_model(parameters, seed=5, split=SPLIT, hook=hook)
-    plain = row.build()
+    with computing_in(row.precision):
+        plain = row.build()
     plain(each(lambda one: one[:1], fed(row)))
     plain.set_weights(model.inner.get_weights())
 
@@ -443,9 +464,9 @@ def test_two_epochs_equal_keras_s_fit_and_go_on_after_an_interruption(name: str)
         theirs = keras_fit(row, plain, (row.build_optimizer or keras_optimizer)())
         assert theirs.keys() == whole.keys()
         for key, values in theirs.items():
-            np.testing.assert_allclose(whole[key], values, rtol=2e-3, atol=2e-4, err_msg=key)
+            np.testing.assert_allclose(whole[key], values, rtol=rtol, atol=atol, err_msg=key)
         for ours, wanted in zip(model.inner.get_weights(), plain.get_weights(), strict=True):
-            np.testing.assert_allclose(ours, wanted, rtol=2e-3, atol=2e-4)
+            np.testing.assert_allclose(ours, wanted, rtol=rtol, atol=atol)
 
     ended = state(model)
     begun_model = engine.any_model(parameters, seed=5, split=SPLIT, hook=hook)
