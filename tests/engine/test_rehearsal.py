@@ -48,8 +48,18 @@ def top() -> list[keras.metrics.Metric]:
     return [keras.metrics.SparseTopKCategoricalAccuracy(2, name="top")]
 
 
+class OwnStep(keras.Sequential):
+    def train_step(self, data: Any) -> Any:
+        return super().train_step(data)
+
+
+class LosslessTest(OwnStep):
+    def test_step(self, data: Any) -> Any:
+        return {"accuracy": super().test_step(data)["accuracy"]}
+
+
 class Steps(keras.callbacks.Callback):
-    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+    def on_test_batch_end(self, batch: int, logs: object = None) -> None:
         pass
 
 
@@ -64,7 +74,7 @@ class Steps(keras.callbacks.Callback):
         ({"model": mlp, "metrics": top}, "STUDY.metric is 'val_accuracy', which the study does not measure"),
         ({"model": mlp, "loss": "categorical_crossentropy"}, "loss or metrics cannot be computed"),
         ({"model": mlp, "callbacks": lambda _: [STOP("val_acc", mode="max")]}, "EarlyStopping looks at 'val_acc'"),
-        ({"model": mlp, "callbacks": lambda _: [Steps()]}, "the callback Steps cannot be used: on_train_batch_end"),
+        ({"model": mlp, "callbacks": lambda _: [Steps()]}, "the callback Steps cannot be used: on_test_batch_end"),
     ],
 )
 def test_what_hpo_does_not_do_is_refused_before_the_first_trial(fields: dict[str, Any], words: str) -> None:
@@ -187,3 +197,11 @@ def test_space_of_which_nothing_can_be_drawn_is_told_elsewhere() -> None:
         raise optuna.TrialPruned
 
     rehearse_training(replace(DEFINITION, model=compiled, baseline=None, search_space=refuse), make_dataset())
+
+
+@pytest.mark.filterwarnings("ignore:Training runs by Keras's own fit")
+def test_model_that_trains_by_itself_is_rehearsed_and_has_to_tell_its_loss() -> None:
+    rehearse_training(replace(DEFINITION, model=lambda *given: OwnStep(mlp(*given).layers)), make_dataset())
+    silent = replace(DEFINITION, model=lambda *given: LosslessTest(mlp(*given).layers))
+    with pytest.raises(StudyFileError, match="train_step or test_step returns no loss, which hpo shows as val_loss"):
+        rehearse_training(silent, make_dataset())
