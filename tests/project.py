@@ -98,7 +98,7 @@ class Project:
 
     def run(self, *arguments: str, command: str = "run") -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments, command=command)
-        out, err = process.communicate(timeout=100)
+        out, err = process.communicate(timeout=200)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def tune(self, *arguments: str) -> dict[str, Any]:

@@ -97,7 +97,9 @@ def finish(
         target=None,
         is_new_generation=False,
     )
-    request = FinishRequest(search=name, options=options, n_finalists=finalists, n_seeds=seeds)
+    request = FinishRequest(
+        search=name, options=options, n_finalists=finalists, n_seeds=seeds, patience_seconds=patience
+    )
     limits = WorkerLimits(
         trial_timeout_seconds=None, patience_seconds=patience, n_kept_models=1, max_growth_bytes=GROWTH_BYTES
     )

@@ -1,12 +1,14 @@
 """A finish from its command to its answer: workers train what the race asks for, then the answer is settled."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hpo.database import explained, open_store, wait_shortly
 from hpo.errors import HpoError, NotOpenedError, StudyMismatchError
 from hpo.finish.found import Found, found_in, is_trained, n_wanted
-from hpo.finish.opening import check_asked, check_unchanged, find_finish, find_search, open_in_process
+from hpo.finish.opening import check_asked, check_unchanged, find_finish, find_search, open_in_process, patiently
 from hpo.finish.request import FinishRequest
 from hpo.finish.settled import read_settled
 from hpo.finish.settling import settle_in_process
@@ -46,16 +48,21 @@ def finish_search(request: FinishRequest, settings: RunSettings, view: View, sig
     open_runs_dir(request.options.runs_dir, view.say)
     search, study = wait_shortly(lambda: _find(request), request.options.address)
     context, ending = None, Ending.FINISHED
-    if study is None or not is_trained(study):
+    if study is None or not patiently(partial(is_trained, study), request, view.say):
         context, study = _open(request, search, view, signals)
-        ending = _train(replace(settings, options=request.options), study, context, view, signals)
+        ending = _train(partial(Launcher, settings, view, signals, context=context), request, study, view)
     fault = None
-    if ending == Ending.FINISHED and is_trained(study) and read_settled(study) is None:
+    if ending == Ending.FINISHED and patiently(partial(is_unsettled, study), request, view.say):
         try:
             ending = _settle(request, context, view, signals)
         except HpoError as error:  # the answer is there all the same
             fault = error
-    return _ended(ending, search, study, fault)
+    return patiently(partial(_ended, ending, search, study, fault), request, view.say)
+
+
+def is_unsettled(study: OpenStudy) -> bool:
+    """Whether only the last step is missing of a finish."""
+    return is_trained(study) and read_settled(study) is None
 
 
 class _Unhurried:
@@ -102,22 +109,28 @@ def _open(request: FinishRequest, search: OpenStudy, view: View, signals: Signal
         facts: StudyFacts | None = call_in_child(context, errand, view.say, signals, folder=folder)
     if facts is None:
         raise NotOpenedError(signals.ending or Ending.TERMINATED)
-    database = open_store(request.options.address, create=False)
+    database = patiently(lambda: open_store(request.options.address, create=False), request, view.say)
     study_folder = folder_of(request.options.runs_dir, facts.name)
     return context, OpenStudy(facts=facts, database=database, folder=study_folder)
 
 
-def _train(settings: RunSettings, study: OpenStudy, context: Any, view: View, signals: Signals) -> Ending:
+def _train(launcher: Callable[..., Launcher], request: FinishRequest, study: OpenStudy, view: View) -> Ending:
     """Keep workers at a finish until all of its trainings have ended, or something says stop.
 
     Workers add the trainings that follow before they end one; another program that ends a trial does not.
     """
     while True:
-        outcome = Launcher(settings, view, signals, context=context, study=study).run()
-        n_trainings = n_wanted(study)
-        if outcome.ending != Ending.FINISHED or n_trainings <= len(outcome.tickets):
+        outcome = launcher(study=study).run()
+        has_more = patiently(partial(grow, study, len(outcome.tickets)), request, view.say)
+        if outcome.ending != Ending.FINISHED or not has_more:
             return outcome.ending
-        study.tickets.grow(n_trainings)
+
+
+def grow(study: OpenStudy, n_trainings: int) -> bool:
+    """Add the trainings that a finish asks for beyond those that it has; returns whether there are any."""
+    n_asked = n_wanted(study)
+    study.tickets.grow(n_asked)
+    return n_asked > n_trainings
 
 
 def _ended(ending: Ending, search: OpenStudy, study: OpenStudy, fault: HpoError | None) -> Finished:

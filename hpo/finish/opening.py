@@ -6,9 +6,10 @@ Runs in a process of its own, because it imports the study's file and loads its 
 from collections.abc import Callable
 from dataclasses import asdict
 from multiprocessing.connection import Connection
+from typing import TypeVar
 
 from hpo.data import Dataset, Split, arrays_of, load_dataset, split_of
-from hpo.database import Store, open_store, setup_lock
+from hpo.database import Store, insist, open_store, setup_lock
 from hpo.definition import fingerprint, load_definition, predicts_classes
 from hpo.errors import StudyMismatchError, TrialsFailingError
 from hpo.finish.request import FinishRequest
@@ -28,16 +29,30 @@ from hpo.race import (
 from hpo.run import begin, telling
 from hpo.study import OpenStudy, check_same, count_ended, find_latest, folder_of, make, not_there
 
+T = TypeVar("T")
+
 
 def open_in_process(request: FinishRequest, pipe: Connection) -> None:
     """Process target: open the finish; sends ("say", text) lines, then ("study", StudyFacts) or ("error", HpoError)."""
     begin(folder_of(request.options.runs_dir, request.search), "finish")
 
+    def say(text: str) -> None:
+        pipe.send(("say", text))
+
     def open_() -> None:
-        study = open_finish(request, lambda text: pipe.send(("say", text)))
+        study = patiently(lambda: open_finish(request, say), request, say)
         pipe.send(("study", study.facts))
 
     telling(pipe, open_)
+
+
+def patiently(call: Callable[[], T], request: FinishRequest, say: Callable[[str], None]) -> T:
+    """Make a call, which may be made again, and wait for a database that is away.
+
+    Raises:
+        DatabaseAwayError: It stayed away.
+    """
+    return insist(call, should_stop=lambda: False, patience_seconds=request.patience_seconds, say=say)
 
 
 def open_finish(request: FinishRequest, say: Callable[[str], None]) -> OpenStudy:

@@ -14,9 +14,11 @@ class FinishRequest:
         options: Where its file, database, runs folder and data are.
         n_finalists: How many of its best records race.
         n_seeds: With how many untouched seeds the winner and those it is compared with are trained.
+        patience_seconds: How long the database may be away.
     """
 
     search: str
     options: StudyOptions
     n_finalists: int | None
     n_seeds: int | None
+    patience_seconds: float

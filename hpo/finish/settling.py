@@ -18,7 +18,7 @@ from hpo.errors import DatasetError, FolderError, StudyMismatchError, TrialsFail
 from hpo.finish.answer import Answer, answer_of
 from hpo.finish.folder import OWN_TEST_NOTE, Chosen, Measured, write_answer
 from hpo.finish.opened import Opening, close, open_once, read_opening
-from hpo.finish.opening import find_finish, find_search
+from hpo.finish.opening import find_finish, find_search, patiently
 from hpo.finish.request import FinishRequest
 from hpo.finish.result import result_of
 from hpo.finish.sentences import measured, sentences
@@ -35,8 +35,11 @@ def settle_in_process(request: FinishRequest, pipe: Connection) -> None:
     """Process target: settle a finish; sends ("say", text) lines, then ("settled", None) or ("error", HpoError)."""
     begin(folder_of(request.options.runs_dir, request.search), "finish")
 
+    def say(text: str) -> None:
+        pipe.send(("say", text))
+
     def settle_() -> None:
-        settle(request, lambda text: pipe.send(("say", text)))
+        patiently(lambda: settle(request, say), request, say)
         pipe.send(("settled", None))
 
     telling(pipe, settle_)

@@ -9,8 +9,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from postgres import Postgres
 from project import SLOW_MODEL, Project
+from toy import wait_for
 
 from hpo.database import open_store
 from hpo.database.address import parse_address
@@ -264,3 +267,30 @@ def test_search_without_a_trial_that_was_trained_to_its_end_has_nothing_to_finis
     assert result.returncode in (3, 5, 7), result.stderr
     assert "Traceback" not in result.stderr
     assert result.stderr.startswith("error: ")
+
+
+def test_database_away_in_the_middle_of_a_finish_costs_nothing_but_time(tmp_path: Path, postgres: Postgres) -> None:
+    project = Project(tmp_path)
+    url = postgres.new_database()
+    assert project.run("--study", "blobs", "--trials", "3", "--workers", "2", "--storage", url).returncode == 0
+    process = project.start(
+        "--study", "blobs", "--finalists", "2", "--seeds", "2", "--json", "--storage", url, command="finish"
+    )
+    wait_for(lambda: n_ended(url) >= 2, seconds=100)
+    postgres.stop()
+    try:
+        time.sleep(3)
+    finally:
+        postgres.start()
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert json.loads(out)["answer"]["is_complete"]
+    assert json.loads(out)["answer_dir"] is not None
+
+
+def n_ended(url: str) -> int:
+    try:
+        trials = optuna.load_study(study_name="blobs.finish", storage=url).trials
+    except KeyError:
+        return 0
+    return sum(trial.state.is_finished() for trial in trials)
