@@ -260,7 +260,7 @@ def show_convolutions(
     rows = []
     for row in measure_convolutions(dataset, split, names, 3 if arguments.quick else arguments.rounds, N_TRAIN):
         rows.append(row)
-        times = " ".join(f"{row.seconds[mode]:9.2f}" for mode in MODES)
+        times = " ".join(f"{row.seconds[mode]:9.2f}" if mode in row.seconds else f"{'-':>9}" for mode in MODES)
         ratios = " ".join(f"{ratio:5.2f}" for ratio in row.fit_over.values())
         print(f"{row.network:10} {row.batch_size:5} {times} {ratios}", file=show, flush=True)
     return {"convolutions": [asdict(row) for row in rows]}

@@ -13,7 +13,7 @@ from hpo.engine.criterion import Criterion
 from hpo.engine.fitted import FittedModel, check_not_averaged, own_training
 from hpo.engine.keras_optimizer import optimizer_of, rule_of, same_but_for_the_rate
 from hpo.engine.model import EpochModel
-from hpo.engine.precision import computing_in
+from hpo.engine.precision import computing_in, described
 from hpo.engine.refusals import check_model
 from hpo.engine.shared import Shared
 from hpo.parameters import Parameters
@@ -77,7 +77,9 @@ class Engine:
         if reason:
             check_not_averaged(reason, averaged=training.averaged)
             optimizer = optimizer_of(rule, rate, training.momentum)
-            return FittedModel(inner, optimizer, training.batch_size, self._shared, split, reason)
+            fitted = FittedModel(inner, optimizer, training.batch_size, self._shared, split, reason)
+            fitted.trained_by += described(training.precision)
+            return fitted
         batch_size = min(training.batch_size, len(split.train_rows))
         manner = Manner(averaged=training.averaged, path=self._path, hook=hook, precision=training.precision)
         new = functools.partial(

@@ -9,7 +9,7 @@ import keras
 from hpo.engine.processor import has_bfloat16, processor
 
 POLICIES = {"bfloat16": "mixed_bfloat16"}
-WITHOUT = "has no products of bfloat16 numbers in TensorFlow's kernels, so that they are no faster here"
+WITHOUT = "has no products of bfloat16 numbers in TensorFlow's kernels, and trains several times as slowly in them"
 
 
 @contextlib.contextmanager
