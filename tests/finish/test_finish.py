@@ -294,3 +294,19 @@ def n_ended(url: str) -> int:
     except KeyError:
         return 0
     return sum(trial.state.is_finished() for trial in trials)
+
+
+@pytest.mark.slow
+def test_search_and_finish_in_one_command_share_its_time(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.write(SLOW_MODEL)
+    result = project.run(
+        "--study", "blobs", "--trials", "500", "--finish", "--timeout", "60", "--workers", "2", "--json"
+    )
+    assert result.returncode == 0, result.stderr
+    search, finish = map(json.loads, result.stdout.splitlines())
+    assert search["ending"] == "reserved"
+    assert search["states"]["complete"] > 0
+    assert search["seconds"] < 60
+    assert finish["study"] == "blobs"
+    assert len(project.trials("blobs.finish")) > 0
