@@ -33,6 +33,9 @@ REFUSED = (
     "file is not a database", "unable to open database file", "readonly database", "no such table", "malformed",
 )  # fmt: skip
 
+# SQLite's words; PostgreSQL's, which it has from the system.
+FULL = ("database or disk is full", "disk I/O error", "No space left on device")
+
 T = TypeVar("T")
 
 
@@ -62,7 +65,7 @@ def insist(
         except (*TRANSIENT, DatabaseAwayError) as error:
             if is_permanent(error):
                 raise StorageError("The study's tables are gone from the database.", "Was it replaced?") from error
-            told = error if isinstance(error, DatabaseAwayError) else DatabaseAwayError("The database is away.")
+            told = error if isinstance(error, DatabaseAwayError) else away(error)
             reason, hint = told.message, told.hint
             if should_stop() or time.monotonic() - begun_seconds > patience_seconds:
                 hint = f"{hint} Nothing is lost: run the same command when it answers.".strip()
@@ -74,6 +77,13 @@ def insist(
             while time.monotonic() < until_seconds and not should_stop():
                 time.sleep(0.1)
             wait_seconds = min(2 * wait_seconds, LAST_RETRY_SECONDS)
+
+
+def away(error: BaseException) -> DatabaseAwayError:
+    """Return the error that a database does not answer, or cannot write for want of space."""
+    if any(words in str(_innermost(error)) for words in FULL):
+        return DatabaseAwayError("The database cannot write: its disk is full.", "Free some space.")
+    return DatabaseAwayError("The database is away.")
 
 
 def wait_shortly(call: Callable[[], T], address: DatabaseAddress) -> T:

@@ -178,6 +178,7 @@ def described_as_json(finished: "Finished") -> dict[str, Any]:
         "answer": described(found.answer),
         "settled": None if found.settled is None else finite(asdict(found.settled)),
         "test": None if found.opening is None else finite(asdict(found.opening)),
+        "is_test_of_this_model": found.is_tested,
         "answer_dir": None if found.settled is None else str(finished.search.folder.answer_dir),
     }
 

@@ -39,6 +39,7 @@ class Chosen:
         file: The study's.
         definition: What it declares.
         parameters: The model's.
+        chosen: What of them the search chose, by the names that it has there.
         dataset: The study's data.
         split: Of its rows.
         kept: The model's file among the trial's.
@@ -55,6 +56,7 @@ class Chosen:
     file: StudyFile
     definition: StudyDefinition
     parameters: Any
+    chosen: Mapping[str, Any]
     dataset: Dataset
     split: Split
     kept: Path
@@ -93,7 +95,7 @@ def write_answer(chosen: Chosen, answer_dir: Path, measure: Callable[[Path], Mea
             trial=chosen.trial,
             seed=chosen.seed,
             epoch=chosen.epoch,
-            parameters=flat(chosen.parameters),
+            parameters={**flat(chosen.parameters), **chosen.chosen},
             metric=chosen.definition.metric,
             found=chosen.found,
             data=(chosen.dataset.name, chosen.dataset.fingerprint),

@@ -32,6 +32,12 @@ class Found:
     opening: Opening | None
     lines: tuple[Line, ...]
 
+    @property
+    def is_tested(self) -> bool:
+        """Whether the answer's own model was measured on the test rows."""
+        has_result = self.opening is not None and self.opening.result is not None
+        return has_result and self.settled is not None and self.opening.model == self.settled.model  # type: ignore[union-attr]
+
     def table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         """Return headings and cells: each setting that was confirmed, with what it reached."""
         metric = self.answer.metric

@@ -4,9 +4,12 @@ Its intent is stored before the rows are looked at. After a kill, the same model
 result; another one never: the rows would no longer be new to whoever chooses.
 """
 
+import hashlib
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from hpo import __version__
@@ -14,6 +17,7 @@ from hpo.database import setup_lock
 from hpo.errors import StudyMismatchError
 from hpo.study import OpenStudy
 
+WEIGHTS = "model.weights.h5"
 TEST_ATTR = "hpo:test"  # of the search: it stays where a finish is deleted
 
 
@@ -22,7 +26,7 @@ class Opening:
     """What is stored of it.
 
     Attributes:
-        model: SHA-256 of the model's file, as its training kept it.
+        model: SHA-256 of the model's weights: the same training, done again, is the same model.
         trial: The trial of the finish that trained it.
         rows: Fingerprint of the test rows.
         began: When the intent was stored, by this machine's clock, in UTC.
@@ -60,6 +64,25 @@ def read_opening(search: OpenStudy) -> Opening | None:
             "Another program may have changed it, and so nobody knows whether they have been opened.",
         ) from error
     return opening
+
+
+def identity(kept: Path) -> str:
+    """Return what a model is known by: the SHA-256 of its weights in Keras's file, which notes a date beside them."""
+    if zipfile.is_zipfile(kept):
+        with zipfile.ZipFile(kept) as archive:
+            if WEIGHTS in archive.namelist():
+                return hashlib.sha256(archive.read(WEIGHTS)).hexdigest()
+    return hashlib.sha256(kept.read_bytes()).hexdigest()
+
+
+def others_that_opened(search: OpenStudy, rows: str) -> list[str]:
+    """Return the other studies in the database whose models were measured on these rows."""
+    found = []
+    for study in search.database.optuna.get_all_studies():
+        stored = study.user_attrs.get(TEST_ATTR)
+        if study._study_id != search.facts.study_id and isinstance(stored, dict) and stored.get("rows") == rows:
+            found.append(str(study.study_name))
+    return found
 
 
 def open_once(search: OpenStudy, *, model: str, trial: int, rows: str) -> Opening:

@@ -27,7 +27,7 @@ from hpo.race import (
     schedule_of,
 )
 from hpo.run import begin, telling
-from hpo.study import OpenStudy, check_same, count_ended, find_latest, folder_of, make, not_there
+from hpo.study import OpenStudy, check_same, count_ended, find_latest, folder_of, make, not_there, state_word
 
 T = TypeVar("T")
 
@@ -160,10 +160,13 @@ def plan_of(search: OpenStudy, request: FinishRequest, *, step: float) -> Plan:
     n_finalists = request.n_finalists or default_finalists(n_ended)
     finalists, compared = choose(trials, search.metric, baseline=baseline, n_finalists=n_finalists)
     if not finalists:
-        what = "has no trial that was trained to its end" if n_ended else "has no trial that has ended"
+        what = "has no trial that was trained to its end with a value" if n_ended else "has no trial that has ended"
+        goes_on = f"hpo run --study {file_of(search.name)}"
         raise TrialsFailingError(
             f'"{search.name}" {what}, so there is nothing to finish ({describe_ended(search)}).',
-            f"Run it first: hpo run --study {file_of(search.name)}",
+            f"Run it first: {goes_on}"
+            if n_ended < len(tickets)
+            else f"Mend the study, or let it try more: {goes_on} --trials {2 * len(tickets)}",
         )
     return Plan(
         settings=(*finalists, *([] if compared is None else [compared])),
@@ -178,10 +181,8 @@ def plan_of(search: OpenStudy, request: FinishRequest, *, step: float) -> Plan:
 
 def describe_ended(search: OpenStudy) -> str:
     """Say what became of a search's trials."""
-    rows = search.rows()
-    words = sorted({row.state.name.lower() for row in rows})
-    counts = [f"{sum(row.state.name.lower() == word for row in rows)} {word}" for word in words]
-    return ", ".join(counts) or "none was begun"
+    words = ["diverged" if row.is_diverged else state_word(row.state) for row in search.rows()]
+    return ", ".join(f"{words.count(word)} {word}" for word in sorted(set(words))) or "none was begun"
 
 
 def step_of(metric: Metric, dataset: Dataset, split: Split) -> float:

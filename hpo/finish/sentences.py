@@ -100,6 +100,8 @@ def _luck(answer: Answer) -> list[str]:
     name = name_of(answer, 0)
     is_lucky, by = answer.optimism > 0, number(abs(answer.optimism))
     verdict = f"it was lucky by {by}" if is_lucky else f"it was not lucky, but below its mean by {by}"
+    if by == number(0.0):
+        verdict = "it was neither lucky nor unlucky"
     again = interval(best.estimate, answer.metric)
     return [f"Its best, {name}, was recorded at {number(best.record)}; trained again it reaches {again}: {verdict}."]
 
@@ -136,18 +138,15 @@ def _likely(difference: Difference) -> str:
 def settled_sentences(answer: Answer, settled: Settled, opening: Opening | None) -> list[Line]:
     """Say what the settings cost, and what the test rows showed."""
     lines = [("simplest", line) for line in _simplest(answer, settled)]
-    if opening is None or opening.result is None:
+    if opening is None or opening.result is None or opening.model != settled.model:
         return [*lines, ("test", settled.test_note)]
     result = result_of(opening.result)
     metric = result.metric
     shown = number(metric.value)
     if metric.low is not None and metric.high is not None:
         shown += f" [{number(metric.low)}, {number(metric.high)}]"
-    line = (
-        f"{metric.name} {shown} on {result.n_rows:,} rows that nothing had seen. They were opened once, on "
-        f"{opening.ended} (UTC), and are spent."
-    )
-    return [*lines, ("test", line)]
+    line = f"{metric.name} {shown} on {result.n_rows:,} rows that no training and no choice of this study has seen."
+    return [*lines, ("test", line), ("test", f"{settled.test_note} They are spent.")]
 
 
 def _simplest(answer: Answer, settled: Settled) -> list[str]:

@@ -21,6 +21,7 @@ class Settled:
         batch_row_ms: Milliseconds per row of many.
         fault: Why plain Keras does not load the model; empty where it does.
         test_note: What became of the test rows, in a sentence.
+        model: What the model is known by where test rows are opened, see hpo.finish.opened.
     """
 
     trial: int
@@ -29,6 +30,7 @@ class Settled:
     batch_row_ms: float | None
     fault: str
     test_note: str
+    model: str
 
 
 def store_settled(study: OpenStudy, settled: Settled) -> None:

@@ -3,8 +3,7 @@
 Runs in a process of its own, because it imports the study's code and what trains it.
 """
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,7 +16,7 @@ from hpo.engine import load_trainer
 from hpo.errors import DatasetError, FolderError, StudyMismatchError, TrialsFailingError
 from hpo.finish.answer import Answer, answer_of
 from hpo.finish.folder import OWN_TEST_NOTE, Chosen, Measured, write_answer
-from hpo.finish.opened import Opening, close, open_once, read_opening
+from hpo.finish.opened import Opening, close, identity, open_once, others_that_opened, read_opening
 from hpo.finish.opening import find_finish, find_search, patiently
 from hpo.finish.request import FinishRequest
 from hpo.finish.result import result_of
@@ -114,6 +113,7 @@ def settle(request: FinishRequest, say: Callable[[str], None]) -> None:
             batch_row_ms=exported.batch_row_ms,
             fault=exported.fault,
             test_note=noted[-1],
+            model=identity(kept.path),
         ),
     )
     drop_files(study.folder, study.rows(), {row.number})
@@ -136,6 +136,7 @@ def _chosen(case: _Case, kept: Path) -> Chosen:
         file=case.request.options.file,
         definition=case.definition,
         parameters=_parameters(case, winner),
+        chosen=plan.settings[winner].params,
         dataset=case.dataset,
         split=split_of(case.dataset, seed=facts.seed),
         kept=kept,
@@ -145,8 +146,14 @@ def _chosen(case: _Case, kept: Path) -> Chosen:
         epoch=case.row.best_epoch,
         found=[line for _, line in sentences(case.answer)],
         expected=" ".join(measured(case.answer.confirmed[winner], case.study.metric)),
-        command=f"hpo run --study {file_of(case.search.name)} && hpo finish --study {case.search.name}",
+        command=_command(case),
     )
+
+
+def _command(case: _Case) -> str:
+    facts, plan, name = case.search.facts, case.answer.plan, case.search.name
+    search = f"hpo run --study {file_of(name)} --trials {plan.n_trials + plan.n_open} --seed {facts.seed}"
+    return f"{search} && hpo finish --study {name} --finalists {plan.n_finalists} --seeds {plan.n_seeds}"
 
 
 def _parameters(case: _Case, setting: int) -> Any:
@@ -175,10 +182,10 @@ def _measure(case: _Case, path: Path) -> Measured:
 
     facts = case.search.facts
     kept = case.study.folder.model(case.row.number).path
-    model = hashlib.sha256(kept.read_bytes()).hexdigest()
+    model = identity(kept)
     opening = read_opening(case.search)
     if opening is not None and opening.result is not None and opening.model == model:
-        return result_of(opening.result), _when(opening)
+        return result_of(opening.result), _when(opening, others_that_opened(case.search, opening.rows))
     try:
         rows = load_test_rows(
             **_source(case.definition, case.request),
@@ -195,8 +202,15 @@ def _measure(case: _Case, path: Path) -> Measured:
         return None, f"{error.message} {error.hint}"
     result = evaluate(path, rows, case.definition)
     closed = close(case.search, opening, result)
-    return result, _when(closed)
+    return result, _when(closed, others_that_opened(case.search, rows.fingerprint))
 
 
-def _when(opening: Opening) -> str:
-    return f"They were opened once, on {opening.ended} (UTC), by hpo {opening.hpo}."
+def _when(opening: Opening, others: Sequence[str]) -> str:
+    shown = ", ".join(f'"{name}"' for name in others)
+    warning = (
+        f" The same rows were shown to the model of {shown} too: whoever chooses between these by them has no test "
+        "rows any more."
+        if others
+        else ""
+    )
+    return f"They were opened once for this study, on {opening.began} (UTC), by hpo {opening.hpo}.{warning}"

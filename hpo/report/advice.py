@@ -158,5 +158,6 @@ def _about_groups(record: Record, groups: Groups, importances: Importances) -> l
         )
     few = [one.name for one in groups.groups if one.low is None]
     if groups.parameter is not None and len(groups.groups) > 1 and few:
-        said.append(f"Give {listed(few)} more trials before it is judged.")
+        judged = "they are" if len(few) > 1 else "it is"
+        said.append(f"Give {listed(few)} more trials before {judged} judged.")
     return said

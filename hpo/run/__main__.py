@@ -203,7 +203,7 @@ def carry_out(settings: "RunSettings", *, as_json: bool) -> int:
     from hpo.run.display import open_view, say
     from hpo.run.ending import Ending, Signals
     from hpo.run.launcher import run_study
-    from hpo.run.report import describe, describe_not_opened, not_opened, show
+    from hpo.run.report import describe, describe_not_opened, has_finalist, not_opened, show
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     signals = Signals(settings.deadline_seconds)
@@ -217,7 +217,7 @@ def carry_out(settings: "RunSettings", *, as_json: bool) -> int:
     else:
         show(outcome, settings.options, console)
         described = describe(outcome, settings.options, seconds=time.monotonic() - STARTED_SECONDS)
-        is_over = outcome.ending in (Ending.FINISHED, Ending.TARGET, Ending.RESERVED)
+        is_over = outcome.ending in (Ending.FINISHED, Ending.TARGET, Ending.RESERVED) and has_finalist(outcome)
         if settings.is_finished_next and is_over and signals.ending is None:
             if as_json:
                 print(json.dumps(described), flush=True)

@@ -127,13 +127,18 @@ def describe_model(outcome: Outcome, options: StudyOptions) -> str:
     return f"none yet: trial {ranked[0].number} has not ended, and goes on with the study"
 
 
+def has_finalist(outcome: Outcome) -> bool:
+    """Whether a trial was trained to its end with a value: without one there is nothing to finish."""
+    return any(row.state == TrialState.COMPLETE and row.best_epoch is not None for row in outcome.rows)
+
+
 def commands(outcome: Outcome, options: StudyOptions) -> Sequence[tuple[str, str]]:
     """Return the commands that follow, to be pasted, each with what it is for."""
     where = options.address.as_options(options.runs_dir)
     name = shlex.quote(outcome.study.name)
     finish = f"{typed_hpo()} finish --study {name}{where}"
     return [
-        *([("how sure:", finish)] if outcome.ending in NAMEABLE else []),
+        *([("how sure:", finish)] if outcome.ending in NAMEABLE and has_finalist(outcome) else []),
         ("look further:", f"{typed_hpo()} report --study {name}{where}"),
         ("look further:", f"{typed_hpo()} dashboard{where}"),
         ("look further:", f"{typed_hpo()} tensorboard --study {name}{runs_option(options)}"),

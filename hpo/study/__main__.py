@@ -182,10 +182,10 @@ def delete(
     names = wait_shortly(lambda: generations(opened.database, file), opened.database.address)
     finish = wait_shortly(lambda: find_finish(opened, runs_dir), opened.database.address)
     others = [name for name in names if name != opened.name and opened.facts.finishes is None]
+    with_it = "" if finish is None else ", with its finish"
     if not yes:
         n_trials = wait_shortly(opened.tickets.count, opened.database.address)
         stay = f" ({', '.join(others)} {'stays' if len(others) == 1 else 'stay'}.)" if others else ""
-        with_it = "" if finish is None else ", with its finish"
         ask(f"Delete {opened.name} with {n_trials} trials, and {opened.folder}{with_it}?{stay}")
     elif others and "@" not in study:  # the same command again would delete the next one
         which = f"{opened.name}" if "@" in opened.name else f"{opened.name}@1"
@@ -206,7 +206,7 @@ def delete(
             )
         left = wait_shortly(delete_all, opened.database.address)
     stays = f"{others[-1]} is the latest generation now." if others else ""
-    print(" ".join(filter(None, [f"{opened.name} is deleted.", left, stays])))
+    print(" ".join(filter(None, [f"{opened.name} is deleted{with_it}.", left, stays])))
 
 
 @app.command()

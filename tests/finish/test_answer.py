@@ -91,7 +91,9 @@ def test_settings_that_seeds_cannot_tell_apart_are_equal_and_the_smaller_one_is_
     assert "equal, as far as these seeds can tell; they could have shown a difference of 0.0" in text(answer)
     other = next(one for one in (0, 1) if one != answer.winner)
     n_weights = {answer.winner or 0: 5000, other: 100, 2: 10}
-    settled = Settled(trial=3, n_weights=n_weights, row_ms=1.0, batch_row_ms=1.0, fault="", test_note="None.")
+    settled = Settled(
+        trial=3, n_weights=n_weights, row_ms=1.0, batch_row_ms=1.0, fault="", test_note="None.", model="a"
+    )
     said = dict(settled_sentences(answer, settled, None))
     assert (
         f"Trial {10 + other} cannot be told from the winner, and has 100 weights, the winner 5,000" in said["simplest"]

@@ -1,11 +1,15 @@
 """Test rows are opened once: the intent first, for one model, whatever is killed."""
 
+import zipfile
+from pathlib import Path
+
 import pytest
+from optuna.study import StudyDirection
 from toy import ToyStudy
 
 from hpo.errors import StudyMismatchError
 from hpo.finish import result as results
-from hpo.finish.opened import TEST_ATTR, close, open_once, read_opening
+from hpo.finish.opened import TEST_ATTR, close, identity, open_once, others_that_opened, read_opening
 from hpo.finish.result import Measure, result_of
 
 RESULT = results.TestResult(
@@ -54,3 +58,21 @@ def test_opening_that_another_program_changed_opens_nothing(toy: ToyStudy, store
     toy.store.optuna.set_study_user_attr(toy.stored.study_id, TEST_ATTR, stored)
     with pytest.raises(StudyMismatchError, match="not as hpo writes it"):
         open_once(toy.study, model="a" * 64, trial=7, rows="f" * 64)
+
+
+def test_model_that_is_trained_again_is_the_same_one_whatever_its_file_says_of_the_date(tmp_path: Path) -> None:
+    for name, date, weights in (("a", "today", b"w"), ("b", "tomorrow", b"w"), ("c", "today", b"v")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("metadata.json", date)
+            archive.writestr("model.weights.h5", weights)
+    a, b, c = (identity(tmp_path / name) for name in "abc")
+    assert a == b != c
+
+
+def test_study_that_opened_the_same_rows_is_named(toy: ToyStudy) -> None:
+    open_once(toy.study, model="a" * 64, trial=7, rows="f" * 64)
+    assert others_that_opened(toy.study, "f" * 64) == []
+    study_id = toy.store.optuna.create_new_study([StudyDirection.MAXIMIZE], "other")
+    toy.store.optuna.set_study_user_attr(study_id, TEST_ATTR, {"rows": "f" * 64})
+    assert others_that_opened(toy.study, "f" * 64) == ["other"]
+    assert others_that_opened(toy.study, "0" * 64) == []
