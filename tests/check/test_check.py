@@ -285,8 +285,12 @@ def test_code_that_raises_when_it_goes_on_is_told(site: Site) -> None:
     ("text", "edits"),
     [
         (OWN, [("import os\n", "import numppy\n")]),
-        (OWN, [('"rate", 1e-3', '"rate", 1')]),
-        (KERAS, [("model=mlp", "model=of_layers(lambda: keras.layers.Dense(3, activation='rellu'))")]),
+        pytest.param(OWN, [('"rate", 1e-3', '"rate", 1')], marks=pytest.mark.slow),
+        pytest.param(
+            KERAS,
+            [("model=mlp", "model=of_layers(lambda: keras.layers.Dense(3, activation='rellu'))")],
+            marks=pytest.mark.slow,
+        ),
         pytest.param(KERAS, [("n_trials=20", "metric='val_acuracy', direction='maximize'")], marks=pytest.mark.slow),
     ],
 )

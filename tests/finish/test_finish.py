@@ -135,6 +135,7 @@ def test_command_killed_while_it_opened_the_test_rows_measures_the_same_model_ag
     assert (project.folder / "runs" / "blobs" / "answer" / "model.keras").is_file()
 
 
+@pytest.mark.slow
 def test_other_model_than_the_one_that_opened_the_test_rows_is_not_measured(
     finished: tuple[Project, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -205,6 +206,7 @@ def with_suppressed_kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_interrupted_finish_hands_back_and_the_same_command_goes_on(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.write(SLOW_MODEL)
@@ -269,6 +271,7 @@ def test_search_without_a_trial_that_was_trained_to_its_end_has_nothing_to_finis
     assert result.stderr.startswith("error: ")
 
 
+@pytest.mark.slow
 def test_database_away_in_the_middle_of_a_finish_costs_nothing_but_time(tmp_path: Path, postgres: Postgres) -> None:
     project = Project(tmp_path)
     url = postgres.new_database()

@@ -242,6 +242,7 @@ def test_edited_file_is_refused_by_the_field_that_means_something_else(own: Site
     own.reproduce(own.number(0.1))
 
 
+@pytest.mark.slow
 def test_missing_file_data_that_are_gone_and_others_in_their_place_are_refused(own: Site) -> None:
     number, data = own.number(0.1), own.folder / "studies" / "rows.npz"
     shutil.rmtree(own.folder / "cache")
@@ -254,6 +255,7 @@ def test_missing_file_data_that_are_gone_and_others_in_their_place_are_refused(o
     assert 'There is no study named "falling"' in own.reproduce(number, code=3)[1]
 
 
+@pytest.mark.slow
 def test_trial_of_a_finish_is_the_same_again(own: Site) -> None:
     own.run("finish", "--study", own.study, "--finalists", "1", "--seeds", "2", "--workers", "1")
     own.study = f"{own.study}.finish"
@@ -262,6 +264,7 @@ def test_trial_of_a_finish_is_the_same_again(own: Site) -> None:
     assert found["study"] == "falling.finish"
 
 
+@pytest.mark.slow
 def test_trial_in_postgresql_is_the_same_again(own: Site, postgres: Postgres) -> None:
     storage = ("--storage", postgres.new_database(), "--runs-dir", "others")
     own.run("run", "--study", own.study, "--workers", "1", *storage)
