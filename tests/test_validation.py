@@ -27,7 +27,10 @@ def studies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(
     "replaced",
-    [{}, {".astype": ".clip(-4, 4) * 30 + 120).astype", '"float32"': '"uint8"', '{"x": (centers': '{"x": ((centers'}],
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {".astype": ".clip(-4, 4) * 30 + 120).astype", '"float32"': '"uint8"', '{"x": (centers': '{"x": ((centers'},
+    ],
     ids=["floats", "bytes"],
 )
 def test_saved_model_has_the_value_that_was_reported(

@@ -169,6 +169,7 @@ def test_keras_study_is_measured_and_resumes_exactly(site: Site) -> None:
         assert 0 < one["further_epoch_seconds"] < one["first_epoch_seconds"] < one["trial_seconds"]
 
 
+@pytest.mark.slow
 def test_convolution_is_told_and_so_are_callbacks_without_which_no_trial_is_resumed(site: Site) -> None:
     site.write(
         KERAS,
@@ -188,6 +189,7 @@ def test_convolution_is_told_and_so_are_callbacks_without_which_no_trial_is_resu
     assert "error" not in err
 
 
+@pytest.mark.slow
 def test_what_xla_cannot_compile_is_told(site: Site) -> None:
     site.write(KERAS, ("model=mlp", "model=of_layers(lambda: keras.layers.RandomRotation(0.1))"))
     (one,) = site.check()[0]["configurations"]
@@ -239,6 +241,7 @@ def test_own_function_that_forgets_part_of_its_state_is_told(site: Site, edits: 
     assert "What train needs to go on is not all in the state that it reports." in err
 
 
+@pytest.mark.slow
 def test_state_that_differs_behind_equal_metrics_is_told(site: Site) -> None:
     site.write(OWN, FORGOTTEN, ('"val_error": error', '"val_error": 0.5'))
     (one,) = site.check(code=13)[0]["configurations"]
@@ -252,6 +255,7 @@ def test_own_function_that_draws_without_the_seed_is_told(site: Site) -> None:
     assert "The first epoch differs already: something in train is random and does not come from run.seed" in err
 
 
+@pytest.mark.slow
 def test_trial_of_one_epoch_is_trained_twice(site: Site) -> None:
     site.write(OWN, ('"epochs", 3, EPOCHS', '"epochs", 1, EPOCHS'), ("EPOCHS = 3", "EPOCHS = 1"))
     (one,) = site.check()[0]["configurations"]

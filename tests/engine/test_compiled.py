@@ -48,7 +48,7 @@ def flat(*_: object) -> keras.Model:
     return keras.Sequential([keras.Input(SHAPE), layers.Flatten(), layers.Dense(N_CLASSES, activation="softmax")])
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["adam", pytest.param("adamw", marks=pytest.mark.slow)])
 def test_convolutional_training_that_is_stopped_goes_on_bit_for_bit(
     optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

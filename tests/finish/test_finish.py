@@ -123,6 +123,7 @@ def forget(project: Project, *names: str, **changed: Any) -> None:
     store.close()
 
 
+@pytest.mark.slow
 def test_command_killed_while_it_opened_the_test_rows_measures_the_same_model_again(
     finished: tuple[Project, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -263,8 +263,8 @@ def test_whatever_a_study_says_is_in_the_script_and_runs(tmp_path: Path) -> None
 
 
 def test_what_a_script_still_needs_stands_at_its_top(tmp_path: Path) -> None:
-    (tmp_path / "blocks.py").write_text("def block(width):\n    return width\n")
-    text = YES_OR_NO.replace("import keras\n", "import keras\nfrom blocks import block\n", 1)
+    (tmp_path / "towers.py").write_text("def block(width):\n    return width\n")
+    text = YES_OR_NO.replace("import keras\n", "import keras\nfrom towers import block\n", 1)
     text = text.replace("Dense(width,", "Dense(block(width),").replace('"table.npz"', "rows")
     text = text.replace("STUDY =", "def rows():\n    return dict(__import__('numpy').load(__file__ + 'z'))\n\nSTUDY =")
     np.savez(tmp_path / "beside.pyz", x=np.zeros((20, 3)), y=np.arange(20) % 2)
@@ -272,11 +272,11 @@ def test_what_a_script_still_needs_stands_at_its_top(tmp_path: Path) -> None:
     (tmp_path / "beside.py").write_text(text)
     script = written(tmp_path / "beside.py")
     assert script.notes == (
-        f"It imports blocks.py from {tmp_path}: put that beside it.",
+        f"It imports towers.py from {tmp_path}: put that beside it.",
         "What the study reads from beside its own file is looked for there.",
     )
     told = " ".join((script.text.split('"""')[1]).split())
-    assert f"NOTE: It imports blocks.py from {tmp_path}: put that beside it." in told
+    assert f"NOTE: It imports towers.py from {tmp_path}: put that beside it." in told
     assert f"__file__ = '{tmp_path / 'beside.py'}'" in script.text
 
 

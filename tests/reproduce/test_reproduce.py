@@ -173,6 +173,7 @@ def test_keras_trial_is_the_same_again_bit_by_bit_and_nothing_is_stored(convolut
     assert "ot recorded" not in out
 
 
+@pytest.mark.slow
 def test_keras_trial_with_another_number_of_threads_is_told_apart_with_the_threads_as_the_cause(
     convolutions: Site,
 ) -> None:
@@ -196,6 +197,7 @@ def test_trial_of_a_training_function_is_the_same_again(trained: Site) -> None:
     assert len(found["epochs"]) == 4
 
 
+@pytest.mark.slow
 def test_pruned_trial_ends_where_it_ended(trained: Site) -> None:
     out, _ = trained.reproduce(trained.number(0.7))
     assert "(pruned, 2 epochs)" in out
@@ -273,6 +275,7 @@ def test_trial_in_postgresql_is_the_same_again(own: Site, postgres: Postgres) ->
     assert (found["identical"], found["parameters"], len(found["epochs"])) == (True, {"start": 0.1}, 4)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it(trained: Site) -> None:
     before = trained.content()
     process = trained.start("reproduce", "--study", trained.study, "--trial", str(trained.number(0.1)), SLOWLY="1")

@@ -112,6 +112,7 @@ def test_forkserver_killed_while_it_imports_tensorflow_is_started_again(project:
     assert json.loads(out)["ending"] == "finished"
 
 
+@pytest.mark.slow
 def test_second_interrupt_leaves_a_study_that_goes_on(project: Project) -> None:
     """That it kills is in test_crew."""
     project.write(SLOW_MODEL)
@@ -214,8 +215,8 @@ def test_diverging_trials_complete_with_the_worst_value(project: Project) -> Non
         ),
         ({'"adam", "sgd", "rmsprop"': '"adam", "tiger"'}, "tiger"),
         ({"n_trials=5": 'n_trials=5, metric="accuracy"'}, "metric"),
-        ({"batch_size=20, epochs=2)": "batch_size=21, epochs=2)"}, "baseline"),
-        ({"import keras": "import keras_does_not_exist"}, "keras_does_not_exist"),
+        pytest.param({"batch_size=20, epochs=2)": "batch_size=21, epochs=2)"}, "baseline", marks=pytest.mark.slow),
+        pytest.param({"import keras": "import keras_does_not_exist"}, "keras_does_not_exist", marks=pytest.mark.slow),
     ],
 )
 def test_wrong_study_files_get_one_message(project: Project, replaced: dict[str, str], said: str) -> None:
