@@ -78,6 +78,7 @@ def test_bad_configurations_are_refused_with_what_is_allowed(finished: Project, 
     assert len(finished.trials()) == 3
 
 
+@pytest.mark.slow
 def test_added_configuration_is_run_next_and_extends_the_budget(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.tune("--trials", "2")

@@ -327,6 +327,7 @@ datetime.datetime = Ahead
 """
 
 
+@pytest.mark.slow
 def test_first_start_of_eight_workers_with_clocks_an_hour_apart_ends_the_exact_budget(
     site: Site, reference: Numbers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -534,6 +535,7 @@ def test_worker_that_alone_is_cut_off_from_the_database_loses_its_ticket_and_tak
     ends_like(site, reference, n_trials=4, n_takeovers=2)
 
 
+@pytest.mark.slow
 def test_postgresql_away_for_longer_than_patience_stops_the_run_and_the_next_start_goes_on(
     postgres_site: Site, postgres: Postgres, reference: Numbers
 ) -> None:

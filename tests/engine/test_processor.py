@@ -11,6 +11,7 @@ from hpo.engine import processor
 SCRIPT = "from hpo.engine import processor as p; print(p.processor(), p.has_bfloat16())"
 
 
+@pytest.mark.slow
 def test_the_kernels_that_tensorflow_was_told_to_use_are_named() -> None:
     said = [
         subprocess.run(

@@ -64,8 +64,8 @@ def test_a_users_own_study_runs_continues_extends_and_finishes(project: Project)
 
 
 def test_one_worker_and_one_seed_give_the_same_study_twice(project: Project) -> None:
-    project.tune("--workers", "1", "--seed", "5", "--runs-dir", "a", "--trials", "6")
-    project.tune("--workers", "1", "--seed", "5", "--runs-dir", "b", "--trials", "6")
+    project.tune("--workers", "1", "--seed", "5", "--runs-dir", "a", "--trials", "4")
+    project.tune("--workers", "1", "--seed", "5", "--runs-dir", "b", "--trials", "4")
 
     assert numbers(project.trials(runs="a")) == numbers(project.trials(runs="b"))
 
@@ -84,6 +84,7 @@ def test_interrupted_run_hands_back_and_the_next_one_goes_on_with_the_same_numbe
     assert numbers(project.trials(runs="a")) == numbers(project.trials(runs="b"))
 
 
+@pytest.mark.slow
 def test_everything_killed_at_once_loses_and_repeats_nothing(project: Project) -> None:
     project.write(SLOW_MODEL)
     process = project.start("--study", "blobs", "--workers", "1", "--trials", "3", "--runs-dir", "a")
@@ -132,6 +133,7 @@ def test_second_interrupt_leaves_a_study_that_goes_on(project: Project) -> None:
     assert result["states"]["complete"] + result["states"]["pruned"] == 2
 
 
+@pytest.mark.slow
 def test_timeout_hands_back_what_runs_and_exits_with_0(project: Project) -> None:
     project.write(SLOW_MODEL)
     project.tune("--trials", "50", "--workers", "0")
@@ -156,6 +158,7 @@ BREAKING = """import pathlib
     return mlp(parameters, input_shape, n_classes)"""
 
 
+@pytest.mark.slow
 def test_model_that_raises_fails_three_trials_and_keeps_the_budget(project: Project) -> None:
     project.write(BREAKING)
     result = project.run("--study", "blobs", "--workers", "1", "--trials", "200")
@@ -189,6 +192,7 @@ def test_model_that_raises_fails_three_trials_and_keeps_the_budget(project: Proj
     assert project.tune()["study"] == "blobs@2"
 
 
+@pytest.mark.slow
 def test_study_whose_trials_all_failed_is_no_success(project: Project) -> None:
     project.write(BREAKING)
     result = project.run("--study", "blobs", "--trials", "2")
