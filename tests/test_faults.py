@@ -497,6 +497,7 @@ def wire(postgres_site: Site) -> Iterator[tuple[str, Wire]]:
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_worker_that_alone_is_cut_off_from_the_database_loses_its_ticket_and_takes_another(
     postgres_site: Site, wire: tuple[str, Wire], reference: Numbers
 ) -> None:
@@ -553,6 +554,7 @@ def test_postgresql_away_for_longer_than_patience_stops_the_run_and_the_next_sta
     assert [ticket.state for ticket in site.tickets()] == [TicketState.ENDED] * 3
 
 
+@pytest.mark.slow
 def test_command_started_in_the_middle_of_an_outage_joins_when_it_ends(
     postgres_site: Site, postgres: Postgres, reference: Numbers
 ) -> None:

@@ -247,6 +247,7 @@ def test_what_cannot_be_finished_is_told_in_one_message(
     refused(6, "was begun with --seeds 6; 7 was asked for", "--seeds", "7", of=done)
 
 
+@pytest.mark.slow
 def test_search_that_goes_on_and_is_deleted_has_its_finish_told_and_deleted(
     finished: tuple[Project, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -70,6 +70,7 @@ def test_one_worker_and_one_seed_give_the_same_study_twice(project: Project) -> 
     assert numbers(project.trials(runs="a")) == numbers(project.trials(runs="b"))
 
 
+@pytest.mark.slow
 def test_interrupted_run_hands_back_and_the_next_one_goes_on_with_the_same_numbers(project: Project) -> None:
     project.write(SLOW_MODEL)
     process = project.start("--study", "blobs", "--workers", "1", "--trials", "3", "--runs-dir", "a")
@@ -101,6 +102,7 @@ def test_everything_killed_at_once_loses_and_repeats_nothing(project: Project) -
     assert numbers(project.trials(runs="a")) == numbers(project.trials(runs="b"))
 
 
+@pytest.mark.slow
 def test_forkserver_killed_while_it_imports_tensorflow_is_started_again(project: Project) -> None:
     process = project.start("--study", "blobs", "--trials", "1", "--json")
     found: list[str] = []
@@ -201,6 +203,7 @@ def test_study_whose_trials_all_failed_is_no_success(project: Project) -> None:
     assert project.run("--study", "blobs").returncode == 7
 
 
+@pytest.mark.slow
 def test_diverging_trials_complete_with_the_worst_value(project: Project) -> None:
     project.write(**{"1e-4, 1e-1, log=True": "1e-3, 1e30, log=True"})
     project.tune("--trials", "4", "--workers", "1")
@@ -254,6 +257,7 @@ def test_list_and_help_need_no_tensorflow(project: Project) -> None:
     assert "--trials" in project.run("--help").stdout  # test_architecture.py looks at what it imports
 
 
+@pytest.mark.slow
 def test_a_study_on_postgresql_opens_in_plain_optuna_and_in_the_dashboard(project: Project, postgres: Any) -> None:
     url = postgres.new_database()
     result = project.tune("--storage", url, "--trials", "3", "--workers", "2")
