@@ -91,7 +91,8 @@ def _settle(request: FinishRequest, context: Any, view: View, signals: Signals) 
 def _find(request: FinishRequest) -> tuple[OpenStudy, OpenStudy | None]:
     with explained(request.options.address):
         database = open_store(request.options.address, create=False)
-        search, study = find_search(request, database), find_finish(database, request)
+        search = find_search(request, database)
+        study = find_finish(search, request)
         if study is not None:
             check_asked(study, request)
             if is_trained(study):

@@ -76,7 +76,7 @@ def open_finish(request: FinishRequest, say: Callable[[str], None]) -> OpenStudy
     )
     check_unchanged(request, search, dataset.fingerprint)
     with setup_lock(options.address):
-        study = find_finish(database, request)
+        study = find_finish(search, request)
         if study is None:
             step = step_of(search.metric, dataset, split_of(dataset, seed=search.facts.seed))
             study = make_finish(search, request, plan_of(search, request, step=step))
@@ -99,14 +99,13 @@ def find_search(request: FinishRequest, database: Store) -> OpenStudy:
     return search
 
 
-def find_finish(database: Store, request: FinishRequest) -> OpenStudy | None:
+def find_finish(search: OpenStudy, request: FinishRequest) -> OpenStudy | None:
     """Find the finish of a search; None where it has not been begun.
 
     Raises:
         StudyMismatchError: What has its name finishes another search.
     """
-    search = find_search(request, database)
-    study = find_latest(database, request.options.runs_dir, finish_of(search.name))
+    study = find_latest(search.database, request.options.runs_dir, finish_of(search.name))
     if study is not None and study.facts.finishes != search.facts.key:
         raise StudyMismatchError(
             f'The study "{study.name}" finishes another study of the name "{search.name}", which is gone.',

@@ -68,7 +68,8 @@ def settle(request: FinishRequest, say: Callable[[str], None]) -> None:
     """
     options = request.options
     database = open_store(options.address, create=False)
-    search, study = find_search(request, database), find_finish(database, request)
+    search = find_search(request, database)
+    study = find_finish(search, request)
     assert study is not None
     definition, rows, plan = load_definition(options.file), study.rows(), read_plan(study)
     answer = answer_of(plan, rows, study.metric, is_complete=True)

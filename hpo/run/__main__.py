@@ -201,9 +201,9 @@ def carry_out(settings: "RunSettings", *, as_json: bool) -> int:
 
     from hpo.errors import NotOpenedError
     from hpo.run.display import open_view, say
-    from hpo.run.ending import Ending, Signals
+    from hpo.run.ending import Signals
     from hpo.run.launcher import run_study
-    from hpo.run.report import describe, describe_not_opened, has_finalist, not_opened, show
+    from hpo.run.report import can_be_finished, describe, describe_not_opened, not_opened, show
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     signals = Signals(settings.deadline_seconds)
@@ -217,8 +217,7 @@ def carry_out(settings: "RunSettings", *, as_json: bool) -> int:
     else:
         show(outcome, settings.options, console)
         described = describe(outcome, settings.options, seconds=time.monotonic() - STARTED_SECONDS)
-        is_over = outcome.ending in (Ending.FINISHED, Ending.TARGET, Ending.RESERVED) and has_finalist(outcome)
-        if settings.is_finished_next and is_over and signals.ending is None:
+        if settings.is_finished_next and can_be_finished(outcome) and signals.ending is None:
             if as_json:
                 print(json.dumps(described), flush=True)
             become_finish(settings, outcome.study.name, as_json=as_json)

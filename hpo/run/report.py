@@ -127,9 +127,11 @@ def describe_model(outcome: Outcome, options: StudyOptions) -> str:
     return f"none yet: trial {ranked[0].number} has not ended, and goes on with the study"
 
 
-def has_finalist(outcome: Outcome) -> bool:
-    """Whether a trial was trained to its end with a value: without one there is nothing to finish."""
-    return any(row.state == TrialState.COMPLETE and row.best_epoch is not None for row in outcome.rows)
+def can_be_finished(outcome: Outcome) -> bool:
+    """Whether a winner may well be named: the search is over, and a trial was trained to its end with a value."""
+    return outcome.ending in NAMEABLE and any(
+        row.state == TrialState.COMPLETE and row.best_epoch is not None for row in outcome.rows
+    )
 
 
 def commands(outcome: Outcome, options: StudyOptions) -> Sequence[tuple[str, str]]:
@@ -138,7 +140,7 @@ def commands(outcome: Outcome, options: StudyOptions) -> Sequence[tuple[str, str
     name = shlex.quote(outcome.study.name)
     finish = f"{typed_hpo()} finish --study {name}{where}"
     return [
-        *([("how sure:", finish)] if outcome.ending in NAMEABLE and has_finalist(outcome) else []),
+        *([("how sure:", finish)] if can_be_finished(outcome) else []),
         ("look further:", f"{typed_hpo()} report --study {name}{where}"),
         ("look further:", f"{typed_hpo()} dashboard{where}"),
         ("look further:", f"{typed_hpo()} tensorboard --study {name}{runs_option(options)}"),
