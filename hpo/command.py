@@ -41,6 +41,7 @@ Storage = Annotated[
 DataDir = Annotated[
     Path | None, typer.Option(envvar="HPO_DATA_DIR", metavar="DIR", help="Where data sets are, or are downloaded to.")
 ]
+RunsDir = Annotated[Path, typer.Option(envvar="HPO_RUNS_DIR", metavar="DIR", help="Logs, checkpoints and models.")]
 StudiesDir = Annotated[Path, typer.Option(envvar="HPO_STUDIES_DIR", metavar="DIR", help="Your study files.")]
 PasswordFile = Annotated[
     Path | None,

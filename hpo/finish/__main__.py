@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.command import DataDir, Storage, StudiesDir, plain_app, run_command, typed_hpo, whole_number
+from hpo.command import DataDir, RunsDir, Storage, StudiesDir, plain_app, run_command, typed_hpo, whole_number
 from hpo.run import MAX_PROCESSES, positive_seconds_of, seconds_of
 
 if TYPE_CHECKING:
@@ -62,9 +62,7 @@ def finish(
         ),
     ] = None,
     storage: Storage = None,
-    runs_dir: Annotated[
-        Path, typer.Option(envvar="HPO_RUNS_DIR", metavar="DIR", help="Logs, checkpoints and models.")
-    ] = Path("runs"),
+    runs_dir: RunsDir = Path("runs"),
     data_dir: DataDir = None,
     studies_dir: StudiesDir = Path("studies"),
     patience: Annotated[

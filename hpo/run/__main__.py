@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.command import DataDir, Storage, StudiesDir, plain_app, run_command, whole_number
+from hpo.command import DataDir, RunsDir, Storage, StudiesDir, plain_app, run_command, whole_number
 from hpo.errors import OptionError
 from hpo.run.amounts import (
     MAX_PROCESSES,
@@ -67,9 +67,7 @@ def run(
         ),
     ] = None,
     storage: Storage = None,
-    runs_dir: Annotated[
-        Path, typer.Option(envvar="HPO_RUNS_DIR", metavar="DIR", help="Logs, checkpoints and models.")
-    ] = Path("runs"),
+    runs_dir: RunsDir = Path("runs"),
     data_dir: DataDir = None,
     studies_dir: StudiesDir = Path("studies"),
     seed: Annotated[
