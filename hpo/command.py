@@ -57,6 +57,17 @@ AllowedHost = Annotated[
 ]
 
 
+# Of the commands that keep workers at a study.
+WhenDone = Annotated[
+    str | None,
+    typer.Option(
+        envvar="HPO_WHEN_DONE",
+        metavar="COMMAND",
+        help="Run by the shell when this command ends, fails or stalls, with the outcome as JSON on its input.",
+    ),
+]
+
+
 def plain_app(*, no_args_is_help: bool = False, add_completion: bool = False) -> typer.Typer:
     """Return an empty command line whose help and errors are plain text."""
     return typer.Typer(

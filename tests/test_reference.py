@@ -15,6 +15,7 @@ from markdown import CODE, NAMES, PAGES, ROOT, rows, sections
 from hpo import StudyDefinition, TrainingParameters
 from hpo.__main__ import app
 from hpo.run import Ending
+from hpo.run.notice import Notice
 from hpo.study import Audit, count_by_state
 
 REFERENCE = sections(ROOT / "docs" / "reference.md")
@@ -104,6 +105,11 @@ def test_every_key_of_a_result_as_json_is_listed() -> None:
     }
     assert keys >= {"study", "ending", "best_model"}
     assert keys | {field.name for field in fields(Audit)} | set(count_by_state([])) <= listed
+
+
+def test_every_key_of_a_notice_is_listed() -> None:
+    page = sections(ROOT / "docs" / "workers.md")["Who is not looking is told"]
+    assert {name for row in rows(page) for name in CODE.findall(row[0])} == {field.name for field in fields(Notice)}
 
 
 @pytest.mark.parametrize(

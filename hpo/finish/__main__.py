@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.command import DataDir, RunsDir, Storage, StudiesDir, plain_app, run_command, typed_hpo, whole_number
-from hpo.run import MAX_PROCESSES, positive_seconds_of, seconds_of
+from hpo.command import (
+    DataDir,
+    RunsDir,
+    Storage,
+    StudiesDir,
+    WhenDone,
+    plain_app,
+    run_command,
+    typed_hpo,
+    whole_number,
+)
+from hpo.run import MAX_PROCESSES, StalledAfter, positive_seconds_of, seconds_of
 
 if TYPE_CHECKING:
     from hpo.finish.launching import Finished
@@ -69,6 +79,8 @@ def finish(
         float,
         typer.Option(envvar="HPO_PATIENCE", parser=seconds_of, metavar="1h", help="How long the database may be away."),
     ] = "1h",  # type: ignore[assignment]
+    when_done: WhenDone = None,
+    stalled_after: StalledAfter = "30m",  # type: ignore[assignment]
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
     """Turn a search into an answer: train its best settings again, name the winner and say how sure that is.
@@ -107,38 +119,46 @@ def finish(
         n_workers=workers,
         deadline_seconds=None if timeout is None else STARTED_SECONDS + timeout,
         health_path=None,
+        when_done=when_done,
+        stall_seconds=stalled_after,
     )
     raise typer.Exit(carry_out(request, settings, as_json=as_json))
 
 
 def carry_out(request: "FinishRequest", settings: "RunSettings", *, as_json: bool) -> int:
-    """Do what is asked for, show it, and return the exit code."""
+    """Do what is asked for, show it, tell who asked to be told, and return the exit code."""
     import optuna
 
     from hpo.errors import NotOpenedError
     from hpo.finish.launching import finish_search
-    from hpo.run import Signals, open_view, say
+    from hpo.run import Signals, Teller, WatchedView, open_view, say
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     signals = Signals(settings.deadline_seconds)
     console, view = open_view(is_shown_on_stderr=as_json)
-    fault = None
-    try:
-        with view:
-            finished = finish_search(request, settings, view, signals)
-    except NotOpenedError as cut:
-        say(console, f"{request.search}: stopped while its finish was being prepared: {cut.ending.value}.")
-        say(console, "Nothing is lost. The same command begins again.")
-        described: dict[str, Any] = {"study": request.search, "ending": cut.ending.name.lower(), "answer": None}
-    else:
-        for line in shown(finished, request):
+    teller = Teller(settings, signals, view, command="finish", study=request.search, started_seconds=STARTED_SECONDS)
+    with teller.failures():
+        try:
+            with WatchedView(view, teller, limit_seconds=settings.stall_seconds) as watched:
+                finished = finish_search(request, settings, watched, signals)
+        except NotOpenedError as cut:
+            lines = [f"{request.search}: stopped while its finish was being prepared: {cut.ending.value}."]
+            lines.append("Nothing is lost. The same command begins again.")
+            ending, fault, lead = cut.ending, None, lines[-1]
+            described: dict[str, Any] = {"study": request.search, "ending": ending.name.lower(), "answer": None}
+        else:
+            ending, fault, lead = finished.ending, finished.fault, finished.found.lead()
+            lines, described = shown(finished, request), described_as_json(finished)
+            teller.know(**told(finished, request))
+        for line in lines:
             say(console, line)
-        described, fault = described_as_json(finished), finished.fault
-    if as_json:
-        print(json.dumps(described))
-    if fault is not None:
-        raise fault
-    return 130 if signals.n_interrupts else 0
+        exit_code = 130 if signals.n_interrupts else 0
+        if as_json:
+            print(json.dumps(described), flush=True)
+        if fault is not None:
+            raise fault
+    teller.tell("ended", f"{lines[0]} {lead}", ending=ending.name.lower(), exit_code=exit_code)
+    return exit_code
 
 
 def shown(finished: "Finished", request: "FinishRequest") -> list[str]:
@@ -161,6 +181,32 @@ def shown(finished: "Finished", request: "FinishRequest") -> list[str]:
         begin_anew = f"{typed_hpo()} study delete --study {shlex.quote(finished.study.name)}{where}"
         lines.append(f"{ended} ended in the search since; this answer is without. To begin it anew: {begin_anew}")
     return lines
+
+
+def told(finished: "Finished", request: "FinishRequest") -> dict[str, Any]:
+    """Return what a notice says of a finish: its winner is the best, at its mean over seeds that chose nothing."""
+    from hpo.study import count_by_state
+
+    answer, folder = finished.found.answer, finished.search.folder
+    where = request.options.address.as_options(request.options.runs_dir)
+
+    def mean_of(setting: int | None) -> dict[str, Any] | None:
+        one = None if setting is None else answer.confirmed.get(setting)
+        if one is None or one.estimate is None:
+            return None
+        return {"number": one.trial, "value": one.estimate.mean, "parameters": dict(one.params), "best_epoch": None}
+
+    return {
+        "metric": answer.metric.name,
+        "direction": answer.metric.direction,
+        "best": mean_of(answer.winner),
+        "baseline": mean_of(answer.plan.baseline),
+        "n_trials": len(finished.tickets),
+        "states": count_by_state(finished.tickets),
+        "files": str(folder.path.absolute()),
+        "answer_dir": None if finished.found.settled is None else str(folder.answer_dir.absolute()),
+        "look_further": (f"{typed_hpo()} report --study {shlex.quote(finished.search.name)}{where}",),
+    }
 
 
 def described_as_json(finished: "Finished") -> dict[str, Any]:

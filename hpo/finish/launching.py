@@ -1,6 +1,6 @@
 """A finish from its command to its answer: workers train what the race asks for, then the answer is settled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from hpo.finish.settled import read_settled
 from hpo.finish.settling import settle_in_process
 from hpo.race import read_plan
 from hpo.run import Ending, Errand, Launcher, RunSettings, Signals, View, call_in_child, start_forkserver
-from hpo.study import OpenStudy, StudyFacts, count_ended, folder_of, open_runs_dir
+from hpo.study import OpenStudy, StudyFacts, Ticket, count_ended, folder_of, open_runs_dir
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,7 @@ class Finished:
         study: Its finish.
         found: What it has found.
         n_since: How many trials of the search have ended since the finish was begun.
+        tickets: Those of the finish.
         fault: Why the model could not be written; None where nothing is wrong.
     """
 
@@ -35,6 +36,7 @@ class Finished:
     study: OpenStudy
     found: Found
     n_since: int
+    tickets: Sequence[Ticket]
     fault: HpoError | None = None
 
 
@@ -147,5 +149,6 @@ def _ended(ending: Ending, search: OpenStudy, study: OpenStudy, fault: HpoError 
         study=study,
         found=found_in(search, study),
         n_since=count_ended(search.tickets.read()) - plan.n_trials,
+        tickets=study.tickets.read(),
         fault=fault,
     )

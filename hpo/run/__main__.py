@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.command import DataDir, RunsDir, Storage, StudiesDir, plain_app, run_command, whole_number
+from hpo.command import DataDir, RunsDir, Storage, StudiesDir, WhenDone, plain_app, run_command, whole_number
 from hpo.errors import OptionError
 from hpo.run.amounts import (
     MAX_PROCESSES,
     MAX_SEED,
     MAX_TRIALS,
     MIN_SEED,
+    StalledAfter,
     gigabytes_of,
     lease_of,
     number_of,
@@ -24,7 +25,11 @@ from hpo.run.amounts import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hpo.run.ending import Signals
     from hpo.run.settings import RunSettings
+    from hpo.run.teller import Shown, Teller
 
 STARTED_SECONDS = time.monotonic()
 
@@ -144,6 +149,8 @@ def run(
             help="Then do what hpo finish does, within --timeout: the search leaves the time that it takes.",
         ),
     ] = False,
+    when_done: WhenDone = None,
+    stalled_after: StalledAfter = "30m",  # type: ignore[assignment]
     as_json: Annotated[
         bool, typer.Option("--json", envvar="HPO_JSON", help="Print one JSON object at the end.")
     ] = False,
@@ -189,39 +196,59 @@ def run(
         deadline_seconds=None if timeout is None else STARTED_SECONDS + timeout,
         health_path=health_file,
         is_finished_next=finish,
+        when_done=when_done,
+        stall_seconds=stalled_after,
     )
     raise typer.Exit(carry_out(settings, as_json=as_json))
 
 
 def carry_out(settings: "RunSettings", *, as_json: bool) -> int:
-    """Run what is asked for, show it, and return the exit code."""
+    """Run what is asked for, show it, tell who asked to be told, and return the exit code."""
     import optuna
 
-    from hpo.errors import NotOpenedError
-    from hpo.run.display import open_view, say
+    from hpo.run.display import open_view
     from hpo.run.ending import Signals
-    from hpo.run.launcher import run_study
-    from hpo.run.report import can_be_finished, describe, describe_not_opened, not_opened, show
+    from hpo.run.teller import Teller
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     signals = Signals(settings.deadline_seconds)
     console, view = open_view(is_shown_on_stderr=as_json)
+    name = settings.options.file.name
+    teller = Teller(settings, signals, view, command="run", study=name, started_seconds=STARTED_SECONDS)
+    with teller.failures():
+        described = run_and_show(settings, signals, console, view, teller, as_json=as_json)
+        exit_code = 130 if signals.n_interrupts else 0
+        if as_json:
+            print(json.dumps(described), flush=True)
+    teller.tell_end(described, exit_code=exit_code)
+    return exit_code
+
+
+def run_and_show(
+    settings: "RunSettings", signals: "Signals", console: "Console", view: "Shown", teller: "Teller", *, as_json: bool
+) -> dict[str, object]:
+    """Run what is asked for, show what came of it, and return the same as values; or go on as hpo finish."""
+    from hpo.errors import NotOpenedError
+    from hpo.run.display import say
+    from hpo.run.launcher import run_study
+    from hpo.run.report import can_be_finished, describe, describe_not_opened, not_opened, show
+    from hpo.run.teller import WatchedView
+
     try:
-        with view:
-            outcome = run_study(settings, view, signals)
+        with WatchedView(view, teller, limit_seconds=settings.stall_seconds) as watched:
+            outcome = run_study(settings, watched, signals)
     except NotOpenedError as cut:
         say(console, not_opened(cut, settings.options))
-        described = describe_not_opened(cut, settings.options, seconds=time.monotonic() - STARTED_SECONDS)
-    else:
-        show(outcome, settings.options, console)
-        described = describe(outcome, settings.options, seconds=time.monotonic() - STARTED_SECONDS)
-        if settings.is_finished_next and can_be_finished(outcome) and signals.ending is None:
-            if as_json:
-                print(json.dumps(described), flush=True)
-            become_finish(settings, outcome.study.name, as_json=as_json)
-    if as_json:
-        print(json.dumps(described))
-    return 130 if signals.n_interrupts else 0
+        return describe_not_opened(cut, settings.options, seconds=time.monotonic() - STARTED_SECONDS)
+    show(outcome, settings.options, console)
+    described = describe(outcome, settings.options, seconds=time.monotonic() - STARTED_SECONDS)
+    teller.know(direction=outcome.study.metric.direction)
+    if settings.is_finished_next and can_be_finished(outcome) and signals.ending is None:
+        if as_json:
+            print(json.dumps(described), flush=True)
+        teller.wait()
+        become_finish(settings, outcome.study.name, as_json=as_json)
+    return described
 
 
 def become_finish(settings: "RunSettings", study: str, *, as_json: bool) -> None:
@@ -235,6 +262,9 @@ def become_finish(settings: "RunSettings", study: str, *, as_json: bool) -> None
     typed += [] if options.data_dir is None else ["--data-dir", str(options.data_dir)]
     typed += [] if settings.n_workers is None else ["--workers", str(settings.n_workers)]
     typed += ["--json"] if as_json else []
+    typed += ["--stalled-after", f"{settings.stall_seconds}s"]
+    if settings.when_done and os.environ.get("HPO_WHEN_DONE") != settings.when_done:
+        typed += ["--when-done", settings.when_done]
     if options.address.typed:
         os.environ["HPO_STORAGE"] = options.address.typed  # not as an option: others see a command's options
     sys.stdout.flush()

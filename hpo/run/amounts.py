@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Annotated
 
 import typer
 
@@ -32,6 +33,17 @@ def positive_seconds_of(text: str) -> float:
     if seconds == 0:
         raise typer.BadParameter(f"{text!r} is no time at all; leave it out for no limit")
     return seconds
+
+
+StalledAfter = Annotated[
+    float,
+    typer.Option(
+        envvar="HPO_STALLED_AFTER",
+        parser=positive_seconds_of,
+        metavar="30m",
+        help="A study of which no epoch ends for so long is said to stall.",
+    ),
+]
 
 
 def lease_of(text: str) -> float:

@@ -48,6 +48,7 @@ class Snapshot:
         trained_seconds: Since this command's first trial began; 0 before.
         note: A line about something unusual, or empty.
         crew: What the names of this command's workers begin with.
+        is_away: Whether the database does not answer, so that all of this is as it was.
     """
 
     facts: StudyFacts
@@ -57,6 +58,7 @@ class Snapshot:
     trained_seconds: float
     note: str
     crew: str = ""
+    is_away: bool = False
 
     @property
     def n_ended(self) -> int:

@@ -101,7 +101,7 @@ class Launcher:
         self._error: HpoError | None = None
         self._last: tuple[list[Ticket], list[TrialRow]] = ([], [])
         self._began_seconds: float | None = None
-        self._note, self._is_paused, self._n_workers = "", False, 1
+        self._is_away, self._is_paused, self._n_workers = False, False, 1
         self._made_seconds = time.monotonic()
 
     def run(self) -> Outcome:
@@ -211,11 +211,11 @@ class Launcher:
             # Trials are read again only when something happened to a ticket.
             if tickets != self._last[0]:
                 self._last = tickets, self._study.rows(self._last[1])
-            self._note = ""
+            self._is_away = False
         except StorageError as error:  # somebody has deleted the study
             self._error = self._error or error
         except TRANSIENT:
-            self._note = "the database is away; training goes on"
+            self._is_away = True
         return self._last
 
     def _show(self, tickets: Sequence[Ticket], rows: Sequence[TrialRow]) -> None:
@@ -229,8 +229,9 @@ class Launcher:
                 rows=rows,
                 n_ended_before=self._n_ended_before,
                 trained_seconds=trained_seconds,
-                note=self._note,
+                note="the database is away; training goes on" if self._is_away else "",
                 crew=self._crew.name,
+                is_away=self._is_away,
             )
         )
 

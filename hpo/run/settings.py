@@ -37,6 +37,8 @@ class RunSettings:
         deadline_seconds: On time.monotonic's clock; None for no limit.
         health_path: A file whose time says when the command last looked after its workers.
         is_finished_next: Whether the search is finished next, so that it leaves the time which that takes.
+        when_done: A command line of the user's that is told how this one goes; None for nobody.
+        stall_seconds: A study of which no epoch ends for so long is said to stall.
     """
 
     options: StudyOptions
@@ -45,6 +47,8 @@ class RunSettings:
     deadline_seconds: float | None
     health_path: Path | None
     is_finished_next: bool = False
+    when_done: str | None = None
+    stall_seconds: float = 1800.0
 
 
 @dataclass(frozen=True, kw_only=True)
