@@ -16,8 +16,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
 from hpo.metric import Metric
-from hpo.report.findings import Findings, find
-from hpo.report.record import Record, Trial
+from hpo.report import Findings, Record, Trial, find
 from hpo.report.space import parameter_of
 from hpo.study import StudyFacts, Ticket, TicketState, TrialRow
 

@@ -1,3 +1,6 @@
+from .api import StoredStudy as StoredStudy
+from .api import load as load
+from .api import tune as tune
 from .definition import RunningTrial as RunningTrial
 from .definition import StudyDefinition as StudyDefinition
 from .engine import TrainingRun as TrainingRun

@@ -44,6 +44,11 @@ def generation(name: str) -> int:
     return int(match[1]) if match else 1
 
 
+def exactly(name: str) -> str:
+    """Return what names this generation alone, where NAME stands for the latest."""
+    return name if "@" in name else f"{name}{FIRST}"
+
+
 def is_generation_of(name: str, file: str) -> bool:
     """Whether a stored study is the first or a later generation of a file's; NAME@1 stands for the first alone."""
     if file.endswith(FIRST) and name == file.removesuffix(FIRST):

@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState
 
 from hpo.metric import metric_of
-from hpo.report.record import Record, Trial
+from hpo.report import Record, Trial
 from hpo.report.space import parameter_of
 from hpo.study import StudyFacts, Ticket, TicketState, TrialRow
 

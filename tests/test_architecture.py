@@ -31,7 +31,7 @@ HOMES = {
     "optuna_dashboard": {"dashboard"},
     "waitress": {"web.server"},
     "tensorflow": {"engine"},
-    "keras": {"models", "engine", "definition.study", "finish.export", "finish.testing"},
+    "keras": {"api.models", "models", "engine", "definition.study", "finish.export", "finish.testing"},
     "typer": {
         "__main__",
         "command",

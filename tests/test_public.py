@@ -19,11 +19,14 @@ PUBLIC = {
     "ParameterError",
     "Parameters",
     "RunningTrial",
+    "StoredStudy",
     "StudyDefinition",
     "TrainingRun",
     "TrainingParameters",
+    "load",
     "load_state",
     "mlp",
+    "tune",
     "validation_rows",
 }
 NEW = "from hpo import MLPParameters, Parameters, StudyDefinition, TrainingParameters, mlp\n"
@@ -82,7 +85,7 @@ def test_documentation_shows_the_public_face_alone(page: Path) -> None:
     [
         ("from hpo import StudyDefinitoin\n", "StudyDefinitoin: did you mean StudyDefinition? "),
         ("import hpo\nSTUDY = hpo.StudyDefinitoin()\n", "StudyDefinitoin: did you mean StudyDefinition? "),
-        ("from hpo import tune\nSTUDY = None\n", ""),
+        ("from hpo import anneal\nSTUDY = None\n", ""),
     ],
 )
 def test_name_that_hpo_does_not_have_is_told_with_those_it_has(tmp_path: Path, text: str, guess: str) -> None:

@@ -28,6 +28,7 @@ QUERIES = {
     "reports": "SELECT x.trial_id, x.step, x.intermediate_value, x.intermediate_value_type "
     f"FROM trial_intermediate_values x {OF_STUDY}",
 }
+ORDERS = {"params": "x.trial_id, x.param_id"}  # as they were drawn, as Optuna has them
 NOT_FINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf, "NAN": math.nan}
 
 _range_of = functools.lru_cache(maxsize=10_000)(json_to_distribution)  # a study has a few, each stored with every trial
@@ -37,7 +38,9 @@ def read_trials(engine: sa.Engine, study_id: int) -> list[FrozenTrial]:
     """Return a study's trials by number, without system attributes; odd ones are named and left out."""
     with engine.connect() as connection:
         found = {
-            name: connection.execute(sa.text(f"{query} ORDER BY 1, 2"), {"study": study_id}).fetchall()
+            name: connection.execute(
+                sa.text(f"{query} ORDER BY {ORDERS.get(name, '1, 2')}"), {"study": study_id}
+            ).fetchall()
             for name, query in QUERIES.items()
         }
     parts = {name: _by_trial(found[name]) for name in ("values", "params", "attrs", "reports")}

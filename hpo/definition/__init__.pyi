@@ -11,6 +11,7 @@ from .feasibility import N_REFUSALS as N_REFUSALS
 from .feasibility import refused_all as refused_all
 from .goal import predicts_classes as predicts_classes
 from .meaning import fingerprint as fingerprint
+from .names import own_names as own_names
 from .points import all_points as all_points
 from .running import RunningTrial as RunningTrial
 from .running import build_callbacks as build_callbacks

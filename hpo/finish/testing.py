@@ -1,22 +1,19 @@
 """The one look at the test rows: an exported model's file measured on them, with intervals that come from the rows."""
 
-import inspect
 import math
 import re
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import keras
 import numpy as np
 
 from hpo.data import TestRows
-from hpo.definition import StudyDefinition, predicts_classes
+from hpo.definition import StudyDefinition, own_names, predicts_classes
 from hpo.engine import criterion_of, values_of_rows
 from hpo.finish.result import ClassResult, Measure, TestResult
 from hpo.statistics import bootstrap_mean, clopper_pearson
-from hpo.tracebacks import is_library
 
 N_BATCH_ROWS = 256
 N_MAX_CLASSES = 1000  # whose confusion is told
@@ -34,7 +31,7 @@ def evaluate(path: Path, rows: TestRows, definition: StudyDefinition) -> TestRes
         definition: The study's; what of the model is its own is found in its file.
     """
     # A Lambda layer is code in the file, which the study's own function has just put there.
-    model = keras.models.load_model(path, custom_objects=_own(definition), compile=False, safe_mode=False)
+    model = keras.models.load_model(path, custom_objects=own_names(definition), compile=False, safe_mode=False)
     model.compile(**criterion_of(definition).options())
     x, y = (list(one) if isinstance(one, tuple) else one for one in (rows.x, rows.y))
     answers = model.predict(x, batch_size=N_BATCH_ROWS, verbose=0)
@@ -56,19 +53,6 @@ def evaluate(path: Path, rows: TestRows, definition: StudyDefinition) -> TestRes
         classes=() if confusion is None else _by_class(names, confusion),
         confusion=() if confusion is None else tuple(tuple(map(int, line)) for line in confusion),
     )
-
-
-def _own(definition: StudyDefinition) -> dict[str, Any]:
-    """Return what the study's file, and files of its user that it imports, define by name for a model to be made of."""
-    here = getattr(definition.model, "__globals__", {})
-    beside = [one for one in here.values() if inspect.ismodule(one) and _is_of_user(one)]
-    named = {name: value for one in beside for name, value in vars(one).items()} | dict(here)
-    return {name: value for name, value in named.items() if callable(value) and not name.startswith("__")}
-
-
-def _is_of_user(module: ModuleType) -> bool:
-    file = getattr(module, "__file__", None)
-    return file is not None and not is_library(file) and module.__name__.partition(".")[0] != "hpo"
 
 
 def _tuned(name: str, names: list[str]) -> str:

@@ -1,1 +1,10 @@
+from .drawings import Figure as Figure
+from .drawings import draw as draw
+from .findings import Findings as Findings
+from .findings import find as find
+from .markup import paragraphs as paragraphs
+from .markup import table as table
+from .record import Record as Record
+from .record import Trial as Trial
+from .record import read_record as read_record
 from .serving import answer_report as answer_report

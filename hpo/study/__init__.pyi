@@ -43,6 +43,7 @@ from .results import kept as kept
 from .results import rank as rank
 from .results import row_of as row_of
 from .results import state_word as state_word
+from .results import table_of as table_of
 from .sampling import Mirror as Mirror
 from .sampling import key_of as key_of
 from .schema import check_schema as check_schema

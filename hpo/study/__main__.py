@@ -146,22 +146,18 @@ def export(
 ) -> None:
     """Write the study's trials as CSV, one line each; a text that a spreadsheet would run as a formula is quoted."""
     from hpo.database import wait_shortly
+    from hpo.study.results import table_of
     from hpo.terminal import plain_cell
 
     opened = find(study, storage, runs_dir)
-    rows = wait_shortly(opened.rows, opened.database.address)
-    names = list(dict.fromkeys(name for row in rows for name in row.params))
-    header = ["trial", "state", opened.metric.name, "best_epoch", "seconds", "diverged", "reason", *names]
+    header, lines = table_of(wait_shortly(opened.rows, opened.database.address), opened.metric)
     try:
         file = open(output, "w", newline="", encoding="utf-8") if output else sys.stdout  # noqa: SIM115 - closed below
     except OSError as error:
         raise OptionError(f"--output: cannot write {output}: {error.strerror}.", "Name another file.") from error
     with file:
         writer = csv.writer(file)
-        writer.writerow(map(plain_cell, header))
-        for row in rows:
-            known = [row.number, row.state.name, row.value, row.best_epoch, row.seconds, row.is_diverged, row.reason]
-            writer.writerow(map(plain_cell, [*known, *(row.params.get(name) for name in names)]))
+        writer.writerows(map(plain_cell, line) for line in [header, *lines])
 
 
 @app.command()

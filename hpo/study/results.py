@@ -101,6 +101,18 @@ def _attr(trial: FrozenTrial, key: str, default: T) -> T:
     return default
 
 
+def table_of(rows: Sequence[TrialRow], metric: Metric) -> tuple[list[str], list[list[Any]]]:
+    """Return all that is told of trials as a table: its header, and a line for each trial."""
+    names = list(dict.fromkeys(name for row in rows for name in row.params))
+    header = ["trial", "state", metric.name, "best_epoch", "seconds", "diverged", "reason", *names]
+    lines = [
+        [row.number, row.state.name, row.value, row.best_epoch, row.seconds, row.is_diverged, row.reason]
+        + [row.params.get(name) for name in names]
+        for row in rows
+    ]
+    return header, lines
+
+
 def rank(rows: Sequence[TrialRow], metric: Metric) -> list[TrialRow]:
     """Return the rows that have a value, best first; of equal ones the older first."""
     valued = [row for row in rows if row.value is not None and row.state != TrialState.FAIL]

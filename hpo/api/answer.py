@@ -1,0 +1,67 @@
+"""What hpo finish has found, as Python has it: sentences, the table behind them, and the model to use."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import HpoError
+from hpo.finish import Found
+from hpo.report import paragraphs, table
+
+MODEL = "model.keras"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a search's finish has found so far. A notebook shows it where it stands last in a cell.
+
+    Attributes:
+        lead: The answer in one sentence; empty while the finish has not ended.
+        sentences: All of it, each with what it is about before it.
+        headings: Of the table.
+        rows: The settings that were trained again, each with what it reached over seeds that chose nothing.
+        folder: Where the model is that it ends with, and its card; None while there is none.
+    """
+
+    lead: str
+    sentences: tuple[str, ...]
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    folder: Path | None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the finish has ended."""
+        return bool(self.rows)
+
+    def model(self) -> Any:
+        """Load the model to use: it takes rows as the data bring them.
+
+        Raises:
+            HpoError: There is none, or Keras does not load it.
+        """
+        if self.folder is None or not (self.folder / MODEL).is_file():
+            there = "is not here" if self.folder else "is not there yet"
+            raise HpoError(f"The model of the answer {there}.", "finish() goes on; card.md, beside it, says the rest.")
+        from hpo.api.models import load_plain
+
+        return load_plain(self.folder / MODEL, advice=f"{self.folder / 'card.md'} says how.")
+
+    def __repr__(self) -> str:
+        return "\n".join(self.sentences)
+
+    def _repr_html_(self) -> str:
+        behind = table("What hpo finish found", self.headings, self.rows) if self.rows else ""
+        return paragraphs(self.sentences) + behind
+
+
+def answer_of(found: Found, folder: Path) -> Answer:
+    """Return what was found as an answer; its model, if there is one, is in the folder."""
+    headings, rows = found.table() if found.answer.is_complete else ((), ())
+    return Answer(
+        lead=found.lead(),
+        sentences=tuple(f"{label}: {line}" for label, line in found.lines),
+        headings=tuple(headings),
+        rows=tuple(map(tuple, rows)),
+        folder=None if found.settled is None else folder,
+    )

@@ -1,0 +1,57 @@
+"""Tune from Python: hpo.tune."""
+
+from pathlib import Path
+
+from hpo.api.carrying import carry_out, seconds_as_typed
+from hpo.api.place import place_of
+from hpo.api.stored import StoredStudy, load_from
+from hpo.api.wording import in_python
+from hpo.errors import HpoError
+from hpo.names import exactly
+
+
+def tune(
+    study: str,
+    *,
+    n_trials: int | None = None,
+    timeout: float | str | None = None,
+    target: float | None = None,
+    workers: int | None = None,
+    seed: int | None = None,
+    storage: str | None = None,
+    runs_dir: str | Path | None = None,
+    studies_dir: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    new_generation: bool = False,
+    progress: bool = True,
+) -> StoredStudy:
+    """Run a study's trials until its budget is spent, as hpo run does; the same call again goes on with it.
+
+    Args:
+        study: The name of a file in the studies folder.
+        n_trials: The study's total, over all calls and workers. More than stored extends it.
+        timeout: Stop after so many seconds, or "10m"; the same call goes on later.
+        target: Stop when the metric has reached this.
+        workers: Worker processes; by default what this machine bears.
+        seed: A new study's; by default its definition's.
+        storage: The database's URL; by default HPO_STORAGE, or a SQLite file in the runs folder.
+        runs_dir: Logs, checkpoints and models; by default HPO_RUNS_DIR, or runs.
+        studies_dir: The study files; by default HPO_STUDIES_DIR, or studies.
+        data_dir: Where data sets are, or are downloaded to; by default HPO_DATA_DIR, or hpo's own folder.
+        new_generation: Begin anew beside the stored study.
+        progress: Whether to show how far it is.
+
+    Raises:
+        HpoError: As the command does, with its message and exit code.
+        KeyboardInterrupt: The cell or script was interrupted; running trials were saved, and the same call goes on.
+    """
+    place = place_of(storage, runs_dir, studies_dir, data_dir)
+    asked = {"--trials": n_trials, "--target": target, "--workers": workers, "--seed": seed}
+    arguments = ["--study", study]
+    arguments += [word for name, value in asked.items() if value is not None for word in (name, str(value))]
+    arguments += [] if timeout is None else ["--timeout", seconds_as_typed(timeout)]
+    arguments += ["--new-generation"] if new_generation else []
+    told = carry_out("hpo.run", study, arguments, place, is_new=new_generation, is_shown=progress)
+    if "n_trials" not in told:  # it was stopped before there was a study
+        raise HpoError(in_python(told["message"]))
+    return load_from(place, exactly(told["study"]))

@@ -1,0 +1,100 @@
+"""hpo.tune as people call it: from a script without a guard, with what is wrong told by name, and interrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from project import SLOW_MODEL, Project
+
+import hpo
+from hpo import HpoError
+
+SCRIPT = """
+import json, sys
+import hpo
+
+print("begun", flush=True)
+study = hpo.tune("blobs", n_trials=2, workers=1)
+best = study.best_model()
+told = {"name": study.name, "best": study.best_value, "n": len(study.trials), "n_weights": best.count_params()}
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def start(project: Project, script: str, **arguments: Any) -> "subprocess.Popen[str]":
+    (project.folder / "script.py").write_text(script)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HPO_")}
+    environment["HPO_CACHE_DIR"] = str(project.folder / "cache")
+    return subprocess.Popen(
+        [sys.executable, "script.py"],
+        cwd=project.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **arguments,
+    )  # fmt: skip
+
+
+def test_script_without_a_guard_is_run_once_and_gets_the_study(project: Project) -> None:
+    out, err = start(project, SCRIPT).communicate(timeout=200)
+    lines = out.splitlines()
+    assert lines.count("begun") == 1, err
+    told = json.loads(lines[-1])
+    best = max(trial.value or 0.0 for trial in project.trials())
+    assert told == {"name": "blobs", "best": best, "n": 2, "n_weights": told["n_weights"]}
+    assert told["n_weights"] > 0
+    assert "[2/2]" in err
+    assert "blobs is finished" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_interrupted_script_hands_its_trial_back_and_the_same_call_goes_on(project: Project) -> None:
+    project.write(SLOW_MODEL)
+    script = start(project, SCRIPT, start_new_session=True)
+    project.wait_for_epoch(1)
+    os.killpg(script.pid, signal.SIGINT)  # as a notebook's host does
+    _, err = script.communicate(timeout=100)
+    assert "KeyboardInterrupt" in err.splitlines()[-1]
+    assert "the same call goes on" in err
+    assert {trial.state.name for trial in project.trials()} <= {"WAITING", "COMPLETE"}
+    out, err = start(project, "import hpo; print(len(hpo.tune('blobs', n_trials=2).trials))").communicate(timeout=200)
+    assert out.split() == ["2"], err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_finish_returns_the_answer_that_load_has_from_then_on(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setenv("HPO_CACHE_DIR", str(project.folder / "cache"))
+    study = hpo.tune("blobs", n_trials=3, workers=1, progress=False)
+    assert study.answer is None
+    answer = study.finish(workers=1)
+    assert answer.is_complete
+    assert answer.lead.startswith("The winner is ")
+    assert hpo.load("blobs").answer == answer
+    assert answer.model().count_params() > 0
+    assert answer.lead in hpo.load("blobs")._repr_html_().replace("&#x27;", "'")
+
+
+def test_study_that_is_not_there_is_told_with_close_ones(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.folder)
+    with pytest.raises(HpoError, match='There is no study named "blob" in studies') as caught:
+        hpo.tune("blob", progress=False)
+    assert caught.value.exit_code == 3
+    assert caught.value.hint == 'Did you mean "blobs"?'
+
+
+def test_argument_that_is_none_is_named_as_it_is_written(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.folder)
+    with pytest.raises(HpoError, match=r"^n_trials: '0' is not a whole number") as caught:
+        hpo.tune("blobs", n_trials=0, progress=False)
+    assert caught.value.exit_code == 2
