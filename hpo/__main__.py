@@ -6,6 +6,7 @@ import typer
 
 from hpo import __version__
 from hpo.check.__main__ import check
+from hpo.cluster.__main__ import app as cluster_app
 from hpo.command import plain_app, run_command
 from hpo.dashboard import dashboard
 from hpo.finish.__main__ import finish
@@ -27,6 +28,7 @@ app.command("reproduce")(reproduce)
 app.command("status")(status)
 app.command("report")(report)
 app.add_typer(study_app, name="study")
+app.add_typer(cluster_app, name="cluster")
 app.command("dashboard")(dashboard)
 app.command("tensorboard")(tensorboard)
 app.command("password")(password)

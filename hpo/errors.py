@@ -16,6 +16,7 @@
     |- FolderError          12    a folder that hpo keeps its files in cannot be made or written
     |- InexactError         13    a trial that is interrupted would not go on with the same numbers
     |- NotReproducedError   14    a trial that is trained again comes to other numbers
+    |- ClusterError         15    an engine that is to start workers is not there, or refuses
 
     TrialError                    ends one trial as FAIL; the worker takes the next
     LeaseLostError                the trial belongs to another worker now; nothing more is written to it
@@ -26,7 +27,8 @@
     |- InfeasibleError            search_space or feasible refuses a point: another one is drawn
     RefusedPickleError            a file of data asks for more than data
 
-Exit codes 0, 1, 2, 130 keep their usual meanings: done, unexpected error, wrong arguments, Ctrl-C.
+Exit codes 0, 1, 2, 130 keep their usual meanings: done, unexpected error, wrong arguments, Ctrl-C; 99 is a slot's
+that is to be filled again (hpo.run.ending).
 """
 
 from enum import Enum
@@ -164,6 +166,12 @@ class NotReproducedError(HpoError):
     """A trial that is trained again comes to other numbers."""
 
     exit_code = 14
+
+
+class ClusterError(HpoError):
+    """An engine that is to start workers is not there, or refuses."""
+
+    exit_code = 15
 
 
 class TrialError(Exception):

@@ -47,6 +47,7 @@ HOMES = {
         "tensorboard",
         "password",
         "reproduce.__main__",
+        "cluster.__main__",
     },
 }
 FORBIDDEN = {"utils", "util", "common", "base", "manager", "helpers", "helper", "misc", "core"}

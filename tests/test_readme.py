@@ -27,9 +27,10 @@ from hpo.definition import place_baseline, predicts_classes, rehearse
 from hpo.engine.rehearsal import rehearse_training
 
 RUNNING = [page for page in PAGES if any(block.of == "nothing" for block in blocks(page))]
-NEEDS = {"setup", "nothing", "cifar10", "browser", "postgresql", "docker", "postbox"}
+NEEDS = {"setup", "nothing", "cifar10", "browser", "postgresql", "docker", "postbox", "cluster"}
 PARSED = sorted(NEEDS - {"setup", "nothing"})
 MAX_README_LINES = 180
+ENGINES = ("sbatch", "kubectl")  # whose commands only a cluster can try
 COMPOSE = {"up", "down", "stop", "logs", "exec", "run", "cp"}
 
 
@@ -190,6 +191,10 @@ def test_commands_that_need_more_have_their_options(line: str) -> None:
         assert words.pop(0).partition("=")[0] in compose.variables() | {"HPO_WHEN_DONE"}
     if words[0] == "docker":
         words = inside(words)
+    if words and words[0] in ENGINES:
+        return
+    if ">" in words:
+        words = words[: words.index(">")]
     if words:
         parse(words)
 

@@ -14,14 +14,14 @@ from markdown import CODE, NAMES, PAGES, ROOT, rows, sections
 
 from hpo import StudyDefinition, TrainingParameters
 from hpo.__main__ import app
-from hpo.run import Ending
+from hpo.run import UNFINISHED, Ending
 from hpo.run.notice import Notice
 from hpo.study import Audit, count_by_state
 
 REFERENCE = sections(ROOT / "docs" / "reference.md")
 STACK = sections(ROOT / "docs" / "stack.md")["Settings"]
 PACKAGE = sorted((ROOT / "hpo").rglob("*.py"))
-USUAL_CODES = {0, 1, 2, 130}
+USUAL_CODES = {0, 1, 2, UNFINISHED, 130}
 
 
 def options_of(command: Any) -> dict[str, str]:

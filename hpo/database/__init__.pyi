@@ -1,6 +1,7 @@
 from .address import DatabaseAddress as DatabaseAddress
 from .address import address_of as address_of
 from .connections import Connection as Connection
+from .connections import count_sessions as count_sessions
 from .connections import guarded as guarded
 from .history import read_trials as read_trials
 from .outage import TRANSIENT as TRANSIENT

@@ -69,6 +69,16 @@ class DatabaseAddress:
         return is_inside or "password" in _options(self.typed)
 
     @property
+    def is_typable(self) -> bool:
+        """Whether typable says all that was typed, and nothing that is secret."""
+        rest = ((name, value) for name, value in _options(self.typed).items() if name != PASSWORD_FILE)
+        return not self.has_password and not any(_is_secret(name, value) for name, value in rest)
+
+    def with_password_file(self, path: str) -> str:
+        """Return the URL to type where the password is in another file, in a container say."""
+        return sa.make_url(str(self)).update_query_dict({PASSWORD_FILE: path}).render_as_string().replace("%2F", "/")
+
+    @property
     def typable(self) -> str:
         """The URL to type in another command: as it is shown, with its password file.
 

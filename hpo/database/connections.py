@@ -23,6 +23,12 @@ LOCK_SECONDS = 5.0  # as SQLite's: a lock is held for milliseconds, and callers 
 # A process that is frozen within a transaction (Ctrl-Z, a sleeping laptop, a cut network) holds up others for so long.
 # Between two statements Optuna turns rows into trials: 3 s for 5,000 of them.
 IDLE_SECONDS = 20.0
+N_TURNS = 3
+SESSIONS = """
+    SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+            - coalesce(current_setting('reserved_connections', true), '0')::int,
+        (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user),
+        (SELECT datconnlimit FROM pg_database WHERE datname = current_database())"""
 WRITES = "hpo:writes"  # marks a connection whose transaction has written
 
 _guard = threading.local()
@@ -51,6 +57,24 @@ def single_connection(url: sa.URL) -> Iterator[sa.Connection]:
         del arguments["plugins"]  # they write WAL into a file that is only looked at, and may be another program's
     with sa.create_engine(url, **arguments, poolclass=sa.NullPool).connect() as connection:
         yield connection
+
+
+def count_sessions(url: sa.URL) -> int | None:
+    """Return how many sessions a PostgreSQL server grants this user in all; None for SQLite, or behind a pooler.
+
+    A pooler in transaction mode shows itself: two connections that are open at once take turns with one session.
+    """
+    if url.get_backend_name() == "sqlite":
+        return None
+    seen: dict[int, set[int]] = {}
+    with single_connection(url) as one, single_connection(url) as other:
+        for number, connection in enumerate((one, other) * N_TURNS):
+            seen.setdefault(number % 2, set()).add(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+            connection.rollback()
+        if seen[0] & seen[1]:
+            return None
+        limits = one.exec_driver_sql(SESSIONS).one()
+    return min(int(limit) for limit in limits if limit is not None and limit >= 0)
 
 
 @contextlib.contextmanager

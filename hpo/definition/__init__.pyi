@@ -10,6 +10,7 @@ from .excerpt import cut_out as cut_out
 from .feasibility import N_REFUSALS as N_REFUSALS
 from .feasibility import refused_all as refused_all
 from .goal import predicts_classes as predicts_classes
+from .meaning import files_of as files_of
 from .meaning import fingerprint as fingerprint
 from .names import own_names as own_names
 from .points import all_points as all_points

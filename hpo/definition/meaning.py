@@ -65,6 +65,17 @@ def fingerprint(path: Path, *, like: Mapping[str, str] | None = None) -> dict[st
     }
 
 
+def files_of(path: Path) -> list[Path]:
+    """Return a study's file and the files beside it that it imports, with what they import in turn.
+
+    Raises:
+        StudyFileError: One is not valid Python.
+    """
+    seen = {path}
+    _neighbours(parse(path), path, seen, SCHEMES[0])
+    return sorted(seen)
+
+
 def _digest(parts: list[str], scheme: Scheme) -> str:
     return scheme.prefix + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

@@ -1,3 +1,4 @@
+from .__main__ import app as app
 from .agenda import agenda_of as agenda_of
 from .amounts import MAX_PROCESSES as MAX_PROCESSES
 from .amounts import StalledAfter as StalledAfter
@@ -12,6 +13,7 @@ from .display import duration as duration
 from .display import number as number
 from .display import open_view as open_view
 from .display import say as say
+from .ending import UNFINISHED as UNFINISHED
 from .ending import Ending as Ending
 from .ending import Signals as Signals
 from .forkserver import Errand as Errand

@@ -151,6 +151,12 @@ def run(
     ] = False,
     when_done: WhenDone = None,
     stalled_after: StalledAfter = "30m",  # type: ignore[assignment]
+    slot: Annotated[
+        bool,
+        typer.Option(
+            "--slot", envvar="HPO_SLOT", help="Leave with 99 when told to leave while the study goes on: for engines."
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", envvar="HPO_JSON", help="Print one JSON object at the end.")
     ] = False,
@@ -167,6 +173,11 @@ def run(
         return
     if study is None:
         raise OptionError("No study is named.", "Name one with --study NAME; --list shows them.")
+    if slot and finish:
+        raise OptionError(
+            "--finish does not go with --slot: each slot of an engine would finish the search.",
+            "Leave it out, and run hpo finish once when the search has ended.",
+        )
     from hpo.database import address_of
     from hpo.run.settings import RunSettings, WorkerLimits
     from hpo.study import StudyOptions
@@ -198,6 +209,7 @@ def run(
         is_finished_next=finish,
         when_done=when_done,
         stall_seconds=stalled_after,
+        is_slot=slot,
     )
     raise typer.Exit(carry_out(settings, as_json=as_json))
 
@@ -207,7 +219,7 @@ def carry_out(settings: "RunSettings", *, as_json: bool) -> int:
     import optuna
 
     from hpo.run.display import open_view
-    from hpo.run.ending import Signals
+    from hpo.run.ending import Ending, Signals, exit_code
     from hpo.run.teller import Teller
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -217,11 +229,12 @@ def carry_out(settings: "RunSettings", *, as_json: bool) -> int:
     teller = Teller(settings, signals, view, command="run", study=name, started_seconds=STARTED_SECONDS)
     with teller.failures():
         described = run_and_show(settings, signals, console, view, teller, as_json=as_json)
-        exit_code = 130 if signals.n_interrupts else 0
+        ending = Ending[str(described["ending"]).upper()]
+        code = exit_code(ending, n_interrupts=signals.n_interrupts, is_slot=settings.is_slot)
         if as_json:
             print(json.dumps(described), flush=True)
-    teller.tell_end(described, exit_code=exit_code)
-    return exit_code
+    teller.tell_end(described, exit_code=code)
+    return code
 
 
 def run_and_show(

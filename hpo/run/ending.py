@@ -47,6 +47,17 @@ class Ending(Enum):
     OPENED = "the study is ready, and no worker was asked for"
 
 
+UNFINISHED = 99  # a slot's exit code: told to leave while the study goes on. Grid engines take it for "run me again"
+TOLD_TO_LEAVE = (Ending.TIMEOUT, Ending.INTERRUPTED, Ending.TERMINATED, Ending.LEFT)
+
+
+def exit_code(ending: Enum, *, n_interrupts: int, is_slot: bool) -> int:
+    """Return a command's exit code: who fills a slot says apart whether a worker is still wanted there."""
+    if is_slot and ending in TOLD_TO_LEAVE:
+        return UNFINISHED
+    return 130 if n_interrupts and not is_slot else 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How a run ended and what the study holds then."""

@@ -39,6 +39,7 @@ class RunSettings:
         is_finished_next: Whether the search is finished next, so that it leaves the time which that takes.
         when_done: A command line of the user's that is told how this one goes; None for nobody.
         stall_seconds: A study of which no epoch ends for so long is said to stall.
+        is_slot: Whether it fills a slot of an engine, which reads from its exit code whether to fill that again.
     """
 
     options: StudyOptions
@@ -49,6 +50,7 @@ class RunSettings:
     is_finished_next: bool = False
     when_done: str | None = None
     stall_seconds: float = 1800.0
+    is_slot: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
