@@ -7,6 +7,7 @@ import numpy as np
 
 from hpo.data import each, load_dataset, split_of
 from hpo.definition import find_study, load_definition, predicts_classes
+from hpo.engine import preprocessed
 from hpo.errors import StudyFileError
 
 
@@ -17,7 +18,7 @@ def validation_rows(
 
     Keras's models take uint8 as floats from 0 to 1, except those that take whole numbers (an Embedding): give them
     these rows times 255. A training function is given its rows as they are. Several inputs or outputs have the form
-    that the data bring them in.
+    that the data bring them in. Where the study has a preprocess, the rows have passed it.
 
     Args:
         study: The name of its file.
@@ -37,7 +38,8 @@ def validation_rows(
     where = None if data_dir is None else Path(data_dir)
     is_classes = predicts_classes(definition)
     dataset = load_dataset(definition.dataset, data_dir=where, base_dir=file.path.parent, is_classes=is_classes)
-    rows = split_of(dataset, seed=definition.seed if seed is None else seed).val_rows
+    split = split_of(dataset, seed=definition.seed if seed is None else seed)
+    dataset, rows = preprocessed(definition, file, dataset, split, data_dir=where), split.val_rows
 
     def fed(array: np.ndarray) -> Any:
         is_scaled = definition.train is None and array.dtype == np.uint8

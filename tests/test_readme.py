@@ -22,8 +22,9 @@ from postgres import Postgres
 
 import hpo
 from hpo.__main__ import app
-from hpo.data import load_dataset
-from hpo.definition import place_baseline, predicts_classes, rehearse
+from hpo.data import load_dataset, split_of
+from hpo.definition import StudyFile, place_baseline, predicts_classes, rehearse
+from hpo.engine import preprocessed
 from hpo.engine.rehearsal import rehearse_training
 
 RUNNING = [page for page in PAGES if any(block.of == "nothing" for block in blocks(page))]
@@ -140,7 +141,12 @@ def test_every_file_and_example_is_a_study_that_can_be_trained(
             assert placed is not None
             assert placed.parameters == definition.baseline
         if definition.train is None and callable(definition.dataset):
-            rehearse_training(definition, load_dataset(definition.dataset, is_classes=predicts_classes(definition)))
+            dataset = load_dataset(definition.dataset, is_classes=predicts_classes(definition))
+            file = tmp_path / "study_of_a_page.py"
+            file.write_text(text)
+            found = StudyFile(name=file.stem, path=file, title="")
+            rows = preprocessed(definition, found, dataset, split_of(dataset, seed=definition.seed))
+            rehearse_training(definition, rows)
 
 
 def test_other_tools_pages_compare_with_one_and_the_same_study() -> None:

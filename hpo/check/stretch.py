@@ -16,7 +16,7 @@ import numpy as np
 from hpo.check.training import answer, callbacks_of, load_data, load_study
 from hpo.data import split_of
 from hpo.definition import Draw, RunningTrial, StudyDefinition, find_corner, place, place_baseline, rehearse, seed_of
-from hpo.engine import Task, Trainer, TrainingResult
+from hpo.engine import Task, Trainer, TrainingResult, preprocessed
 from hpo.errors import TrialError
 from hpo.metric import Metric, metric_of
 from hpo.study import StudyOptions, TrialFile, folder_of, prepare
@@ -95,8 +95,11 @@ def plan_in_process(options: StudyOptions, pipe: Connection) -> None:
         trainer, definition = load_study(options.file, n_threads=options.n_threads or 1)
         metric = metric_of(definition.metric, definition.direction)
         space = rehearse(definition)
-        dataset = prepare(definition, space, options, lambda text: pipe.send(("say", text)))
-        trainer.rehearse(definition, dataset)
+        say = lambda text: pipe.send(("say", text))  # noqa: E731
+        dataset = prepare(definition, space, options, say)
+        split = split_of(dataset, seed=definition.seed)
+        rows = preprocessed(definition, options.file, dataset, split, data_dir=options.data_dir, report=say)
+        trainer.rehearse(definition, rows)
         configurations = tuple(_configurations(definition))
         return "plan", Plan(metric=metric, n_trials=definition.n_trials, configurations=configurations)
 
@@ -113,7 +116,7 @@ def train_in_process(
 
     def train() -> tuple[str, Stretch | str]:
         trainer, definition = load_study(options.file, n_threads=options.n_threads or 1)
-        dataset = load_data(definition, options.file, options.data_dir)
+        dataset = load_data(definition, options.file, options.data_dir, seed=definition.seed)
         trainer.load(definition, dataset, path=trainer.ways().get("path"))
         is_baseline = configuration.label == "baseline"
         chosen = definition.baseline if is_baseline else place(definition, configuration.params).parameters

@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from hpo.data import Dataset, load_dataset
+from hpo.data import Dataset, load_dataset, split_of
 from hpo.definition import (
     RunningTrial,
     StudyDefinition,
@@ -17,7 +17,7 @@ from hpo.definition import (
     load_definition,
     predicts_classes,
 )
-from hpo.engine import Trainer, load_trainer
+from hpo.engine import Trainer, load_trainer, preprocessed
 from hpo.errors import HpoError, TrialError
 from hpo.run import begin, log, telling
 from hpo.study import StudyFolder
@@ -48,10 +48,23 @@ def load_study(file: StudyFile, *, n_threads: int) -> tuple[Trainer, StudyDefini
 
 
 def load_data(
-    definition: StudyDefinition, file: StudyFile, data_dir: Path | None, *, fingerprint: str | None = None
+    definition: StudyDefinition,
+    file: StudyFile,
+    data_dir: Path | None,
+    *,
+    seed: int,
+    fingerprint: str | None = None,
 ) -> Dataset:
-    """Return the study's data, mapped: those of a fingerprint where they are kept, else as they are now."""
-    return load_dataset(
+    """Return the study's data as its models take them, mapped: those that are kept, else as they are now.
+
+    Args:
+        definition: The study's.
+        file: Its file.
+        data_dir: Where data are looked for.
+        seed: Of the split.
+        fingerprint: Of the data, where it is known.
+    """
+    dataset = load_dataset(
         definition.dataset,
         data_dir=data_dir,
         base_dir=file.path.parent,
@@ -59,6 +72,8 @@ def load_data(
         report=log.info,
         is_classes=predicts_classes(definition),
     )
+    split = split_of(dataset, seed=seed)
+    return preprocessed(definition, file, dataset, split, data_dir=data_dir, report=log.info)
 
 
 def callbacks_of(definition: StudyDefinition, chosen: Any, trial: RunningTrial) -> Sequence[Any]:

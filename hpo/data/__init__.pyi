@@ -1,3 +1,4 @@
+from .arrays import checked_rows as checked_rows
 from .as_code import RowsCode as RowsCode
 from .as_code import rows_as_code as rows_as_code
 from .cache import home_dirs as home_dirs
@@ -5,14 +6,21 @@ from .cifar10 import ARCHIVE_NAMES as ARCHIVE_NAMES
 from .datasets import Dataset as Dataset
 from .datasets import describe_numbering as describe_numbering
 from .datasets import load_dataset as load_dataset
+from .derivation import derived as derived
 from .notices import describe_batch as describe_batch
 from .notices import describe_unseen as describe_unseen
 from .prepared import facts_of as facts_of
+from .rows import Rows as Rows
 from .rows import arrays_of as arrays_of
 from .rows import each as each
+from .rows import joined as joined
+from .rows import n_rows_of as n_rows_of
 from .splits import Split as Split
 from .splits import describe_majority as describe_majority
 from .splits import split_of as split_of
 from .targets import describe_classes as describe_classes
 from .testrows import TestRows as TestRows
 from .testrows import load_test_rows as load_test_rows
+from .words import are_words as are_words
+from .words import check_no_words as check_no_words
+from .words import decoded as decoded

@@ -10,6 +10,7 @@ import numpy as np
 
 from hpo.data.rows import Rows, arrays_of, built, form_of, joined, n_rows_of, names_of
 from hpo.data.targets import check_classes, checked_targets
+from hpo.data.words import are_words, checked_words
 from hpo.errors import DatasetError
 
 Report = Callable[[str], None]
@@ -22,8 +23,8 @@ class Arrays:
     """Checked data.
 
     Attributes:
-        x: (n_rows, *input_shape), uint8, finite float32, or int32 where numbers are too large for float32; several
-            such arrays where the data bring several inputs.
+        x: (n_rows, *input_shape), uint8, finite float32, int32 where numbers are too large for float32, or words, see
+            hpo.data.words; several such arrays where the data bring several inputs.
         y: (n_rows,) int32, or as hpo.data.targets says; several where the data bring several outputs.
         sample_weight: (n_rows,) float32, none negative; None where each row counts alike.
         groups: (n_rows,) int32: rows of one group are never split; None where there are none.
@@ -184,7 +185,8 @@ def check_alike(where: str, key: str, rows: Rows, val_key: str, val_rows: Rows) 
     for name, array, val in zip(names_of(val_key, val_rows), arrays_of(rows), arrays_of(val_rows), strict=True):
         kinds = {array.dtype.kind, val.dtype.kind}
         # Of targets the kind counts: words of another length, or numbers of another size, mean the same.
-        is_alike = kinds <= set("bui") or kinds <= set("USO") or len(kinds) == 1 if key.startswith("y") else False
+        is_alike = kinds <= set("bui") or kinds <= set("USO") or len(kinds) == 1
+        is_alike = is_alike if key.startswith("y") else kinds == {"S"}
         if array.shape[1:] != val.shape[1:] or not (is_alike or array.dtype == val.dtype):
             found = f"{val.dtype} {val.shape[1:]}, {key}'s {array.dtype} {array.shape[1:]}"
             raise DatasetError(f"{where}: {name}'s rows are {found}.", "Both must have one shape and dtype.")
@@ -241,7 +243,9 @@ def training_keys(where: str, keys: list[str]) -> tuple[str, str]:
 
 
 def checked_rows(where: str, key: str, x: np.ndarray, report: Report, *, is_single: bool = True) -> np.ndarray:
-    """Rows as uint8, finite float32, or int32; one of several inputs may be a column of single numbers."""
+    """Rows as uint8, finite float32, int32 or words; one of several inputs may be a column of single numbers."""
+    if are_words(x):
+        return checked_words(where, key, x)
     x = x[:, np.newaxis] if x.ndim == 1 and not is_single else x
     if x.dtype.kind not in "buif":
         hint = "Store one plain array of numbers: np.stack(rows)."

@@ -11,6 +11,7 @@ from hpo.data.arrays import split
 from hpo.data.datasets import DIGITS_TEST_SHARE, Dataset
 from hpo.data.rows import arrays_of, form_of
 from hpo.data.splits import VALIDATION_SHARE, drawn_groups, is_classified
+from hpo.data.words import are_words
 
 READ_CIFAR10 = '''def read_cifar10():
     """Return CIFAR-10's training rows: of the unpacked folder that the command names, or downloaded by Keras."""
@@ -134,6 +135,8 @@ def _x(dataset: Dataset, key: str, is_scaled: Any) -> str:
 
 
 def _fed(found: str, rows: np.ndarray, *, is_scaled: bool, is_single: bool) -> str:
+    if are_words(rows):
+        return f"np.asarray({found}, str).reshape(-1, {', '.join(map(str, rows.shape[1:]))}).astype(object)"
     dtype = "int32" if rows.dtype == np.int32 else "float32"
     column = ".reshape(-1, 1)" if not is_single and rows.shape[1:] == (1,) else ""
     return f'np.asarray({found}, "{dtype}"){column}{" / 255" if is_scaled else ""}'

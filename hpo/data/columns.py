@@ -68,7 +68,8 @@ def check_numbers(where: str, key: str, array: np.ndarray, names: list[str]) -> 
     columns = [name for name in wrong] if names else [int(name) for name in wrong]
     raise DatasetError(
         message,
-        f"Leave such columns out, or make numbers of them: {key} = pandas.get_dummies({key}, columns={columns}).",
+        f"Leave such columns out, or make numbers of them: {key} = pandas.get_dummies({key}, columns={columns}). Or "
+        f"give each column as an input of its own, {key} = dict(table); the study's preprocess can number the words.",
     )
 
 

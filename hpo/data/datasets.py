@@ -44,8 +44,8 @@ class Dataset:
     Attributes:
         name: "cifar10", "digits", the .npz file's name without its ending, or the function's name.
         x: (n_rows, *input_shape), or several such arrays. uint8: 0 to 255, training scales it to [0, 1]. float32 and
-            int32: used as it is. Memory-mapped copy-on-write: frameworks may alias it, and no write reaches the file or
-            another process.
+            int32: used as it is. Words, in UTF-8: for a study's preprocess. Memory-mapped copy-on-write: frameworks may
+            alias it, and no write reaches the file or another process.
         y: (n_rows,) int32, labels from 0 to n_classes - 1; or other targets, as hpo.data.targets says.
         n_given_val: How many of the last rows are validation rows that the data bring; 0 when they bring none.
         n_classes: The largest label + 1; None where y holds other targets.
@@ -56,6 +56,7 @@ class Dataset:
         classes: Names of the classes, by their numbers; empty where they have none.
         test_fingerprint: SHA-256 in hex of the test rows, which are not read for it; empty where there are none, None
             where nobody has looked.
+        preprocessed: Where the study's preprocess has made x, the fingerprint of all that there is then; else None.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Dataset:
     groups: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     test_fingerprint: str | None = None
+    preprocessed: str | None = None
 
     @property
     def n_rows(self) -> int:

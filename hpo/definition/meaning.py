@@ -11,7 +11,7 @@ from hpo.definition.study import StudyDefinition
 
 # What changes a trial's meaning. Not the budget, the seed or the search's own tools: those may change in mid-study.
 MEANING: tuple[str, ...] = ("search_space", "model", "dataset", "metric", "direction", "callbacks", "baseline")
-MEANING += ("feasible", "optimizer", "loss", "metrics", "loss_weights", "class_weight")
+MEANING += ("feasible", "optimizer", "loss", "metrics", "loss_weights", "class_weight", "preprocess")
 FUNCTION = "train"  # a study that has it is one plain call, and never covered by its whole file
 FORMER_DEFAULTS = {"direction": "maximize"}  # which had no hash, so that it has none now
 HPO = "hpo"  # what of it a name comes from may change with its version

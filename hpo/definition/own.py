@@ -6,7 +6,7 @@ from typing import Any
 from hpo.errors import StudyFileError
 from hpo.parameters import Parameters, is_count
 
-OF_KERAS = ("optimizer", "loss", "metrics", "loss_weights", "class_weight")
+OF_KERAS = ("optimizer", "loss", "metrics", "loss_weights", "class_weight", "preprocess")
 OWN_HINT = (
     "Return a frozen dataclass of your own, with a field for each parameter and one that is called epochs: how often "
     "train reports. For training in one go it is 1."

@@ -29,8 +29,9 @@ SIGNATURES = {  # what hpo calls the study's functions with
     "callbacks": ("parameters",),
     "feasible": ("parameters",),
     "optimizer": ("parameters",),
+    "preprocess": ("train",),
 }
-OPTIONAL = {"model", "train", "callbacks", "feasible", "optimizer"}
+OPTIONAL = {"model", "train", "callbacks", "feasible", "optimizer", "preprocess"}
 BASELINE_HINT = "Write baseline=Parameters(training=TrainingParameters(...), model=...), as search_space returns it."
 CALLBACKS_HINT = (
     "Write callbacks=lambda parameters: [...]; each trial needs callbacks of its own. A second argument, trial, tells "
@@ -66,6 +67,10 @@ class StudyDefinition:
             model. By default one with a softmax output. Rows of dtype uint8 reach it scaled to [0, 1], unless it takes
             whole numbers (an Embedding). Of several inputs the shape is a dictionary or tuple of shapes; the number of
             classes is None where the targets are no class numbers. It may leave out the last parameter.
+        preprocess: The training rows -> what all rows pass before a model takes them, learnt from these alone: a Keras
+            layer, a Normalization or TextVectorization adapted to them say, or of several inputs a dictionary of
+            layers, by name. It gets x as the data bring it: bytes as floats from 0 to 255, words as text. It is called
+            once per machine, and is part of the model that hpo finish ends with. It must depend on nothing else.
         train: In place of model: a function that trains a trial by itself, by any means. It is called with a
             TrainingRun, which says what to train, and to which it reports each epoch.
         optimizer: Parameters -> a new optimizer of Keras, with any of its options, in place of the one that
@@ -105,6 +110,7 @@ class StudyDefinition:
     search_space: Callable[[optuna.Trial], Chosen]
     dataset: str | Path | Callable[[], Mapping[str, Any]] | None = None
     model: "Callable[..., keras.Model] | None" = None
+    preprocess: "Callable[[Any], keras.Layer | Mapping[str, keras.Layer]] | None" = None
     train: Callable[[Any], object] | None = None
     optimizer: "Callable[[Any], keras.optimizers.Optimizer] | None" = None
     loss: Any = None

@@ -1,4 +1,4 @@
-"""A study's model made to take rows as the data bring them: what hpo does to them before training becomes a layer."""
+"""A study's model made to take rows as the data bring them: what is done to them before training becomes layers."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from hpo.data import Dataset, each
 from hpo.definition import StudyDefinition, build_model
 from hpo.engine.callback_state import is_keras
 from hpo.engine.costs import forward_graph
+from hpo.engine.learnt import Learnt, symbolic
 from hpo.engine.precision import computing_in
 from hpo.engine.refusals import dtype_of, scaled_inputs
 
@@ -20,9 +21,9 @@ class RowModel:
 
     Attributes:
         inner: As the study has it.
-        model: For rows as they are: bytes that hpo scales to [0, 1] pass a Rescaling layer. Where there are none of
-            them, it is the study's own.
-        is_scaled: For each input whether its bytes are scaled.
+        model: For rows as they are: they pass what the study's preprocess learnt, and bytes that hpo scales to [0, 1] a
+            Rescaling layer. Where there is neither, it is the study's own.
+        is_scaled: For each input of the data whether its bytes are scaled.
     """
 
     inner: keras.Model
@@ -30,28 +31,41 @@ class RowModel:
     is_scaled: Any
 
 
-def model_of_rows(definition: StudyDefinition, parameters: Any, dataset: Dataset) -> RowModel:
-    """Build a trial's model for rows as they are."""
+def model_of_rows(
+    definition: StudyDefinition,
+    parameters: Any,
+    dataset: Dataset,
+    made: Dataset | None = None,
+    learnt: Learnt | None = None,
+) -> RowModel:
+    """Build a trial's model for rows as they are.
+
+    Args:
+        definition: The study's.
+        parameters: The trial's.
+        dataset: The data.
+        made: The same as the study's models take them, where its preprocess makes them.
+        learnt: What that has learnt.
+    """
+    made = dataset if made is None else made
     with computing_in(parameters.training.precision):
-        inner = build_model(definition, parameters.model, dataset.input_shape, dataset.n_classes)
-    names = dict(zip(dataset.x, dataset.x, strict=True)) if isinstance(dataset.x, dict) else each(_no_name, dataset.x)
-    inputs = each(_input, dataset.x, names)
-    inner(inputs)  # builds what is not built yet
-    flags = scaled_inputs(forward_graph(inner, dataset.x), dataset.x)
-    is_scaled = each(lambda rows, flag: flag and rows.dtype == np.uint8, dataset.x, flags)
-    if not any(keras.tree.flatten(is_scaled)):
+        inner = build_model(definition, parameters.model, made.input_shape, made.n_classes)
+    inputs = symbolic(dataset.x)
+    inner(symbolic(made.x))  # builds what is not built yet
+    flags = scaled_inputs(forward_graph(inner, made.x), made.x)
+    is_scaled = each(lambda rows, flag: flag and rows.dtype == np.uint8, made.x, flags)
+    if learnt is None and not any(keras.tree.flatten(is_scaled)):
         return RowModel(inner=inner, model=inner, is_scaled=is_scaled)
-    fed = each(lambda one, flag: keras.layers.Rescaling(1 / 255)(one) if flag else one, inputs, is_scaled)
+    fed = inputs if learnt is None else each(_taken, learnt(inputs), made.x)
+    fed = each(lambda one, flag: keras.layers.Rescaling(1 / 255)(one) if flag else one, fed, is_scaled)
+    if learnt is not None and learnt.names is None:
+        is_scaled = each(lambda _: False, dataset.x)
     return RowModel(inner=inner, model=keras.Model(inputs, inner(fed), name=inner.name), is_scaled=is_scaled)
 
 
-def _input(rows: np.ndarray, name: str | None) -> Any:
-    # Of floats also where rows are bytes: Keras turns bytes into floats by itself, but fractions silently into bytes.
-    return keras.Input(rows.shape[1:], dtype=dtype_of(rows), name=name)
-
-
-def _no_name(_: np.ndarray) -> None:
-    return None
+def _taken(made: Any, rows: np.ndarray) -> Any:
+    """Return what a layer makes as training takes it: ids, say, as the numbers that prepared rows hold."""
+    return made if made.dtype == dtype_of(rows) else keras.ops.cast(made, dtype_of(rows))
 
 
 def own_classes(model: keras.Model) -> dict[str, type]:

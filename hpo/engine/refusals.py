@@ -118,8 +118,8 @@ def check_model(inner: Any, dataset: Dataset, criterion: Criterion) -> None:
 
 
 def dtype_of(array: np.ndarray) -> str:
-    """Return the dtype in which rows reach a model."""
-    return "float32" if array.dtype == np.uint8 else str(array.dtype)
+    """Return the dtype in which rows reach a model, or words a layer."""
+    return "string" if array.dtype.kind == "S" else "float32" if array.dtype == np.uint8 else str(array.dtype)
 
 
 def check_classifier(inner: keras.Model, outputs: Any, dataset: Dataset, *, are_probabilities: bool) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from hpo.data import Dataset, Split, each
+from hpo.data import Dataset, Split, are_words, arrays_of, each
 from hpo.definition import StudyDefinition
-from hpo.engine import model_of_rows, own_classes
+from hpo.engine import learn, model_of_rows, own_classes
 from hpo.errors import StudyMismatchError
 from hpo.files import replace, replaced
 from hpo.finish.exported import LAMBDA, Exported
@@ -48,6 +48,7 @@ except ValueError as error:
     model = keras.models.load_model(sys.argv[1], safe_mode=False)  # written by who asks, a moment ago
 rows = np.load(sys.argv[2])
 parts = [rows[f"x{place}"] for place in range(int(sys.argv[3]))]
+parts = [keras.ops.convert_to_tensor(part) if part.dtype.kind == "S" else part for part in parts]
 names = sys.argv[5:]
 x = dict(zip(names, parts)) if names else parts if len(parts) > 1 else parts[0]
 answers = model.predict(x, verbose=0)
@@ -61,23 +62,31 @@ if has_code:
 
 
 def export(
-    definition: StudyDefinition, parameters: Any, dataset: Dataset, split: Split, kept: Path, answer_dir: Path
+    definition: StudyDefinition,
+    parameters: Any,
+    data: tuple[Dataset, Dataset],
+    split: Split,
+    kept: Path,
+    answer_dir: Path,
 ) -> Exported:
     """Write a trial's model so that it takes rows as they are, and the names of the classes beside it.
 
     Args:
         definition: The study's.
         parameters: The trial's, as it was trained with.
-        dataset: The study's data.
+        data: The study's, and the same as its models take them.
         split: Of its rows.
         kept: The trial's model file.
         answer_dir: Where to; see answer_folder.
 
     Raises:
-        StudyMismatchError: The file holds another model than the study builds from these parameters.
+        StudyMismatchError: The file holds another model than the study builds from these parameters; or its preprocess
+            makes other rows than those that it was trained on.
         OSError: It cannot be written.
     """
-    made = model_of_rows(definition, parameters, dataset)
+    dataset, rows_made = data
+    learnt = None if definition.preprocess is None else learn(definition, dataset, split)
+    made = model_of_rows(definition, parameters, dataset, rows_made, learnt)
     model = made.model
     try:
         made.inner.load_weights(kept)
@@ -93,6 +102,8 @@ def export(
         files.append(CLASSES)
     n_batch = min(N_BATCH_ROWS, len(split.val_rows))
     rows = each(lambda array: np.asarray(array[split.val_rows[:n_batch]]), dataset.x)
+    if learnt is not None:
+        _check_learnt(learnt.rows(rows), each(lambda array: array[split.val_rows[:n_batch]], rows_made.x))
     few = each(lambda array: array[:N_PROOF_ROWS], rows)
     answers = _list_of(model.predict(_fed(few), verbose=0))
     onnx = _as_onnx(model, answer_dir / ONNX)  # Keras exports what has been called
@@ -101,7 +112,7 @@ def export(
         files=tuple(files),
         n_bytes=path.stat().st_size,
         n_weights=int(model.count_params()),
-        rows=_said_rows(dataset, is_scaled=model is not made.inner),
+        rows=_said_rows(dataset, is_made=model is not made.inner, has_learnt=learnt is not None),
         answers=_said_answers(answers, dataset),
         fault=proof_fault(path, few, answers),
         own_classes=tuple(own_classes(model)),
@@ -111,6 +122,16 @@ def export(
         onnx=onnx or f"{ONNX} is the same model for ONNX.",
         is_scaled=made.is_scaled,
     )
+
+
+def _check_learnt(made: Any, trained: Any) -> None:
+    for now, then in zip(arrays_of(made), arrays_of(trained), strict=True):
+        if now.shape != then.shape or not np.allclose(now, then, rtol=1e-3, atol=1e-5):
+            raise StudyMismatchError(
+                "preprocess makes other rows now than those that the model was trained on, so it cannot be made a part "
+                "of it.",
+                "It must depend on the training rows alone: seed what it draws, and read no other file.",
+            )
 
 
 def _written(write: Callable[[Path], object], path: Path) -> None:
@@ -154,7 +175,8 @@ def _list_of(value: Any) -> list[Any]:
 
 
 def _fed(rows: Any) -> Any:
-    """Return rows as Keras's predict takes them: of several inputs by place, a list."""
+    """Return rows as Keras's predict takes them: of several inputs by place, a list; words as a tensor."""
+    rows = each(lambda array: keras.ops.convert_to_tensor(array) if are_words(array) else array, rows)
     return list(rows) if isinstance(rows, tuple) else rows
 
 
@@ -186,15 +208,18 @@ def _milliseconds(model: keras.Model, rows: Any) -> float:
     return 1000 * statistics.median(seconds)
 
 
-def _said_rows(dataset: Dataset, *, is_scaled: bool) -> str:
+def _said_rows(dataset: Dataset, *, is_made: bool, has_learnt: bool) -> str:
     def one(array: np.ndarray) -> str:
         kind = "numbers from 0 to 255" if array.dtype == np.uint8 else str(array.dtype)
+        kind = "words, as keras.ops.convert_to_tensor makes them a tensor," if are_words(array) else kind
         return f"{kind} of shape {('rows', *array.shape[1:])!r}".replace("'", "")
 
     said = each(one, dataset.x)
     named = said.items() if isinstance(said, dict) else enumerate(said) if isinstance(said, tuple) else ()
     text = "; ".join(f"{name}: {kind}" for name, kind in named) or str(said)
-    return f"{text}. Scaling to 0..1 is part of the model." if is_scaled else f"{text}, as the data bring them."
+    if has_learnt:
+        return f"{text}, as the data bring them. What the study's preprocess learnt is part of the model."
+    return f"{text}. Scaling to 0..1 is part of the model." if is_made else f"{text}, as the data bring them."
 
 
 def _said_answers(answers: list[np.ndarray], dataset: Dataset) -> str:

@@ -39,6 +39,14 @@ AVERAGED = '''class AveragedWeights(keras.callbacks.Callback):
             weight.assign(total / max(self.n, 1) if self.n else weight)
 '''
 
+APPLIED = '''def applied(layer, x):
+    """Return what a layer makes of rows."""
+    starts = range(0, len(keras.tree.flatten(x)[0]), 1000)
+    cut = lambda rows, at: keras.ops.convert_to_tensor(rows[at : at + 1000])
+    parts = [layer(keras.tree.map_structure(lambda rows: cut(rows, at), x)) for at in starts]
+    return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
+'''
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -50,6 +58,7 @@ class Setting:
         definition: What it declares.
         parameters: The setting's.
         dataset: The study's data.
+        rows: The same as its models take them.
         is_scaled: For each input whether its bytes are scaled to [0, 1]: see Exported.
         split_seed: The study's seed, by which its rows are split.
         seed: What the model is trained with.
@@ -60,6 +69,7 @@ class Setting:
     definition: StudyDefinition
     parameters: Parameters
     dataset: Dataset
+    rows: Dataset
     is_scaled: Any
     split_seed: int
     seed: int
@@ -106,6 +116,23 @@ def callbacks_code(definition: StudyDefinition, cut: Excerpt, training: Any, mod
         own = f"*{called(cut, 'callbacks', f'PARAMETERS{trial}')}, "
     averaged = "AveragedWeights(), " if training.averaged else ""
     return [*lines, f"watchers = [{averaged}{own}best]"]
+
+
+def preprocessed_code(setting: Setting, cut: Excerpt) -> list[str]:
+    """Return lines that have the rows pass what the study's preprocess learns from the training rows."""
+    if setting.definition.preprocess is None:
+        return []
+    return [
+        f"keras.utils.set_random_seed({setting.definition.seed})",
+        f"learnt = {called(cut, 'preprocess', 'x_train')}",
+        "if isinstance(learnt, dict):",
+        "    x_train, x_val = (",
+        "        {name: applied(learnt[name], rows) if name in learnt else rows for name, rows in x.items()}",
+        "        for x in (x_train, x_val)",
+        "    )",
+        "else:",
+        "    x_train, x_val = applied(learnt, x_train), applied(learnt, x_val)",
+    ]
 
 
 def weighted_code(setting: Setting, cut: Excerpt) -> list[str]:

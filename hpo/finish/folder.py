@@ -41,6 +41,7 @@ class Chosen:
         parameters: The model's.
         chosen: What of them the search chose, by the names that it has there.
         dataset: The study's data.
+        rows: The same as its models take them.
         split: Of its rows.
         kept: The model's file among the trial's.
         trial: The search's trial whose setting it has.
@@ -58,6 +59,7 @@ class Chosen:
     parameters: Any
     chosen: Mapping[str, Any]
     dataset: Dataset
+    rows: Dataset
     split: Split
     kept: Path
     trial: int
@@ -116,7 +118,8 @@ def write_answer(chosen: Chosen, answer_dir: Path, measure: Callable[[Path], Mea
 def _export(chosen: Chosen, folder: Path) -> Exported:
     from hpo.finish.export import export  # imports Keras, which a training function may do without
 
-    return export(chosen.definition, chosen.parameters, chosen.dataset, chosen.split, chosen.kept, folder)
+    data = chosen.dataset, chosen.rows
+    return export(chosen.definition, chosen.parameters, data, chosen.split, chosen.kept, folder)
 
 
 def _write(path: Path, text: str) -> None:
@@ -131,6 +134,7 @@ def _script(chosen: Chosen, exported: Exported, folder: Path) -> tuple[str, ...]
         definition=chosen.definition,
         parameters=chosen.parameters,
         dataset=chosen.dataset,
+        rows=chosen.rows,
         is_scaled=exported.is_scaled,
         split_seed=chosen.split_seed,
         seed=chosen.seed,

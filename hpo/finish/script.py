@@ -11,13 +11,33 @@ from hpo import __version__
 from hpo.data import RowsCode, rows_as_code
 from hpo.definition import Excerpt, cut_out, takes_classes
 from hpo.errors import StudyFileError
-from hpo.finish.fitting import AVERAGED, Setting, callbacks_code, called, compiled_code, literal, weighted_code
+from hpo.finish.fitting import (
+    APPLIED,
+    AVERAGED,
+    Setting,
+    callbacks_code,
+    called,
+    compiled_code,
+    literal,
+    preprocessed_code,
+    weighted_code,
+)
 from hpo.parameters import Parameters
 
 SCRIPT = "train.py"
-FIELDS = ("model", "loss", "metrics", "loss_weights", "optimizer", "callbacks", "class_weight")
+FIELDS = ("model", "loss", "metrics", "loss_weights", "optimizer", "callbacks", "class_weight", "preprocess")
 OWN_NAMES = frozenset(
-    ("PARAMETERS", "SEED", "main", "split_rows", "drawn_groups", "VALIDATION_SHARE", "read_cifar10", "AveragedWeights")
+    (
+        "PARAMETERS",
+        "SEED",
+        "main",
+        "split_rows",
+        "drawn_groups",
+        "VALIDATION_SHARE",
+        "read_cifar10",
+        "AveragedWeights",
+        "applied",
+    )
 )
 VALUES = ("MLPParameters", "TrainingParameters", "Parameters")  # of hpo, plain values each
 
@@ -66,6 +86,7 @@ def write_script(setting: Setting, *, expected: str) -> Script:
         "\n\n".join([_docstring(setting, expected, notes), "from __future__ import annotations", _imports(cut, rows)]),
         *_of_study(cut, setting),
         *(function.strip() for function in rows.functions),
+        *([APPLIED.strip()] if setting.definition.preprocess is not None else []),
         *([AVERAGED.strip()] if setting.parameters.training.averaged else []),
         f"SEED = {setting.seed}\nPARAMETERS = {_parameters(setting.parameters, cut.names)}",
         main,
@@ -166,10 +187,10 @@ def _grouped(statements: Sequence[str]) -> list[str]:
 
 def _main(setting: Setting, cut: Excerpt, rows: RowsCode) -> str:
     definition, training, dataset = setting.definition, setting.parameters.training, setting.dataset
-    form, shape = dataset.input_shape, "x_train.shape[1:]"
-    if isinstance(form, dict):
+    shape = "x_train.shape[1:]"
+    if isinstance(setting.rows.x, dict):
         shape = "{name: rows.shape[1:] for name, rows in x_train.items()}"
-    elif isinstance(form, tuple) and isinstance(dataset.x, tuple):
+    elif isinstance(setting.rows.x, tuple):
         shape = "tuple(rows.shape[1:] for rows in x_train)"
     arguments = f"PARAMETERS.model, {shape}" + (f", {dataset.n_classes}" if takes_classes(definition) else "")
     has_weights = dataset.sample_weight is not None
@@ -179,6 +200,7 @@ def _main(setting: Setting, cut: Excerpt, rows: RowsCode) -> str:
     mode = "max" if definition.direction == "maximize" else "min"
     lines = [
         *rows.lines,
+        *preprocessed_code(setting, cut),
         *weighted,
         "keras.utils.set_random_seed(SEED)",
         *([] if training.precision == "float32" else [f'keras.config.set_dtype_policy("mixed_{training.precision}")']),

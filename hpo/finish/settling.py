@@ -12,7 +12,7 @@ from typing import Any
 from hpo.data import Dataset, load_dataset, load_test_rows, split_of
 from hpo.database import open_store
 from hpo.definition import StudyDefinition, build_model, load_definition, place, predicts_classes
-from hpo.engine import load_trainer
+from hpo.engine import load_trainer, preprocessed
 from hpo.errors import DatasetError, FolderError, StudyMismatchError, TrialsFailingError
 from hpo.finish.answer import Answer, answer_of
 from hpo.finish.folder import OWN_TEST_NOTE, Chosen, Measured, write_answer
@@ -25,7 +25,7 @@ from hpo.finish.settled import Settled, store_settled
 from hpo.names import file_of
 from hpo.race import Repeats, best_of, read_plan
 from hpo.run import begin, telling
-from hpo.study import OpenStudy, TrialRow, drop_files, folder_of
+from hpo.study import OpenStudy, TrialRow, check_preprocessed, drop_files, folder_of
 
 NO_ROWS = "The data bring no test rows (x_test, y_test), so the answer ends with the validation's."
 
@@ -53,6 +53,7 @@ class _Case:
     study: OpenStudy
     definition: StudyDefinition
     dataset: Dataset
+    rows: Dataset  # as the models take them
     answer: Answer
     row: TrialRow
     say: Callable[[str], None]
@@ -79,14 +80,25 @@ def settle(request: FinishRequest, say: Callable[[str], None]) -> None:
             f'No training of the winner of "{search.name}" succeeded, so there is no model to keep.',
             f"See {study.folder.log}.",
         )
-    load_trainer(options.file.trainer).set_up(n_threads=search.facts.n_threads, slot=0)
+    trainer = load_trainer(options.file.trainer)
+    trainer.set_up(n_threads=search.facts.n_threads, slot=0)
     dataset = load_dataset(**_source(definition, request), fingerprint=search.facts.data, report=say)
+    rows_made = preprocessed(
+        definition,
+        options.file,
+        dataset,
+        split_of(dataset, seed=search.facts.seed),
+        data_dir=options.data_dir,
+    )
+    processor = trainer.ways().get("processor")
+    check_preprocessed(search.facts, rows_made.preprocessed, processor=processor, say=say)
     case = _Case(
         request=request,
         search=search,
         study=study,
         definition=definition,
         dataset=dataset,
+        rows=rows_made,
         answer=answer,
         row=row,
         say=say,
@@ -139,6 +151,7 @@ def _chosen(case: _Case, kept: Path) -> Chosen:
         parameters=_parameters(case, winner),
         chosen=plan.settings[winner].params,
         dataset=case.dataset,
+        rows=case.rows,
         split=split_of(case.dataset, seed=facts.seed),
         kept=kept,
         trial=plan.settings[winner].trial,
@@ -169,7 +182,7 @@ def _weights(case: _Case) -> Mapping[int, int]:
     found = {}
     for setting in case.answer.confirmed:
         parameters = _parameters(case, setting).model
-        model = build_model(case.definition, parameters, case.dataset.input_shape, case.dataset.n_classes)
+        model = build_model(case.definition, parameters, case.rows.input_shape, case.rows.n_classes)
         found[setting] = int(model.count_params())
     return found
 

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hpo.data import TestRows
+from hpo.data import TestRows, are_words, each
 from hpo.definition import StudyDefinition, own_names, predicts_classes
 from hpo.engine import criterion_of, values_of_rows
 from hpo.finish.result import ClassResult, Measure, TestResult
@@ -33,7 +33,8 @@ def evaluate(path: Path, rows: TestRows, definition: StudyDefinition) -> TestRes
     # A Lambda layer is code in the file, which the study's own function has just put there.
     model = keras.models.load_model(path, custom_objects=own_names(definition), compile=False, safe_mode=False)
     model.compile(**criterion_of(definition).options())
-    x, y = (list(one) if isinstance(one, tuple) else one for one in (rows.x, rows.y))
+    given = each(lambda array: keras.ops.convert_to_tensor(array) if are_words(array) else array, rows.x)
+    x, y = (list(one) if isinstance(one, tuple) else one for one in (given, rows.y))
     answers = model.predict(x, batch_size=N_BATCH_ROWS, verbose=0)
     weight = rows.sample_weight
     whole, by_row = values_of_rows(model, rows.y, answers, weight)

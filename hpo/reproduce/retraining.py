@@ -14,7 +14,7 @@ from hpo.engine import Task, is_finite
 from hpo.errors import ParameterError, StorageError, StudyMismatchError, TrialError
 from hpo.metric import Metric
 from hpo.run import agenda_of, log
-from hpo.study import OpenStudy, StudyFolder, TrialFile, all_studies, origin_here
+from hpo.study import OpenStudy, StudyFolder, TrialFile, all_studies, check_preprocessed, origin_here
 
 SAY_SECONDS = 2.0  # between two epochs that people are told of
 
@@ -72,7 +72,7 @@ def retrain_in_process(request: Request, folder: StudyFolder, pipe: Connection) 
         trainer, definition = load_study(request.file, n_threads=request.n_threads)
         study = _find(request)
         facts = study.facts
-        data = load_data(definition, request.file, request.data_dir, fingerprint=facts.data)
+        data = load_data(definition, request.file, request.data_dir, seed=facts.seed, fingerprint=facts.data)
         if data.fingerprint != facts.data:
             raise StudyMismatchError(
                 f'The data are not those that the study "{facts.name}" was made with ({data.fingerprint[:12]} here, '
@@ -80,6 +80,8 @@ def retrain_in_process(request: Request, folder: StudyFolder, pipe: Connection) 
                 "Bring them back as they were. If a function makes them, it must return the same at each call: seed "
                 "what it draws, np.random.default_rng(0) say.",
             )
+        processor = trainer.ways().get("processor")
+        check_preprocessed(facts, data.preprocessed, processor=processor, say=log.warning)
         trainer.load(definition, data, path=facts.path)
         values: list[float | None] = []
         try:

@@ -22,7 +22,7 @@ import optuna
 from hpo.data import load_dataset, split_of
 from hpo.database import TRANSIENT, insist, open_store
 from hpo.definition import fingerprint, load_definition, predicts_classes
-from hpo.engine import load_trainer
+from hpo.engine import load_trainer, preprocessed
 from hpo.errors import DatabaseAwayError, LeaseLostError, SpaceExhaustedError, StorageError, StudyFileError
 from hpo.run.agenda import agenda_of
 from hpo.run.answering import begin, telling
@@ -30,7 +30,7 @@ from hpo.run.context import WorkerContext
 from hpo.run.logs import log, note_trial, open_log
 from hpo.run.settings import HUNG, REPLACE_ME, RunSettings, WorkerSettings
 from hpo.run.trial import run_trial
-from hpo.study import LeaseKeeper, Limit, all_studies, check_same, folder_of, open_study
+from hpo.study import LeaseKeeper, Limit, all_studies, check_preprocessed, check_same, folder_of, open_study
 
 IDLE_SECONDS = 0.5
 
@@ -41,6 +41,7 @@ def open_in_process(settings: RunSettings, pipe: Connection) -> None:
     begin(folder_of(options.runs_dir, options.file.name), "opening")
 
     def open_() -> None:
+        load_trainer(options.file.trainer).set_up(n_threads=1, slot=0)  # what preprocess learns depends on it
         study = open_study(options, lambda text: pipe.send(("say", text)), patience_seconds=patience_seconds)
         pipe.send(("study", study.facts))
 
@@ -147,7 +148,10 @@ def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> Worke
         is_classes=predicts_classes(definition),
     )
     check_same(study.facts, fingerprint(options.file.path, like=study.facts.meaning), data.fingerprint)
-    trainer.load(definition, data, path=study.facts.path)
+    split = split_of(data, seed=study.facts.seed)
+    rows = preprocessed(definition, options.file, data, split, data_dir=options.data_dir, report=log.info)
+    check_preprocessed(study.facts, rows.preprocessed, processor=trainer.ways().get("processor"), say=log.info)
+    trainer.load(definition, rows, path=study.facts.path)
     optuna_study = optuna.load_study(
         study_name=study.name,
         storage=database.optuna,
@@ -161,7 +165,7 @@ def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> Worke
         optuna_study=optuna_study,
         agenda=agenda_of(study, definition),
         trainer=trainer,
-        split=split_of(data, seed=study.facts.seed),
+        split=split,
         limits=settings.limits,
         say=log.info,
         warn=warn,

@@ -1,5 +1,6 @@
 from .agreement import check_asked as check_asked
 from .agreement import check_meaning as check_meaning
+from .agreement import check_preprocessed as check_preprocessed
 from .agreement import check_same as check_same
 from .creation import make as make
 from .facts import ENGINE as ENGINE

@@ -1,6 +1,6 @@
 """What must agree between a stored study and whoever runs its trials."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from hpo.errors import StudyMismatchError
 from hpo.names import file_of
@@ -71,6 +71,32 @@ def check_same(facts: StudyFacts, meaning: Mapping[str, str], data: str | None) 
             " ".join(said),
             f"Undo the change, or begin a new generation of the study beside the old one: --new-generation.{random}",
         )
+
+
+def check_preprocessed(
+    facts: StudyFacts, made: str | None, *, processor: str | None, say: Callable[[str], None]
+) -> None:
+    """Refuse rows that the study's preprocess made otherwise than when the study was made.
+
+    Another kind of processor adds up in another order, so there it is only said.
+
+    Raises:
+        StudyMismatchError: They differ on the same kind.
+    """
+    if facts.preprocessed in (None, made):
+        return
+    if facts.processor != processor:
+        say(
+            f"preprocess makes other rows here than where the study was begun, on {facts.processor}: their last "
+            "digits, if it depends on the training rows alone."
+        )
+        return
+    raise StudyMismatchError(
+        f'preprocess makes other rows here ({(made or "none")[:12]}) than when the study "{facts.name}" was made '
+        f"({facts.preprocessed[:12]}).",
+        "It must depend on the training rows alone: seed what it draws, and read no other file. Undo what has changed, "
+        "or begin a new generation of the study: --new-generation.",
+    )
 
 
 def check_asked(facts: StudyFacts, *, seed: int | None, n_threads: int | None) -> None:

@@ -40,7 +40,8 @@ def create(
         name: Optuna's name, with the generation.
         definition: What the file declares.
         runs_dir: Holds a folder per study.
-        facts: The fields seed, n_threads, meaning, data, test_data, lease_seconds, path and processor of StudyFacts.
+        facts: The fields seed, n_threads, meaning, data, test_data, lease_seconds, path, processor and
+            preprocessed of StudyFacts.
         n_trials: The budget.
 
     Raises:

@@ -56,6 +56,7 @@ class StudyFacts:
         path: By which convolutions are trained, see hpo.engine; None where an older hpo made the study, which is
             trained as that did, or where a function of its own trains it.
         processor: The kind that it was begun on: another one's results have other last bits.
+        preprocessed: Fingerprint of the rows that the study's preprocess made of the data; None where it has none.
     """
 
     name: str
@@ -73,6 +74,7 @@ class StudyFacts:
     test_data: str | None = None
     path: str | None = None
     processor: str | None = None
+    preprocessed: str | None = None
 
     def is_baseline(self, number: int) -> bool:
         """Whether that trial, or ticket, is the baseline's."""

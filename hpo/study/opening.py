@@ -21,12 +21,12 @@ from hpo.data import (
 )
 from hpo.database import Store, explained, insist, open_store, setup_lock
 from hpo.definition import StudyDefinition, fingerprint, load_definition, place, predicts_classes, rehearse
-from hpo.engine import load_trainer
+from hpo.engine import load_trainer, preprocessed
 from hpo.errors import ParameterError, StudyFileError, StudyMismatchError, TicketlessError
 from hpo.events import write_experiment
 from hpo.metric import metric_of
 from hpo.parameters import Parameters
-from hpo.study.agreement import check_asked, check_same
+from hpo.study.agreement import check_asked, check_preprocessed, check_same
 from hpo.study.creation import create, withdraw
 from hpo.study.facts import StudyFacts
 from hpo.study.folder import folder_of
@@ -56,7 +56,8 @@ def open_study(options: StudyOptions, report: Callable[[str], None], *, patience
     database = patiently(lambda: open_store(options.address, create=True))
     dataset = prepare(definition, space, options, report)  # before the lock: a download may take minutes
     data = dataset.fingerprint
-    patiently(partial(rehearse_new, database, options, definition, dataset))
+    rows, seed = patiently(partial(rows_of, database, options, definition, dataset, report))
+    patiently(partial(rehearse_new, database, options, definition, rows))
     ways = load_trainer(options.file.trainer).ways()
     found_first: list[str | None] = []
     plans: list[NewStudy] = []  # of a study that takes another one's place
@@ -80,12 +81,13 @@ def open_study(options: StudyOptions, report: Callable[[str], None], *, patience
                 folder_of(options.runs_dir, plan.name).check(plan.folder_key)
                 facts: dict[str, Any] = {"seed": plan.seed, "n_threads": plan.n_threads, "meaning": meaning}
                 facts |= {"data": data, "test_data": dataset.test_fingerprint or None}
-                facts |= {"lease_seconds": plan.lease_seconds, **ways}
+                facts |= {"lease_seconds": plan.lease_seconds, **ways, "preprocessed": rows.preprocessed}
                 study = create(
                     database, plan.name, definition, runs_dir=options.runs_dir, facts=facts, n_trials=plan.n_trials
                 )
             else:
                 check_joined(study, options, data)
+                check_rows(study.facts, rows, seed, ways, report)
             if options.n_trials is not None:
                 study.grow(options.n_trials)
             study.folder.mark(study.facts.key)
@@ -150,17 +152,42 @@ def largest_batch(definition: StudyDefinition, space: Mapping[str, Sequence[obje
     return max([*sizes, *(one.training.batch_size for one in points if isinstance(one, Parameters))], default=0)
 
 
-def rehearse_new(database: Store, options: StudyOptions, definition: StudyDefinition, dataset: Dataset) -> None:
+def rows_of(
+    database: Store,
+    options: StudyOptions,
+    definition: StudyDefinition,
+    dataset: Dataset,
+    report: Callable[[str], None],
+) -> tuple[Dataset, int]:
+    """Return the data as the study's models take them, and the seed that they were split by.
+
+    Raises:
+        StudyFileError: The study's preprocess cannot be used.
+    """
+    study = _latest(database, options)
+    seed = options.seed
+    if seed is None:
+        seed = definition.seed if study is None else study.facts.seed
+    split = split_of(dataset, seed=seed)
+    return preprocessed(definition, options.file, dataset, split, data_dir=options.data_dir, report=report), seed
+
+
+def rehearse_new(database: Store, options: StudyOptions, definition: StudyDefinition, rows: Dataset) -> None:
     """Look at the model and callbacks of a study that is to be made; one that is joined has been looked at.
 
     Raises:
         StudyFileError: It cannot be trained.
     """
-    study = None
-    with contextlib.suppress(TicketlessError):  # half deleted: it may be made anew
-        study = None if options.is_new_generation else find_latest(database, options.runs_dir, options.file.name)
-    if study is None or mismatch(study.facts, options, dataset.fingerprint) is not None:
-        load_trainer(options.file.trainer).rehearse(definition, dataset)
+    study = _latest(database, options)
+    if study is None or mismatch(study.facts, options, rows.fingerprint) is not None:
+        load_trainer(options.file.trainer).rehearse(definition, rows)
+
+
+def _latest(database: Store, options: StudyOptions) -> OpenStudy | None:
+    """Return the study that may be joined; one that is half deleted may be made anew."""
+    with contextlib.suppress(TicketlessError):
+        return None if options.is_new_generation else find_latest(database, options.runs_dir, options.file.name)
+    return None
 
 
 def check_joined(study: OpenStudy, options: StudyOptions, data: str) -> None:
@@ -173,6 +200,18 @@ def check_joined(study: OpenStudy, options: StudyOptions, data: str) -> None:
     if reason is not None:
         raise reason
     study.folder.check(study.facts.key)
+
+
+def check_rows(
+    facts: StudyFacts, rows: Dataset, seed: int, ways: Mapping[str, str], report: Callable[[str], None]
+) -> None:
+    """Refuse rows that the study's preprocess made otherwise than when the study was made, of the same split.
+
+    Raises:
+        StudyMismatchError: They differ.
+    """
+    if facts.seed == seed:
+        check_preprocessed(facts, rows.preprocessed, processor=ways.get("processor"), say=report)
 
 
 def mismatch(facts: StudyFacts, options: StudyOptions, data: str) -> StudyMismatchError | None:

@@ -116,7 +116,7 @@ REFUSED: dict[str, tuple[Arrays, str, str]] = {
     "rows without numbers": ({"x": X[:, :0], "y": Y}, "x has shape (100, 0)", "rows"),
     "x of one dimension": ({"x": X[:, 0], "y": Y}, "x has shape (100,)", "n_features"),
     "x of no dimension": ({"x": np.float32(1), "y": Y}, "x has shape ()", "n_features"),
-    "strings in x": ({"x": X.astype(str), "y": Y}, "x has dtype <U", "numbers"),
+    "dates in x": ({"x": X.astype("datetime64[D]"), "y": Y}, "x has dtype datetime64", "numbers"),
     "complex x": ({"x": X.astype(complex), "y": Y}, "complex128", "numbers"),
     "regression": ({"x": X, "y": X[:, 0] / 7}, "the study's loss is for classes, and y holds floats", 'loss="mse"'),
     "one-hot": ({"x": X, "y": np.eye(4)[Y]}, "one-hot", "y.argmax(axis=1)"),

@@ -195,7 +195,7 @@ def test_study_that_is_no_plain_call_is_covered_whole(print_of: PRINT_OF) -> Non
     before, after = print_of(built, closed), print_of(built, closed, ("BUDGET = 10", "BUDGET = 20"))
     assert differing(before, after) == {
         "search_space", "model", "dataset", "metric", "direction", "callbacks", "baseline", "feasible",
-        "optimizer", "loss", "metrics", "loss_weights", "class_weight",
+        "optimizer", "loss", "metrics", "loss_weights", "class_weight", "preprocess",
     }  # fmt: skip
 
 

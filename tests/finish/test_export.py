@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import numpy as np
 import pytest
 from kept_models import CHOSEN, REVIEWS, Task, classifier, images, kept_task, named_images, regressor, reviews, table
 
+from hpo.data import load_dataset, split_of
+from hpo.definition import StudyDefinition
+from hpo.engine import learn
 from hpo.errors import FolderError, StudyMismatchError
 from hpo.finish import export as exporting
 from hpo.finish.export import export
@@ -28,7 +32,7 @@ def unproved(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def exported(task: Task, answer_dir: Path) -> Exported:
     with answer_folder(answer_dir) as folder:
-        return export(task.definition, CHOSEN, task.dataset, task.split, task.kept, folder)
+        return export(task.definition, CHOSEN, (task.dataset, task.dataset), task.split, task.kept, folder)
 
 
 def test_the_file_takes_bytes_and_answers_as_the_study_s_model_does(tmp_path: Path) -> None:
@@ -129,6 +133,48 @@ def test_disk_full_while_exporting_leaves_the_answer_that_was_there(
     assert not [path.name for path in tmp_path.iterdir() if path.name.endswith(".part")]
 
 
+def rents() -> dict[str, Any]:
+    """Return words and numbers."""
+    rng = np.random.default_rng(0)
+    size = rng.uniform(20.0, 120.0, 80)
+    return {"x": {"town": rng.choice(["Rom", "Köln"], 80), "size": size}, "y": size.reshape(-1, 1)}
+
+
+def learning(train: dict[str, np.ndarray]) -> dict[str, keras.Layer]:
+    town, size = keras.layers.StringLookup(output_mode="one_hot"), keras.layers.Normalization()
+    town.adapt(train["town"])
+    size.adapt(train["size"])
+    return {"town": town, "size": size}
+
+
+def rent(width: int, input_shape: dict[str, tuple[int, ...]]) -> keras.Model:
+    inputs = {name: keras.Input(shape, name=name) for name, shape in input_shape.items()}
+    return keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Concatenate()(list(inputs.values()))))
+
+
+@pytest.mark.slow
+def test_what_preprocess_learnt_is_part_of_the_file(tmp_path: Path) -> None:
+    definition = StudyDefinition(
+        dataset=rents, search_space=lambda trial: CHOSEN, model=rent, preprocess=learning, loss="mse", metric="val_loss"
+    )
+    dataset = load_dataset(rents, is_classes=False)
+    split = split_of(dataset, seed=7)
+    learnt = learn(definition, dataset, split)
+    made = replace(dataset, x=learnt.rows(dataset.x))
+    inner = rent(8, made.input_shape)
+    inner.save(tmp_path / "kept.keras")
+    with answer_folder(tmp_path / "answer") as folder:
+        found = export(definition, CHOSEN, (dataset, made), split, tmp_path / "kept.keras", folder)
+    assert found.fault == ""  # a process that has neither hpo nor this file gets the same answers to words
+    assert "words" in found.rows
+    file = keras.models.load_model(tmp_path / "answer" / "model.keras")
+    rows = {"town": keras.ops.convert_to_tensor(dataset.x["town"]), "size": dataset.x["size"]}
+    assert np.allclose(file.predict(rows, verbose=0), inner.predict(made.x, verbose=0), atol=1e-5)
+    others = replace(made, x={**made.x, "size": made.x["size"] + 1})
+    with answer_folder(tmp_path / "answer") as folder, pytest.raises(StudyMismatchError, match="other rows"):
+        export(definition, CHOSEN, (dataset, others), split, tmp_path / "kept.keras", folder)
+
+
 LIMITED = """
 import sys
 from pathlib import Path
@@ -141,7 +187,7 @@ task = kept_task(Path(sys.argv[1]), images, model=classifier)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 try:
     with answer_folder(Path(sys.argv[1]) / "answer") as folder:
-        export(task.definition, CHOSEN, task.dataset, task.split, task.kept, folder)
+        export(task.definition, CHOSEN, (task.dataset, task.dataset), task.split, task.kept, folder)
 except FolderError as error:
     print(error.message)
 """

@@ -42,7 +42,7 @@ def setting_of(path: Path, **training: Any) -> Setting:
     made = model_of_rows(definition, parameters, dataset)
     return Setting(
         study=path.stem, file=path, definition=definition, parameters=parameters, dataset=dataset,
-        is_scaled=made.is_scaled, split_seed=7, seed=11,
+        rows=dataset, is_scaled=made.is_scaled, split_seed=7, seed=11,
     )  # fmt: skip
 
 
