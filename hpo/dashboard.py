@@ -28,7 +28,7 @@ READING = ("GET", "HEAD")
 NOTE = re.compile(r"/api/studies/\d+(/\d+)?/note/?")
 TAGS = re.compile(r"/api/trials/\d+/user-attrs/?")
 TABLE = re.compile(r"/csv/(\d+)/?")
-REPORT = "/report"
+REPORT, METRICS = "/report", "/metrics"
 ASKING_THE_DATABASE = ("/api/", "/csv/")
 
 
@@ -198,12 +198,16 @@ def build_app(database: Database) -> "App":
 
 
 def with_reports(app: "App", database: Database) -> "App":
-    """Return a page that also shows the database's studies as hpo report does."""
+    """Return a page that also shows the database's studies as hpo report does, and as Prometheus reads them."""
+    from hpo.monitoring import answer_metrics
     from hpo.report import answer_report
 
+    answers = {REPORT: answer_report, METRICS: answer_metrics}
+
     def page(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if environ["PATH_INFO"].rstrip("/") == REPORT:
-            return answer_report(database.find, environ, start_response)
+        answer = answers.get(environ["PATH_INFO"].rstrip("/"))
+        if answer is not None:
+            return answer(database.find, environ, start_response)
         return app(environ, start_response)
 
     return page

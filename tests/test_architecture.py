@@ -30,6 +30,8 @@ HOMES = {
     "tensorboard": {"events", "tensorboard"},
     "optuna_dashboard": {"dashboard"},
     "waitress": {"web.server"},
+    "prometheus_client": {"monitoring"},
+    "yaml": {"cluster.manifest"},
     "tensorflow": {"engine"},
     "keras": {"api.models", "models", "engine", "definition.study", "finish.export", "finish.testing"},
     "typer": {
