@@ -44,6 +44,7 @@ HOMES = {
         "report.__main__",
         "run.__main__",
         "study.__main__",
+        "study.show",
         "status",
         "dashboard",
         "tensorboard",

@@ -87,7 +87,7 @@ def test_every_ending_of_a_run_and_state_of_a_study_is_listed() -> None:
     page = sections(ROOT / "docs" / "results.md")
     listed = set(re.findall(r"`(\w+)`", page["As JSON and as a table"]))
     assert {ending.name.lower() for ending in Ending} <= listed
-    source = (ROOT / "hpo" / "status.py").read_text()
+    source = (ROOT / "hpo" / "standing.py").read_text()
     assert all(f'"{state}"' in source for state, _ in rows(page["In the terminal"]))
 
 
@@ -117,6 +117,7 @@ def test_every_key_of_a_notice_is_listed() -> None:
     [
         ("A check as JSON", "check/findings.py", {"slowest_seconds", "resumes"}),
         ("A trial trained again as JSON", "reproduce/sentences.py", {"first_difference", "same"}),
+        ("What is shown, as JSON", "study/portrait.py", {"place", "reproduce", "failed"}),
     ],
 )
 def test_every_key_of_a_command_s_json_is_listed(heading: str, path: str, some: set[str]) -> None:

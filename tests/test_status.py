@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 
 from hpo.command import typed_hpo
 from hpo.database import Store
-from hpo.status import BETWEEN_SECONDS, SILENT_SECONDS, may_live, read_status, show, state_of, status
+from hpo.listing import lines_of
+from hpo.standing import BETWEEN_SECONDS, SILENT_SECONDS, may_live, read_status, state_of
+from hpo.status import status
 from hpo.study import TicketState
 from hpo.study.__main__ import app
 
@@ -76,15 +78,14 @@ def test_worker_of_an_odd_name_may_live(worker: str | None) -> None:
     assert may_live(worker)
 
 
-def test_status_says_in_words_what_its_states_mean(sqlite_toy: ToyStudy, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_says_in_words_what_its_states_mean(sqlite_toy: ToyStudy) -> None:
     record, _ = sqlite_toy.begin()
     record.hand_back(seconds=1.0)
     address = sqlite_toy.store.address
-    show([read_status(sqlite_toy.study)], address, Path("runs"))
-    show([read_status(sqlite_toy.study, is_latest=False)], address, Path("runs"))
+    both = [read_status(sqlite_toy.study), read_status(sqlite_toy.study, is_latest=False)]
     sqlite_toy.study.set_paused(is_paused=True)
-    show([read_status(sqlite_toy.study)], address, Path("runs"))
-    latest, older, paused = [line for line in capsys.readouterr().out.splitlines() if line.startswith("toy")]
+    lines = lines_of([*both, read_status(sqlite_toy.study)], address, Path("runs"))
+    latest, older, paused = [line for line in lines if line.startswith("toy")]
     counts = "4 trials: 1 interrupted, 3 not begun"
     assert latest == f"toy: stopped (nobody works on it; {typed_hpo()} run --study toy goes on); {counts}"
     assert older == f"toy (an older generation): stopped (nobody works on it); {counts}"
@@ -132,7 +133,7 @@ def test_generations_are_told_apart_and_each_can_be_named(
         ToyStudy.create(sqlite_store, name=name)
 
     def named(*typed: str) -> list[str]:
-        status(study=typed[0] if typed else None, storage=url, runs_dir=Path("runs"), as_json=False)
+        status(study=typed[0] if typed else None, storage=url, runs_dir=Path("runs"), watch=False, as_json=False)
         lines = capsys.readouterr().out.splitlines()
         return [line.partition(":")[0] for line in lines if not line.startswith(" ")]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpo.check.stretch import Configuration, Plan, Stretch
-from hpo.run import describe_params, duration
+from hpo.words import describe_params, duration
 
 N_SHOWN = 4  # differences
 HEADINGS = ("", "epochs", "weights", "first epoch", "a further one", "memory", "checkpoint")

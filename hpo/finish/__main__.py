@@ -211,7 +211,8 @@ def told(finished: "Finished", request: "FinishRequest") -> dict[str, Any]:
 
 def described_as_json(finished: "Finished") -> dict[str, Any]:
     """Return what --json prints."""
-    from hpo.finish.description import described, finite
+    from hpo.finish.description import described
+    from hpo.words import finite
 
     found = finished.found
 

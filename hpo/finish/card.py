@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hpo.finish.exported import LAMBDA
-from hpo.run import number
 from hpo.terminal import plain
+from hpo.words import number
 
 if TYPE_CHECKING:
     from hpo.finish.exported import Exported

@@ -1,11 +1,11 @@
 """The answer as values for programs: what --json prints, and what is stored."""
 
-import math
 from dataclasses import asdict
 from typing import Any
 
 from hpo.finish.answer import Answer, Confirmed, Difference
 from hpo.finish.sentences import sentences
+from hpo.words import finite
 
 
 def described(answer: Answer) -> dict[str, Any]:
@@ -31,15 +31,6 @@ def described(answer: Answer) -> dict[str, Any]:
         }
     )
     return values
-
-
-def finite(value: Any) -> Any:
-    """Return a value with None in the place of what JSON cannot hold."""
-    if isinstance(value, dict):
-        return {key: finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _trial(answer: Answer, setting: int | None) -> int | None:

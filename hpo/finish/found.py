@@ -11,9 +11,9 @@ from hpo.finish.sentences import Line, interval, label_of, name_of, sentences, s
 from hpo.finish.settled import Settled, read_settled
 from hpo.names import finish_of
 from hpo.race import read_plan, schedule_of
-from hpo.run import describe_params, number
 from hpo.study import OpenStudy, count_ended, find_latest
 from hpo.terminal import warn_once
+from hpo.words import describe_params, number
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from hpo.finish.opened import Opening
 from hpo.finish.result import result_of
 from hpo.finish.settled import Settled
 from hpo.metric import Metric
-from hpo.run import describe_params, duration, number
 from hpo.statistics import Estimate
+from hpo.words import describe_params, duration, number
 
 Line = tuple[str, str]  # what it is about, and a sentence
 

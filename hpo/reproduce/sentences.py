@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from hpo.reproduce.comparison import Comparison, Condition, Epoch
-from hpo.run import describe_params
 from hpo.study import state_word
+from hpo.words import describe_params
 
 
 def lines(found: Comparison) -> Iterator[str]:

@@ -8,9 +8,6 @@ from .answering import begin as begin
 from .answering import telling as telling
 from .crew import default_workers as default_workers
 from .display import View as View
-from .display import describe_params as describe_params
-from .display import duration as duration
-from .display import number as number
 from .display import open_view as open_view
 from .display import say as say
 from .ending import UNFINISHED as UNFINISHED

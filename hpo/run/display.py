@@ -26,6 +26,7 @@ from hpo.study import (
     state_word,
 )
 from hpo.terminal import plain, plain_lines
+from hpo.words import counted, describe_params, duration, number
 
 MIN_TRIALS_FOR_ESTIMATE = 3
 # Behind the name of a trial that was not trained to its end, in the summary.
@@ -219,15 +220,6 @@ def describe_row(row: TrialRow, facts: StudyFacts) -> str:
     return f"trial {row.number}{seed}: {state}, {result}, {duration(row.seconds)}; {describe_params(row.params)}"
 
 
-def describe_params(params: dict[str, object]) -> str:
-    """Say a configuration in one line."""
-    return plain(
-        " ".join(
-            f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items()
-        )
-    )
-
-
 def summary(rows: Sequence[TrialRow], facts: StudyFacts) -> Group:
     """Lay out the result: best against baseline, the best per optimizer; whose trial was pruned is marked."""
     ranked, baseline = rank(rows, facts.metric), find_baseline(rows, facts)
@@ -263,21 +255,3 @@ def describe_audit(audit: Audit) -> str:
             f"(95 % interval {audit.low:.0%} to {audit.high:.0%})"
         )
     return text
-
-
-def counted(n: int, noun: str) -> str:
-    """Say how many there are of something."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def number(value: float | None) -> str:
-    """Say a metric's value."""
-    return "-" if value is None or not math.isfinite(value) else f"{value:.4f}"
-
-
-def duration(seconds: float) -> str:
-    """Say a duration as people do."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,7 +1,6 @@
 """A notice: how a command goes, as JSON, given to a command of the user's on its standard input (--when-done)."""
 
 import json
-import math
 import os
 import signal
 import socket
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from typing import IO, Any
 
 from hpo.terminal import plain, plain_lines
+from hpo.words import finite
 
 FORMAT = 1
 LIMIT_SECONDS = 60.0
@@ -83,15 +83,8 @@ class Notice:
 
     def as_json(self) -> str:
         """Return it as one line of ASCII."""
-        values = _finite(asdict(self))
+        values = finite(asdict(self))
         return json.dumps({**values, "message": plain(" ".join(self.message.split()))}, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    """Return a value with None in the place of what JSON has no number for."""
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def deliver(line: str, notice: Notice, *, is_given_up: Callable[[], bool]) -> str:

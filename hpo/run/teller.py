@@ -11,12 +11,13 @@ from typing import Any
 from hpo.command import as_given
 from hpo.database import DatabaseAddress
 from hpo.errors import HpoError
-from hpo.run.display import LinesView, LiveView, Snapshot, duration
+from hpo.run.display import LinesView, LiveView, Snapshot
 from hpo.run.ending import Signals
 from hpo.run.notice import Notice, deliver
 from hpo.run.settings import RunSettings
 from hpo.run.stalls import Stall, Stalls
 from hpo.study import as_json, count_by_state, count_ended, find_baseline, rank
+from hpo.words import duration
 
 Shown = LinesView | LiveView
 

@@ -48,6 +48,7 @@ from .results import table_of as table_of
 from .sampling import Mirror as Mirror
 from .sampling import key_of as key_of
 from .schema import check_schema as check_schema
+from .shown import curve_of as curve_of
 from .ticket import Ticket as Ticket
 from .ticket import TicketState as TicketState
 from .ticket import count_by_state as count_by_state

@@ -1,4 +1,4 @@
-"""Act on a stored study: python -m hpo.study pause | resume | add | export | delete | clean."""
+"""Act on a stored study: python -m hpo.study show | pause | resume | add | export | delete | clean."""
 
 import csv
 import json
@@ -13,6 +13,7 @@ import typer
 from hpo.command import Storage, StudiesDir, plain_app, run_command, stderr_to, typed_hpo
 from hpo.errors import OptionError, ParameterError, StudyMismatchError
 from hpo.names import file_of, search_of
+from hpo.study.show import show
 from hpo.terminal import plain
 
 if TYPE_CHECKING:
@@ -35,7 +36,10 @@ RunsDir = Annotated[
 
 @app.callback()
 def study() -> None:
-    """Act on a stored study."""
+    """Look at a stored study, or act on it."""
+
+
+app.command("show")(show)
 
 
 @app.command()

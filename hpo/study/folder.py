@@ -103,6 +103,13 @@ class StudyFolder:
         """Return where the study's own code keeps a trial's files, whatever they are called: hpo deletes none alone."""
         return self.trial_dir(number).absolute() / OWN
 
+    def logged_seconds(self, number: int) -> float | None:
+        """Return when a trial's logs were last written to, which is at an epoch's end; None where they are not here."""
+        found = []
+        with contextlib.suppress(OSError):
+            found = [file.stat() for file in self.trial_dir(number).glob("*/*.tfevents*")]
+        return max((one.st_mtime for one in found if one.st_size), default=None)  # an empty one waits for its first
+
     def trial_dirs(self) -> dict[int, Path]:
         """Return the folders of trials by number: those that are exactly named so, and no links."""
         found = {}

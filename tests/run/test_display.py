@@ -18,14 +18,12 @@ from hpo.run.display import (
     Snapshot,
     describe_audit,
     describe_best,
-    describe_params,
     describe_row,
-    duration,
-    number,
     page,
     summary,
 )
 from hpo.study import Audit, StudyFacts, Ticket, TicketState, TrialRow
+from hpo.words import describe_params, duration, number
 
 
 @pytest.fixture

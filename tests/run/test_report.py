@@ -22,7 +22,7 @@ from hpo.errors import NotOpenedError, SpaceExhaustedError, StudyMismatchError
 from hpo.run import Ending
 from hpo.run.ending import Outcome, Signals, find_cut, find_finished
 from hpo.run.report import best_model, commands, describe, describe_not_opened, headlines, show
-from hpo.status import read_status
+from hpo.standing import read_status
 from hpo.study import StudyOptions
 
 

@@ -21,13 +21,15 @@ from hpo.dashboard import Database, build_app
 from hpo.database import Store
 from hpo.database.address import parse_address
 from hpo.errors import LeaseLostError, StorageError, StudyFileError, StudyMismatchError
-from hpo.run import describe_params
+from hpo.listing import lines_of
 from hpo.run.display import summary
-from hpo.status import read_status, show, status
+from hpo.standing import read_status
+from hpo.status import status
 from hpo.study.__main__ import export
 from hpo.study.pruning import Verdict
 from hpo.study.results import REASON_ATTR, RESULT_ATTR, SPARED_ATTR, TICKET_ATTR, rank
 from hpo.study.ticket import TicketState, count_ended
+from hpo.words import describe_params
 
 
 def foreign_trials() -> list[FrozenTrial]:
@@ -133,8 +135,7 @@ def test_ticket_whose_trial_cannot_be_read_ends_and_the_others_go_on(
     first = toy.tickets.read()[0]
     assert (first.state, first.outcome) == (TicketState.ENDED, "FAIL")
     assert [toy.run(0.5) for _ in range(3)] == [1, 2, 3]
-    show([read_status(toy.study)], toy.store.address, RUNS_DIR)
-    assert "3 complete, 1 failed" in capsys.readouterr().out
+    assert "3 complete, 1 failed" in lines_of([read_status(toy.study)], toy.store.address, RUNS_DIR)[0]
 
 
 def test_status_of_a_study_whose_best_trial_cannot_be_read(toy: ToyStudy, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,8 +149,8 @@ def test_status_of_a_study_whose_best_trial_cannot_be_read(toy: ToyStudy, capsys
     status = read_status(toy.study)
     assert status.best == {"number": None, "value": 0.75, "parameters": {}}
     json.dumps([status.best, status.workers])
-    show([status], toy.store.address, RUNS_DIR)
-    assert "val_accuracy 0.7500  a trial that cannot be read" in capsys.readouterr().out
+    said = "\n".join(lines_of([status], toy.store.address, RUNS_DIR))
+    assert "val_accuracy 0.7500  a trial that cannot be read" in said
 
 
 def test_ticket_in_an_unknown_state_is_named(sqlite_toy: ToyStudy) -> None:
