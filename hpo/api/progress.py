@@ -8,9 +8,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from hpo.run import describe_params, duration, number
-from hpo.status import StudyStatus
+from hpo.standing import StudyStatus
 from hpo.terminal import plain
+from hpo.words import describe_params, duration, number
 
 TRIAL_LINE = re.compile(r"trial \d+(?: \(seed \d+\))?: .* \[\d+/\d+\]$")
 MIN_ENDED = 3  # from here on an estimate of what is left means something

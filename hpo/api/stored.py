@@ -13,8 +13,8 @@ from hpo.errors import HpoError, StudyMismatchError
 from hpo.finish import find_found
 from hpo.names import exactly, finish_of, search_of
 from hpo.report import Figure, Findings, Record, Trial, draw, find, paragraphs, read_record, table
-from hpo.run import describe_params, number
 from hpo.study import open_stored
+from hpo.words import describe_params, number
 
 if TYPE_CHECKING:
     import optuna

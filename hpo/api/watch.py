@@ -7,7 +7,7 @@ from typing import Any
 from hpo.api.place import Place
 from hpo.database import ODD, TRANSIENT
 from hpo.errors import HpoError
-from hpo.status import StudyStatus, read_status
+from hpo.standing import StudyStatus, read_status
 from hpo.study import OpenStudy, find_latest, open_to_look
 
 FIRST_SECONDS, SHARE = 1.0, 0.1  # between two looks; no more than this share of the time is spent on them

@@ -6,7 +6,7 @@ import pytest
 
 from hpo.api.progress import LinesScreen, NotebookScreen, Progress, TerminalScreen, describe, open_screen
 from hpo.api.wording import in_python
-from hpo.status import StudyStatus
+from hpo.standing import StudyStatus
 
 
 def a_status(n_ended: int, *, n_trials: int = 8, value: float = 0.5) -> StudyStatus:
