@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hpo.data.belonging import checked_belonging
 from hpo.data.rows import Rows, arrays_of, built, form_of, joined, n_rows_of, names_of
 from hpo.data.targets import check_classes, checked_targets
 from hpo.data.words import are_words, checked_words
@@ -28,6 +29,7 @@ class Arrays:
         y: (n_rows,) int32, or as hpo.data.targets says; several where the data bring several outputs.
         sample_weight: (n_rows,) float32, none negative; None where each row counts alike.
         groups: (n_rows,) int32: rows of one group are never split; None where there are none.
+        order: (n_rows,) int32, which rows came before which; None where nobody says so.
         n_given_val: How many of the last rows are validation rows that the data bring; 0 when they bring none.
         classes: The names of the classes, where y brought names; else empty.
         test: The test rows, which no search sees; None where there are none.
@@ -38,6 +40,7 @@ class Arrays:
     y: Rows
     sample_weight: np.ndarray | None = None
     groups: np.ndarray | None = None
+    order: np.ndarray | None = None
     n_given_val: int = 0
     classes: tuple[str, ...] = ()
     test: "Arrays | None" = None
@@ -53,6 +56,7 @@ class Arrays:
                 named += zip(names_of(key, rows), arrays_of(rows), strict=True)
         named += [("sample_weight", self.sample_weight)] if self.sample_weight is not None else []
         named += [("groups", self.groups)] if self.groups is not None else []
+        named += [("order", self.order)] if self.order is not None else []
         for name, array in named:
             little = array.astype(array.dtype.newbyteorder("<"), copy=False)
             digest.update(f"{name}{little.dtype.str} {little.shape}".encode())
@@ -86,16 +90,16 @@ def checked(
     x_key, y_key = training_keys(where, keys)
     if ("x_val" in keys) != ("y_val" in keys):
         raise DatasetError(f"{where} holds only one of x_val and y_val.", "Give both, or neither.")
-    further = ("sample_weight", "sample_weight_val", "groups", "sample_weight_test")
-    check_keys(where, keys, (x_key, y_key, "x_val", "y_val", "x_test", "y_test", *further))
+    further = ("sample_weight", "sample_weight_val", "groups", "order")
+    check_keys(
+        where, keys, (x_key, y_key, "x_val", "y_val", "x_test", "y_test", "sample_weight_test", "order_test", *further)
+    )
     found = Reader(where, read, report)
     x, y = found.pair(x_key, y_key)
-    weight, groups = found.column("sample_weight", keys, y), found.column("groups", keys, y)
+    weight, groups, order = (found.column(key, keys, y) for key in ("sample_weight", "groups", "order"))
+    groups, order = checked_belonging(where, groups, order, has_validation="x_val" in keys)
     n_given_val = 0
     if "x_val" in keys:
-        if groups is not None:
-            hint = "Groups are for hpo's own split: leave out one."
-            raise DatasetError(f"{where} holds both groups and x_val.", hint)
         x_val, y_val = found.pair("x_val", "y_val")
         check_alike(where, x_key, x, "x_val", x_val)
         check_alike(where, y_key, y, "y_val", y_val)
@@ -112,7 +116,8 @@ def checked(
         x=x,
         y=y,
         sample_weight=None if weight is None else checked_weights(where, weight),
-        groups=None if groups is None else numbered_groups(where, groups),
+        groups=groups,
+        order=order,
         n_given_val=n_given_val,
         classes=classes,
     )
@@ -197,16 +202,6 @@ def checked_weights(where: str, weight: np.ndarray, key: str = "sample_weight") 
     if weight.dtype.kind not in "buif" or not np.isfinite(weight).all() or weight.min() < 0 or weight.max() <= 0:
         raise DatasetError(f"{where}: {key} must be numbers from 0, some above it.", "1 counts a row once.")
     return np.ascontiguousarray(weight, dtype=np.float32)
-
-
-def numbered_groups(where: str, groups: np.ndarray) -> np.ndarray:
-    """Groups as numbers from 0."""
-    numbers = np.unique(groups.astype(str), return_inverse=True)[1].astype(np.int32).reshape(-1)
-    if numbers.max() < 1:
-        raise DatasetError(
-            f"{where}: all of groups is {groups[0]!r}, a single group.", "Give two groups, or leave it out."
-        )
-    return numbers
 
 
 def check_keys(where: str, keys: list[str], known: tuple[str, ...]) -> None:

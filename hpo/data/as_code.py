@@ -10,7 +10,7 @@ import numpy as np
 from hpo.data.arrays import split
 from hpo.data.datasets import DIGITS_TEST_SHARE, Dataset
 from hpo.data.rows import arrays_of, form_of
-from hpo.data.splits import VALIDATION_SHARE, drawn_groups, is_classified
+from hpo.data.splits import VALIDATION_SHARE, drawn_groups, first_held_out, is_classified
 from hpo.data.words import are_words
 
 READ_CIFAR10 = '''def read_cifar10():
@@ -65,6 +65,8 @@ def rows_as_code(dataset: Dataset, source: Any, *, call: str, base_dir: Path, se
     if dataset.classes:
         lines.append(f"classes = {list(dataset.classes)!r}")
     lines += _given(dataset, keys, is_scaled) if dataset.n_given_val else _drawn(dataset, keys, is_scaled, seed)
+    if dataset.order is not None:
+        functions += [f"VALIDATION_SHARE = {VALIDATION_SHARE}", inspect.getsource(first_held_out)]
     if dataset.groups is not None:
         functions += [f"VALIDATION_SHARE = {VALIDATION_SHARE}", inspect.getsource(drawn_groups)]
     if any("split_rows(" in line for line in lines):
@@ -95,6 +97,14 @@ def _drawn(dataset: Dataset, keys: tuple[str, str], is_scaled: Any, seed: int) -
             'groups = np.asarray(found["groups"]).reshape(-1).astype(str)',
             "groups = np.unique(groups, return_inverse=True)[1].reshape(-1)",
             f"is_val = np.isin(groups, drawn_groups(np.bincount(groups), seed={seed}))",
+            "train, val = np.flatnonzero(~is_val), np.flatnonzero(is_val)",
+        ]
+    elif dataset.order is not None:
+        lines += [
+            'order = np.asarray(found["order"]).reshape(-1)',
+            'order = order.astype("datetime64[us]") if order.dtype == object else order',
+            "order = np.unique(order, return_inverse=True)[1].reshape(-1)",
+            "is_val = order >= first_held_out(order)",
             "train, val = np.flatnonzero(~is_val), np.flatnonzero(is_val)",
         ]
     else:

@@ -53,6 +53,7 @@ class Dataset:
             whatever source.
         sample_weight: (n_rows,) float32, how much each row counts; None where all count alike.
         groups: (n_rows,) int32, which rows belong together; None where none do.
+        order: (n_rows,) int32, which rows came before which; None where nobody says so.
         classes: Names of the classes, by their numbers; empty where they have none.
         test_fingerprint: SHA-256 in hex of the test rows, which are not read for it; empty where there are none, None
             where nobody has looked.
@@ -67,6 +68,7 @@ class Dataset:
     fingerprint: str
     sample_weight: np.ndarray | None = None
     groups: np.ndarray | None = None
+    order: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     test_fingerprint: str | None = None
     preprocessed: str | None = None
@@ -86,7 +88,7 @@ class Dataset:
         rows = np.arange(n_rows) % self.n_rows
         weight = None if self.sample_weight is None else self.sample_weight[rows]
         x, y = (each(lambda array: np.array(array[rows]), one) for one in (self.x, self.y))
-        return replace(self, x=x, y=y, sample_weight=weight, groups=None)
+        return replace(self, x=x, y=y, sample_weight=weight, groups=None, order=None)
 
 
 def no_data() -> Dataset:
@@ -115,8 +117,8 @@ def load_dataset(
     Args:
         source: "cifar10"; "digits"; a path that ends in .npz; or a function that returns what such a file holds. Keys:
             x, y (or x_train, y_train); x_val, y_val where the data bring their validation rows; sample_weight,
-            sample_weight_val and groups, one for each row; and x_test, y_test, sample_weight_test, which are checked,
-            prepared in a folder of their own and not loaded. None for no rows.
+            sample_weight_val, groups and order, one for each row; and x_test, y_test, sample_weight_test, order_test,
+            which are checked, prepared in a folder of their own and not loaded. None for no rows.
         data_dir: Searched for CIFAR-10, and the place for what is downloaded and prepared. Without it, or where it
             cannot be written: $HPO_CACHE_DIR, $XDG_CACHE_HOME/hpo or ~/.cache/hpo; failing that, a temporary folder.
         base_dir: The study file's folder. A relative .npz path is looked up there, then in the current folder.
@@ -160,6 +162,7 @@ def dataset_in(folder: Path, name: str) -> Dataset:
         fingerprint=fingerprint,
         sample_weight=arrays.sample_weight,
         groups=arrays.groups,
+        order=arrays.order,
         classes=arrays.classes,
     )
 

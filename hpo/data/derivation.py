@@ -42,6 +42,7 @@ def derived(
             y=dataset.y,
             sample_weight=dataset.sample_weight,
             groups=dataset.groups,
+            order=dataset.order,
             n_given_val=dataset.n_given_val,
             classes=dataset.classes,
         )

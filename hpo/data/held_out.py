@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from hpo.data.arrays import Arrays, Reader, check_alike, checked_weights, training_keys
+from hpo.data.belonging import check_later
 from hpo.data.rows import Rows
 from hpo.data.targets import checked_targets
 from hpo.errors import DatasetError
 
-TEST_KEYS = ("x_test", "y_test", "sample_weight_test")
+TEST_KEYS = ("x_test", "y_test", "sample_weight_test", "order_test")
 
 
 def with_test_rows(
@@ -38,6 +39,11 @@ def _checked(arrays: Arrays, where: str, keys: list[str], read: Callable[[str], 
     x_key, y_key = training_keys(where, keys)
     check_alike(where, x_key, arrays.x, "x_test", x)
     weight = found.column("sample_weight_test", keys, y)
+    order, order_test = found.column("order", keys, arrays.y), found.column("order_test", keys, y)
+    if order_test is not None:
+        if order is None:
+            raise DatasetError(f"{where} holds order_test without order.", "Give both, or leave it out.")
+        check_later(where, order, order_test)
     if arrays.classes:
         y = _numbered(where, y, arrays.classes)
     else:

@@ -11,7 +11,7 @@ from hpo.errors import DatasetError
 from hpo.machine import memory_bytes
 
 # What a search reads; a deflated byte may stand for a thousand.
-PARTS = ("x", "y", "x_train", "y_train", "x_val", "y_val", "sample_weight", "sample_weight_val", "groups")
+PARTS = ("x", "y", "x_train", "y_train", "x_val", "y_val", "sample_weight", "sample_weight_val", "groups", "order")
 
 
 def open_npz(path: Path, file: BinaryIO) -> np.lib.npyio.NpzFile:

@@ -85,6 +85,7 @@ def write_prepared(folder: Path, arrays: Arrays, fingerprint: str) -> None:
         files = {**_files_of("x", arrays.x), **_files_of("y", arrays.y)}
         files |= {"sample_weight": arrays.sample_weight} if arrays.sample_weight is not None else {}
         files |= {"groups": arrays.groups} if arrays.groups is not None else {}
+        files |= {"order": arrays.order} if arrays.order is not None else {}
         n_bytes = {f"{name}.npy": write_npy(making / f"{name}.npy", array) for name, array in files.items()}
         facts = {
             "format": FORMAT,
@@ -139,7 +140,7 @@ def map_prepared(folder: Path) -> tuple[Arrays, str]:
         key: built(form, [mapped(name) for name in _names_of(key, form)]) for key, form in forms.items()
     }
     columns: dict[str, Any] = {
-        key: mapped(key) for key in ("sample_weight", "groups") if f"{key}.npy" in facts["n_bytes"]
+        key: mapped(key) for key in ("sample_weight", "groups", "order") if f"{key}.npy" in facts["n_bytes"]
     }
     with contextlib.suppress(OSError):  # may be another user's folder
         os.utime(folder / "dataset.json")

@@ -27,7 +27,8 @@ class Split:
 def split_of(dataset: Dataset, *, seed: int) -> Split:
     """Return a study's split: the validation rows that the data bring, else 10 % drawn from its seed.
 
-    Drawn from each class where the targets are classes, and whole groups where the data have groups.
+    Drawn from each class where the targets are classes, and whole groups where the data have groups. Where they have an
+    order, nothing is drawn: the last rows are held out.
     """
     rows = np.arange(dataset.n_rows, dtype=np.int32)
     if dataset.n_given_val or not len(rows):
@@ -35,6 +36,9 @@ def split_of(dataset: Dataset, *, seed: int) -> Split:
         return Split(train_rows=rows[:n_train], val_rows=rows[n_train:])
     if dataset.groups is not None:
         is_val = np.isin(dataset.groups, drawn_groups(np.bincount(dataset.groups), seed=seed))
+        return Split(train_rows=rows[~is_val], val_rows=rows[is_val])
+    if dataset.order is not None:
+        is_val = dataset.order >= first_held_out(dataset.order)
         return Split(train_rows=rows[~is_val], val_rows=rows[is_val])
     strata = flat(dataset.y) if is_classified(dataset) else np.zeros(dataset.n_rows, np.int32)
     train_rows, val_rows = split(strata, VALIDATION_SHARE, seed=seed)
@@ -44,6 +48,12 @@ def split_of(dataset: Dataset, *, seed: int) -> Split:
 def is_classified(dataset: Dataset) -> bool:
     """Whether the rows to validate on are drawn from each class."""
     return dataset.n_classes is not None and len(np.unique(dataset.y)) < dataset.n_rows
+
+
+def first_held_out(order: np.ndarray) -> int:
+    """Return the latest moment from which on there is the share of all rows, but never the first of all."""
+    n_from = np.cumsum(np.bincount(order)[::-1])[::-1]
+    return max(1, int(np.flatnonzero(n_from >= VALIDATION_SHARE * len(order))[-1]))
 
 
 def drawn_groups(sizes: np.ndarray, *, seed: int) -> np.ndarray:

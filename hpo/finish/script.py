@@ -33,6 +33,7 @@ OWN_NAMES = frozenset(
         "main",
         "split_rows",
         "drawn_groups",
+        "first_held_out",
         "VALIDATION_SHARE",
         "read_cifar10",
         "AveragedWeights",

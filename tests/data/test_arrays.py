@@ -132,6 +132,11 @@ REFUSED: dict[str, tuple[Arrays, str, str]] = {
     "no weight at all": ({"x": X, "y": Y, "sample_weight": Y * 0}, "numbers from 0", "counts a row once"),
     "a single row": ({"x": X[:1], "y": Y[:1]}, "holds a single row", "two at least"),
     "y_val of another kind": ({"x": X, "y": Y, "x_val": X, "y_val": Y.astype(str)}, "y_val's rows are", "one shape"),
+    "a single moment": ({"x": X, "y": Y, "order": Y * 0}, "a single moment", "two"),
+    "an order of words": ({"x": X, "y": Y, "order": np.array(["10.1.", "9.2."])[Y % 2]}, "dtype <U5", "to_datetime"),
+    "an order with gaps": ({"x": X, "y": Y, "order": np.where(Y == 2, np.nan, Y)}, "order holds nan", "for each row"),
+    "order beside groups": ({"x": X, "y": Y, "order": Y, "groups": Y}, "both groups and order", "by both"),
+    "order beside x_val": ({"x": X, "y": Y, "x_val": X, "y_val": Y, "order": Y}, "both order and x_val", "one"),
     "a single group": ({"x": X, "y": Y, "groups": Y * 0}, "a single group", "two groups"),
     "groups beside x_val": ({"x": X, "y": Y, "x_val": X, "y_val": Y, "groups": Y}, "both groups and x_val", "one"),
     "weights of validation alone": (
@@ -307,6 +312,21 @@ def test_groups_are_never_split() -> None:
     assert len(first.val_rows) == 10
     assert sorted([*first.train_rows, *first.val_rows]) == list(range(100))
     assert first.val_rows.tolist() == again.val_rows.tolist() != other.val_rows.tolist()
+
+
+def test_the_last_rows_validate_where_there_is_an_order(tmp_path: Path) -> None:
+    days = np.datetime64("2026-01-01") + np.random.default_rng(0).permutation(100) // 4  # four rows a day
+    path = save(tmp_path / "days.npz", {"x": X, "y": Y, "order": days})
+    dataset = datasets.load_dataset(path)
+    first, other = split_of(dataset, seed=7), split_of(dataset, seed=8)
+    assert days[first.train_rows].max() < days[first.val_rows].min()
+    assert len(first.val_rows) == 12  # three whole days: two have less than a tenth
+    assert first.val_rows.tolist() == other.val_rows.tolist()
+    objects = datasets.load_dataset(lambda: {"x": X, "y": Y, "order": days.astype(object)})
+    assert split_of(objects, seed=7).val_rows.tolist() == first.val_rows.tolist()
+    assert objects.fingerprint == dataset.fingerprint != datasets.load_dataset(lambda: {"x": X, "y": Y}).fingerprint
+    two = datasets.load_dataset(lambda: {"x": X, "y": Y, "order": np.arange(100) // 99})
+    assert split_of(two, seed=7).val_rows.tolist() == [99]  # never all: what is before the last moment trains
 
 
 def test_other_targets_are_split_without_regard_to_them() -> None:

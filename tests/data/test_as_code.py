@@ -57,6 +57,7 @@ GIVEN: dict[str, Arrays] = {
     "their weights": {"x": X, "y": Y, **VAL, "sample_weight": WEIGHTS},
     "weights": {"x": X, "y": Y, "sample_weight": WEIGHTS},
     "groups": {"x": X, "y": Y, "groups": np.repeat(np.arange(20), 5)},
+    "an order": {"x": X, "y": Y, "order": np.datetime64("2026-01-01") + np.arange(100)[::-1] // 3},
     "a column": {"x": X, "y": Y[:, None]},
     "large whole numbers": {"x": X.astype(int) + 2**25, "y": Y},
 }

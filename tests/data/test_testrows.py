@@ -104,6 +104,20 @@ FAULTS: dict[str, tuple[Arrays, str]] = {
     "x_test alone": ({"x_test": X_TEST}, "holds x_test alone"),
     "y_test alone": ({"y_test": Y_TEST}, "holds y_test alone"),
     "weights alone": ({"sample_weight_test": Y_TEST}, "holds sample_weight_test alone"),
+    "a moment without order": ({"x_test": X_TEST, "y_test": Y_TEST, "order_test": Y_TEST}, "order_test without order"),
+    "earlier than the last of the others": (
+        {"x_test": X_TEST, "y_test": Y_TEST, "order": np.arange(100), "order_test": np.arange(99, 119)},
+        "the first test row is of 99, the last of the others of 99",
+    ),
+    "numbers beside dates": (
+        {
+            "x_test": X_TEST,
+            "y_test": Y_TEST,
+            "order": np.arange(100),
+            "order_test": np.datetime64("2030-01-01") + Y_TEST,
+        },
+        "only one of order and order_test holds dates",
+    ),
     "another shape": ({"x_test": X_TEST[:, :2], "y_test": Y_TEST}, "x_test's rows are float32 (2,), x's float32 (3,)"),
     "another dtype": ({"x_test": X_TEST.astype("u1"), "y_test": Y_TEST}, "x_test's rows are uint8"),
     "fewer labels": ({"x_test": X_TEST, "y_test": Y_TEST[:-1]}, "20 rows, y_test 19 labels"),
