@@ -49,6 +49,8 @@ class HpoError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            self.add_note(hint)  # a notebook, and any traceback, shows it below the message
 
     def __reduce__(self) -> tuple[type["HpoError"], tuple[Any, ...]]:
         """Keep the hint when the error crosses from a worker to its launcher."""

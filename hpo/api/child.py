@@ -19,7 +19,8 @@ from hpo.errors import HpoError
 
 LOOK_SECONDS = 0.2
 N_LINES_TOLD = 15  # of what a process says that dies without a message
-NOT_FOR_CALLS = ("HPO_LIST", "HPO_FINISH", "HPO_JSON", "HPO_STUDY")  # they would make it another command
+NOT_FOR_CALLS = {"HPO_LIST", "HPO_FINISH", "HPO_JSON", "HPO_STUDY"}  # they would make it another command
+NOT_FOR_CALLS |= {"FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}  # of a notebook: for its cells
 BY_CODE = {
     one.exit_code: one
     for one in vars(errors).values()
@@ -68,7 +69,7 @@ def call(
     if n_interrupts:
         raise KeyboardInterrupt
     if process.returncode not in (0, 130):
-        raise _error(process.returncode, said.all)
+        raise _error(process.returncode, said.all, place)
     told: dict[str, Any] = json.loads(out.all[-1])
     return told
 
@@ -133,7 +134,7 @@ class Lines:
         self._thread.join(5.0)
 
 
-def _error(code: int, said: Sequence[str]) -> HpoError:
+def _error(code: int, said: Sequence[str], place: Place) -> HpoError:
     """Return the error that a command has ended with, from what it printed last."""
     begun = next((place for place in reversed(range(len(said))) if said[place].startswith("error: ")), None)
     if begun is None:
@@ -145,6 +146,8 @@ def _error(code: int, said: Sequence[str]) -> HpoError:
     lines = [said[begun].removeprefix("error: "), *said[begun + 1 :]]
     n_message = next((n for n, line in enumerate(lines) if re.match(r" {7}\S", line)), len(lines))
     message, hint = "\n".join(lines[:n_message]), "\n".join(lines[n_message:]).strip()
+    if place.is_shipped:
+        message = re.sub(r"\bin (\S+)\.py (ha(?:s|ve) changed)", r"in the cells of \1 \2", message)
     error = BY_CODE.get(code, HpoError)(in_python(message), in_python(hint))
     error.exit_code = code
     return error

@@ -1,5 +1,6 @@
 """The model that hpo has kept of a trial, loaded as it was saved."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from hpo.errors import HpoError
 from hpo.names import file_of
 from hpo.report import Record
 from hpo.study import folder_of
+
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}  # where nobody has imported it before
 
 
 def load_best(record: Record, place: Place) -> Any:
@@ -37,6 +40,8 @@ def load_plain(path: Path, *, advice: str, **options: Any) -> Any:
     Raises:
         HpoError: It cannot be loaded.
     """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     import keras
 
     try:

@@ -1,10 +1,13 @@
 """Where a call's studies are: the database and the folders, by default those of the command line."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpo.database import DatabaseAddress, address_of
+from hpo.names import file_of
+
+SHIPPED_DIR = ".cells"  # in the runs folder: the definitions that came from cells
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,22 @@ class Place:
     def address(self) -> DatabaseAddress:
         """The database's."""
         return address_of(self.storage, self.runs_dir)
+
+    @property
+    def shipped_dir(self) -> Path:
+        """Where definitions are written that are no files."""
+        return self.runs_dir / SHIPPED_DIR
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether the study's file stands for cells."""
+        return self.studies_dir == self.shipped_dir
+
+    def of(self, study: str) -> "Place":
+        """Return the place as a study needs it that has no file, and came from cells."""
+        name = f"{file_of(study)}.py"
+        is_shipped = not (self.studies_dir / name).is_file() and (self.shipped_dir / name).is_file()
+        return replace(self, studies_dir=self.shipped_dir) if is_shipped else self
 
     @property
     def options(self) -> list[str]:

@@ -226,7 +226,7 @@ def load(
     Raises:
         HpoError: There is no such database or study, or the database is away.
     """
-    return load_from(place_of(storage, runs_dir, studies_dir, data_dir), name)
+    return load_from(place_of(storage, runs_dir, studies_dir, data_dir).of(name), name)
 
 
 def load_from(place: Place, name: str) -> StoredStudy:

@@ -21,7 +21,8 @@ OPTION = re.compile(rf"{COMMAND}|(?P<option>--[a-z][a-z-]*)(?: (?P<value>\d(?:[\
 
 
 def in_python(text: str) -> str:
-    """Return a command's message with arguments in place of options."""
+    """Return a command's message with arguments in place of options, and cells where a file stands for them."""
+    text = re.sub(r"\S*\.cells/\S+\.py", "The definition", text)
     text = text.replace("--new-generation", "new_generation=True")
     text = re.sub(r"\b([Tt])he same command\b", r"\1he same call", text).replace("this command", "this call")
     return OPTION.sub(_renamed, text)

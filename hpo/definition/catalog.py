@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo.definition.examples import find_examples
+from hpo.definition.shipped import digest_of, load_shipped
 from hpo.definition.source import definitions, parse, study_fields
 from hpo.definition.study import StudyDefinition
 from hpo.errors import HpoError, StudyFileError
@@ -129,6 +130,20 @@ def load_definition(file: StudyFile) -> StudyDefinition:
     Raises:
         StudyFileError: It cannot be imported, or STUDY is not a StudyDefinition.
     """
+    digest = digest_of(file.path)
+    definition = _run(file) if digest is None else load_shipped(file.path, digest)
+    if not isinstance(definition, StudyDefinition):
+        raise StudyFileError(f"{file.path}: STUDY must be an hpo StudyDefinition, not {type(definition).__name__}.")
+    if definition.trainer != file.trainer:  # what trains was settled before the file was run
+        raise StudyFileError(
+            f"{file.path}: it is not to be seen in the file's text whether STUDY has train.",
+            "Write it out at the file's end: STUDY = StudyDefinition(train=..., search_space=..., ...).",
+        )
+    return definition
+
+
+def _run(file: StudyFile) -> object:
+    """Run a study's file and return its STUDY."""
     folder = str(file.path.parent.resolve())
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -148,15 +163,7 @@ def load_definition(file: StudyFile) -> StudyDefinition:
             f"{file.path} cannot be imported: {told(error)}",
             field_hint(error) or _advice_on_import(file),
         ) from error
-    definition = getattr(module, "STUDY", None)
-    if not isinstance(definition, StudyDefinition):
-        raise StudyFileError(f"{file.path}: STUDY must be an hpo StudyDefinition, not {type(definition).__name__}.")
-    if definition.trainer != file.trainer:  # what trains was settled before the file was run
-        raise StudyFileError(
-            f"{file.path}: it is not to be seen in the file's text whether STUDY has train.",
-            "Write it out at the file's end: STUDY = StudyDefinition(train=..., search_space=..., ...).",
-        )
-    return definition
+    return getattr(module, "STUDY", None)
 
 
 def _study_file(path: Path, tree: ast.Module) -> StudyFile:

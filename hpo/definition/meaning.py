@@ -76,6 +76,13 @@ def files_of(path: Path) -> list[Path]:
     return sorted(seen)
 
 
+def content_of(path: Path) -> str:
+    """Hash all of a Python file, and of the files beside it that it imports, as a study's file is hashed."""
+    scheme = SCHEMES[0]
+    tree = scheme.prepare(parse(path))
+    return _digest([scheme.render(tree), *_neighbours(tree, path, {path}, scheme)], scheme)
+
+
 def _digest(parts: list[str], scheme: Scheme) -> str:
     return scheme.prefix + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cells import CELL, run_cell
 from project import SLOW_MODEL, Project
 
 import hpo
@@ -69,6 +70,21 @@ def test_interrupted_script_hands_its_trial_back_and_the_same_call_goes_on(proje
 
 
 @pytest.mark.slow
+def test_definition_of_a_script_is_tuned_and_a_changed_one_is_refused(project: Project) -> None:
+    text = f"{CELL}\nimport hpo\nprint('begun')\nstudy = hpo.tune(STUDY, name='mine', n_trials=2, workers=1)\n"
+    text += "print(len(study.trials), type(study.best_model()).__name__, hpo.load('mine').best_model() is not None)"
+    out, err = start(project, text).communicate(timeout=200)
+    assert out.split() == ["begun", "2", "Sequential", "True"], err
+    _, err = start(project, text.replace("x * 2", "x * 3").replace("n_trials=2", "n_trials=3")).communicate(timeout=100)
+    assert "model in the cells of mine has changed since" in err
+    assert "new_generation=True" in err.splitlines()[-1] or "new_generation=True" in err
+    out, err = start(project, "import hpo; print(hpo.tune('mine', n_trials=2, workers=1).name)").communicate(
+        timeout=100
+    )
+    assert "has changed" in err, "the name alone stands for the definition that was given last"
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_finish_returns_the_answer_that_load_has_from_then_on(
     project: Project, monkeypatch: pytest.MonkeyPatch
@@ -98,3 +114,17 @@ def test_argument_that_is_none_is_named_as_it_is_written(project: Project, monke
     with pytest.raises(HpoError, match=r"^n_trials: '0' is not a whole number") as caught:
         hpo.tune("blobs", n_trials=0, progress=False)
     assert caught.value.exit_code == 2
+
+
+def test_definition_without_a_name_is_asked_for_one(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.folder)
+    study: Any = run_cell(CELL)["STUDY"]
+    for name in (None, "../elsewhere", "x@2"):
+        with pytest.raises(HpoError, match="The StudyDefinition has ") as caught:
+            hpo.tune(study, name=name)
+        assert caught.value.hint == 'Give one: hpo.tune(STUDY, name="my_study").'
+    with pytest.raises(HpoError, match="study is of type dict"):
+        hpo.tune({}, name="x")  # type: ignore[arg-type]
+    with pytest.raises(HpoError, match='study is "blobs" and name is "other"'):
+        hpo.tune("blobs", name="other")
+    assert not (project.folder / "runs").exists()
