@@ -149,6 +149,17 @@ def whole_number(low: int, high: int, wanted: str = "") -> Callable[[str], int]:
     return read
 
 
+MaxCarried = Annotated[
+    int,
+    typer.Option(
+        envvar="HPO_MAX_CARRIED",
+        parser=whole_number(0, 512),
+        metavar="MB",
+        help="Checkpoints and models up to this size are kept in a PostgreSQL database too; 0 for none. Default: 32.",
+    ),
+]
+
+
 def as_given(text: str) -> str:
     """Name the variable in place of an option that was given by it; commands that are to be typed stay as they are.
 

@@ -26,7 +26,7 @@ from structure import (
 )
 
 HOMES = {
-    "sqlalchemy": {"database", "study.schema", "study.ticket", "study.tickets"},
+    "sqlalchemy": {"database", "study.carried", "study.schema", "study.ticket", "study.tickets"},
     "tensorboard": {"events", "tensorboard"},
     "optuna_dashboard": {"dashboard"},
     "waitress": {"web.server"},

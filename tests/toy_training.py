@@ -16,7 +16,9 @@ from hpo.run import WorkerLimits
 from hpo.study import TrialFile
 
 SPLIT = Split(train_rows=np.arange(0), val_rows=np.arange(0))  # no toy looks at it
-LIMITS = WorkerLimits(trial_timeout_seconds=None, patience_seconds=5.0, n_kept_models=1, max_growth_bytes=2**60)
+LIMITS = WorkerLimits(
+    trial_timeout_seconds=None, patience_seconds=5.0, n_kept_models=1, max_growth_bytes=2**60, max_carried_bytes=2**30
+)
 
 if TYPE_CHECKING:
     from hpo.engine.engine import Engine
@@ -85,12 +87,19 @@ class _ToyEngine:
 
 def toy_trainer(curve: Curve = noise) -> Trainer:
     """Return a trainer of toy models."""
+    from hpo.engine.checkpoint import count_epochs
     from hpo.engine.training import train
 
     engine = cast("Engine", _ToyEngine(curve))
     return cast(
         Trainer,
-        SimpleNamespace(train=lambda task: train(engine, task), save=save, model_ending=".keras", release=lambda: None),
+        SimpleNamespace(
+            train=lambda task: train(engine, task),
+            save=save,
+            model_ending=".keras",
+            release=lambda: None,
+            count_epochs=count_epochs,
+        ),
     )
 
 

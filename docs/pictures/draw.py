@@ -99,7 +99,11 @@ def main() -> None:
             is_new_generation=False,
         )
         limits = WorkerLimits(
-            trial_timeout_seconds=None, patience_seconds=60.0, n_kept_models=0, max_growth_bytes=250_000_000
+            trial_timeout_seconds=None,
+            patience_seconds=60.0,
+            n_kept_models=0,
+            max_growth_bytes=250_000_000,
+            max_carried_bytes=0,
         )
         settings = RunSettings(
             options=options, limits=limits, n_workers=N_WORKERS, deadline_seconds=None, health_path=None

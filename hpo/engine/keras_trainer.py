@@ -2,11 +2,14 @@
 
 import functools
 import gc
+from collections.abc import Callable
+from typing import BinaryIO
 
 import tensorflow as tf
 
 from hpo.data import Dataset
 from hpo.definition import StudyDefinition, build_model
+from hpo.engine.checkpoint import count_epochs
 from hpo.engine.compiled import APART
 from hpo.engine.criterion import criterion_of
 from hpo.engine.engine import Engine
@@ -56,6 +59,10 @@ class Trainer:
         """Write the model with its best weights, as Keras's own file."""
         result.model.set_weights(result.best_weights)
         kept.save_with(result.model.save)
+
+    def count_epochs(self, open_: Callable[[], BinaryIO]) -> int:
+        """Read the history's length."""
+        return count_epochs(open_)
 
     def release(self) -> None:
         """Collect models: they hold cycles, and would pile up until Python feels like it."""

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, BinaryIO, cast
@@ -61,7 +62,7 @@ class Trainer:
         """Call the study's function, from the last state that it reported."""
         begun_seconds = time.monotonic()
         function, metric = cast(Any, self._definition.train), task.metric
-        progress = _Progress(task, _restored(task.checkpoint, metric.name))
+        progress = _Progress(task, _restored(task.checkpoint.load, metric.name))
         n_done = len(progress.history)
         goes_on = task.resumed(progress.history) and n_done < task.parameters.epochs
         progress.is_over = progress.is_over or not goes_on
@@ -99,6 +100,10 @@ class Trainer:
     def save(self, result: TrainingResult, kept: Saved) -> None:
         """Write the state of the best epoch; hpo.load_state reads it."""
         kept.save(partial(write_state, value=result.best_state))
+
+    def count_epochs(self, open_: Callable[[], BinaryIO]) -> int:
+        """Read the whole checkpoint."""
+        return len(_restored(open_, self._definition.metric).history)
 
     def release(self) -> None:
         """Nothing."""
@@ -180,10 +185,10 @@ class _Progress:
         kept.save(write)
 
 
-def _restored(kept: Kept, metric: str) -> _Begun:
+def _restored(open_: Callable[[], BinaryIO], metric: str) -> _Begun:
     """Read a checkpoint; where there is none, or it is damaged or another's, the trial starts over."""
     try:
-        with kept.load() as file:
+        with open_() as file:
             whole = read_state(file)
         history = [{str(name): float(value) for name, value in logs.items()} for logs in whole["history"]]
         if not all(metric in logs for logs in history) or whole["state"] is None:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 
@@ -151,6 +151,9 @@ class Trainer(Protocol):
 
     def save(self, result: TrainingResult, kept: Saved) -> None:
         """Write the model of a result that has one."""
+
+    def count_epochs(self, open_: Callable[[], BinaryIO]) -> int:
+        """Return after how many epochs a checkpoint was taken; 0 where it cannot be opened, or is damaged."""
 
     def release(self) -> None:
         """Free what the last task leaves behind."""

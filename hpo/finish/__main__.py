@@ -11,6 +11,7 @@ import typer
 
 from hpo.command import (
     DataDir,
+    MaxCarried,
     RunsDir,
     Storage,
     StudiesDir,
@@ -81,6 +82,7 @@ def finish(
     ] = "1h",  # type: ignore[assignment]
     when_done: WhenDone = None,
     stalled_after: StalledAfter = "30m",  # type: ignore[assignment]
+    max_carried: MaxCarried = 32,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
     """Turn a search into an answer: train its best settings again, name the winner and say how sure that is.
@@ -111,7 +113,11 @@ def finish(
         search=name, options=options, n_finalists=finalists, n_seeds=seeds, patience_seconds=patience
     )
     limits = WorkerLimits(
-        trial_timeout_seconds=None, patience_seconds=patience, n_kept_models=1, max_growth_bytes=GROWTH_BYTES
+        trial_timeout_seconds=None,
+        patience_seconds=patience,
+        n_kept_models=1,
+        max_growth_bytes=GROWTH_BYTES,
+        max_carried_bytes=max_carried * 10**6,
     )
     settings = RunSettings(
         options=options,

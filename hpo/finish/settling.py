@@ -25,7 +25,7 @@ from hpo.finish.settled import Settled, store_settled
 from hpo.names import file_of
 from hpo.race import Repeats, best_of, read_plan
 from hpo.run import begin, telling
-from hpo.study import OpenStudy, TrialRow, check_preprocessed, drop_files, folder_of
+from hpo.study import OpenStudy, TrialRow, check_preprocessed, drop_files, fetch_model, folder_of
 
 NO_ROWS = "The data bring no test rows (x_test, y_test), so the answer ends with the validation's."
 
@@ -104,11 +104,12 @@ def settle(request: FinishRequest, say: Callable[[str], None]) -> None:
         say=say,
     )
     kept = study.folder.model(row.number)
-    if not kept.is_there:
+    if not kept.is_there and not fetch_model(study, row.number):
         raise FolderError(
             f"The model of trial {row.number} of {study.name} is not in {study.folder}: it was trained elsewhere.",
             "Run the command where that runs folder is. The answer itself is stored, and shown everywhere.",
         )
+    kept = study.folder.model(row.number)
     noted = [OWN_TEST_NOTE]
 
     def measure(path: Path) -> Measured:

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.command import DataDir, RunsDir, Storage, StudiesDir, WhenDone, plain_app, run_command, whole_number
+from hpo.command import (
+    DataDir,
+    MaxCarried,
+    RunsDir,
+    Storage,
+    StudiesDir,
+    WhenDone,
+    plain_app,
+    run_command,
+    whole_number,
+)
 from hpo.errors import OptionError
 from hpo.run.amounts import (
     MAX_PROCESSES,
@@ -124,6 +134,7 @@ def run(
         float,
         typer.Option(envvar="HPO_PATIENCE", parser=seconds_of, metavar="1h", help="How long the database may be away."),
     ] = "1h",  # type: ignore[assignment]
+    max_carried: MaxCarried = 32,
     max_growth: Annotated[
         float,
         typer.Option(
@@ -199,6 +210,7 @@ def run(
         patience_seconds=patience,
         n_kept_models=keep_models,
         max_growth_bytes=int(max_growth * 1e9),
+        max_carried_bytes=max_carried * 10**6,
     )
     settings = RunSettings(
         options=options,
@@ -270,12 +282,12 @@ def become_finish(settings: "RunSettings", study: str, *, as_json: bool) -> None
     if settings.deadline_seconds is not None:
         left_seconds = max(1.0, settings.deadline_seconds - time.monotonic())
     typed = ["--study", study, "--runs-dir", str(options.runs_dir), "--studies-dir", str(options.file.path.parent)]
-    typed += ["--patience", f"{settings.limits.patience_seconds}s"]
+    limits = settings.limits
+    typed += ["--patience", f"{limits.patience_seconds}s", "--max-carried", str(limits.max_carried_bytes // 10**6)]
     typed += [] if left_seconds is None else ["--timeout", f"{left_seconds:.1f}s"]
     typed += [] if options.data_dir is None else ["--data-dir", str(options.data_dir)]
     typed += [] if settings.n_workers is None else ["--workers", str(settings.n_workers)]
-    typed += ["--json"] if as_json else []
-    typed += ["--stalled-after", f"{settings.stall_seconds}s"]
+    typed += ["--stalled-after", f"{settings.stall_seconds}s", *(["--json"] if as_json else [])]
     if settings.when_done and os.environ.get("HPO_WHEN_DONE") != settings.when_done:
         typed += ["--when-done", settings.when_done]
     if options.address.typed:

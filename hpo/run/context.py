@@ -10,7 +10,7 @@ from hpo.definition import StudyDefinition
 from hpo.engine import Trainer
 from hpo.run.agenda import Agenda
 from hpo.run.settings import WorkerLimits
-from hpo.study import OpenStudy
+from hpo.study import CarriedFiles, OpenStudy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,7 @@ class WorkerContext:
         trainer: Has the definition and its data.
         split: On which rows.
         limits: The same for all workers of its command.
+        carried: The study's files in the database; None where none are kept there.
         say: Takes a line for the log.
         warn: Takes a line that people should see.
     """
@@ -38,5 +39,6 @@ class WorkerContext:
     trainer: Trainer
     split: Split
     limits: WorkerLimits
+    carried: CarriedFiles | None = None
     say: Callable[[str], None]
     warn: Callable[[str], None]

@@ -18,12 +18,14 @@ class WorkerLimits:
         patience_seconds: How long the database may be away.
         n_kept_models: How many of the best trials keep their model.
         max_growth_bytes: A worker is replaced, between two trials, when its memory grew by so much since its first.
+        max_carried_bytes: Checkpoints and models up to this size are kept in a PostgreSQL database too; 0 for none.
     """
 
     trial_timeout_seconds: float | None
     patience_seconds: float
     n_kept_models: int
     max_growth_bytes: int
+    max_carried_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 from hpo.command import as_given
 from hpo.database import DatabaseAddress
@@ -19,7 +19,7 @@ from hpo.run.stalls import Stall, Stalls
 from hpo.study import as_json, count_by_state, count_ended, find_baseline, rank
 from hpo.words import duration
 
-Shown = LinesView | LiveView
+Shown: TypeAlias = LinesView | LiveView
 
 
 class Teller:

@@ -13,8 +13,9 @@ from hpo import files
 from hpo.database import TRANSIENT
 from hpo.definition import RunningTrial, build_callbacks, is_audited, place
 from hpo.engine import Task, TrainingResult, is_finite
-from hpo.errors import FolderError, LeaseLostError, ParameterError, TrialError
+from hpo.errors import DatabaseAwayError, FolderError, LeaseLostError, ParameterError, TrialError
 from hpo.events import Session, State, open_log, write_session
+from hpo.run.carrying import Carrier, drop_carried, drop_checkpoint
 from hpo.run.context import WorkerContext
 from hpo.run.logs import note_trial
 from hpo.study import (
@@ -91,6 +92,7 @@ def _run_leased(
         why = "out of memory, or longer than --trial-timeout?"
         run.fail(f"Its worker died {ticket.deaths} times without a new epoch ({why}).", seconds=0.0)
         return
+    run.fetch()
     begun_seconds = time.monotonic()
     try:
         result = context.trainer.train(run.task(should_stop, on_epoch))
@@ -101,7 +103,7 @@ def _run_leased(
         record.hand_back(seconds=0.0)  # to whoever can make it
         raise
     if result.is_stopped:
-        record.hand_back(seconds=result.seconds)
+        run.hand_back(result)
     else:
         run.end(result)
 
@@ -121,6 +123,7 @@ class _Run:
         self._context, self._record, self._ticket, self._trial = context, record, ticket, trial
         self._parameters, self._seed = parameters, seed
         self._dir = context.study.folder.trial_dir(trial.number)
+        self._carrier = Carrier(context=context, token=str(ticket.token), trial=trial.number)
         self._end = partial(record.end, clean_up=partial(_clean_up, context, trial.number))
         self._log = open_log(self._dir, first_epoch=1, on_loss=context.warn)
         self._began = time.time()
@@ -137,7 +140,7 @@ class _Run:
             seed=self._seed,
             split=self._context.split,
             metric=self._context.study.metric,
-            checkpoint=self._context.study.folder.checkpoint(self._trial.number),
+            checkpoint=self._carrier,
             resumed=self._resumed,
             after_epoch=after_epoch,
             should_stop=should_stop,
@@ -193,6 +196,15 @@ class _Run:
         self._values[epoch] = value
         self._record.report(epoch, value)
 
+    def fetch(self) -> None:
+        """Bring the checkpoint here, where another machine's worker has got further than the files here tell."""
+        self._record.patiently(self._carrier.fetch)
+
+    def hand_back(self, result: TrainingResult) -> None:
+        """Leave the trial for this or another worker to go on with."""
+        self._carrier.carry()
+        self._record.hand_back(seconds=result.seconds)
+
     def end(self, result: TrainingResult) -> None:
         """Record a trial that trained: its value is its best epoch's, of pruned and diverged ones too."""
         seconds = self._ticket.seconds + result.seconds
@@ -240,6 +252,9 @@ class _Run:
                 trainer, folder = self._context.trainer, self._context.study.folder
                 place: TrialFile = folder.model(self._trial.number, trainer.model_ending)
                 trainer.save(result, place)
+                self._record.patiently(lambda: self._carrier.carry_model(place, epoch=result.best_epoch))
+        except (LeaseLostError, DatabaseAwayError):
+            raise
         except Exception as error:  # saving runs the study's own code
             self._context.warn(f"trial {self._trial.number}: its model was not kept: {error}.")
 
@@ -264,6 +279,7 @@ def _clean_up(context: WorkerContext, number: int) -> None:
         )  # what its workers that were killed while writing left there
     except OSError as error:
         context.warn(f"trial {number}: its checkpoint was not deleted: {error}.")
+    drop_checkpoint(context, number)
     if context.study.folder.model(number).is_there:
         _drop_files(context)
     context.agenda.go_on(context.study)
@@ -272,6 +288,8 @@ def _clean_up(context: WorkerContext, number: int) -> None:
 def _drop_files(context: WorkerContext) -> None:
     try:
         rows = context.study.rows()
-        drop_files(context.study.folder, rows, context.agenda.kept(rows, context.limits.n_kept_models))
+        keep = context.agenda.kept(rows, context.limits.n_kept_models)
+        drop_files(context.study.folder, rows, keep)
+        drop_carried(context, rows, keep)
     except (OSError, *TRANSIENT) as error:
         context.warn(f"Files of ended trials were not deleted: {error}.")

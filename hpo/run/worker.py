@@ -167,6 +167,7 @@ def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> Worke
         trainer=trainer,
         split=split,
         limits=settings.limits,
+        carried=study.carried if settings.limits.max_carried_bytes else None,
         say=log.info,
         warn=warn,
     )

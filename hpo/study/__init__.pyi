@@ -2,10 +2,12 @@ from .agreement import check_asked as check_asked
 from .agreement import check_meaning as check_meaning
 from .agreement import check_preprocessed as check_preprocessed
 from .agreement import check_same as check_same
+from .carried import CarriedFiles as CarriedFiles
 from .creation import make as make
 from .facts import ENGINE as ENGINE
 from .facts import StudyFacts as StudyFacts
 from .facts import libraries as libraries
+from .fetching import fetch_model as fetch_model
 from .files import TrialFile as TrialFile
 from .folder import StudyFolder as StudyFolder
 from .folder import folder_of as folder_of

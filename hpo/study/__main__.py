@@ -1,4 +1,4 @@
-"""Act on a stored study: python -m hpo.study show | pause | resume | add | export | delete | clean."""
+"""Act on a stored study: python -m hpo.study show | pause | resume | add | export | fetch | delete | clean."""
 
 import csv
 import json
@@ -162,6 +162,17 @@ def export(
     with file:
         writer = csv.writer(file)
         writer.writerows(map(plain_cell, line) for line in [header, *lines])
+
+
+@app.command()
+def fetch(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs")) -> None:
+    """Write the best trials' models, which a PostgreSQL database keeps, into this machine's runs folder."""
+    from hpo.database import wait_shortly
+    from hpo.study.fetching import fetch_models
+
+    opened = find(study, storage, runs_dir)
+    paths = wait_shortly(lambda: fetch_models(opened), opened.database.address)
+    print(plain("\n".join(map(str, paths)) or f"The database has no model of {opened.name} that {runs_dir} lacks."))
 
 
 @app.command()

@@ -25,6 +25,9 @@ def delete_whole(study: OpenStudy) -> str:
     until then it is found, and the rest of it can be deleted.
     """
     study.tickets.delete()
+    carried = study.carried
+    if carried is not None:
+        carried.delete()
     left = study.folder.delete(study.facts.key)
     with contextlib.suppress(KeyError):  # gone: only the answer to the COMMIT was lost
         study.database.optuna.delete_study(study.facts.study_id)

@@ -19,6 +19,7 @@ from hpo.errors import HpoError, StorageError, StudyFileError, TicketlessError
 from hpo.metric import Metric
 from hpo.names import generation as generation_of
 from hpo.names import is_generation_of
+from hpo.study.carried import CarriedFiles, carried_of
 from hpo.study.facts import KEY_ATTR, STUDY_ATTR, StudyFacts, copied, read_facts
 from hpo.study.folder import StudyFolder, folder_of
 from hpo.study.results import TrialRow, birth_attrs, row_of
@@ -58,6 +59,11 @@ class OpenStudy:
     def tickets(self) -> TicketTable:
         """Its tickets."""
         return TicketTable(engine=self.database.engine, study=self.facts.key)
+
+    @property
+    def carried(self) -> CarriedFiles | None:
+        """Its files in the database, where that can hold any; asks the database each time."""
+        return carried_of(self.tickets)
 
     def is_paused(self) -> bool:
         """Whether somebody has paused it: its workers leave, and none begin.

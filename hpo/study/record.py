@@ -92,8 +92,8 @@ class TrialRecord:
             return trial
 
         known = self._ticket.trial_id
-        self._trial_id = known if known is not None else self._insist(self._birth(drawer))
-        trial = self._insist(run)
+        self._trial_id = known if known is not None else self.patiently(self._birth(drawer))
+        trial = self.patiently(run)
         self._recorded = dict(trial.intermediate_values)
         self._n_recorded = max(self._recorded, default=0)
         if SPARED_ATTR in trial.user_attrs:  # an older hpo noted it here only
@@ -129,7 +129,7 @@ class TrialRecord:
 
     def note(self, *, epochs: int) -> None:
         """Write down on the ticket how many epochs its trial asks for."""
-        self._insist(lambda: self._tickets.note_epochs(self._token, epochs=epochs))
+        self.patiently(lambda: self._tickets.note_epochs(self._token, epochs=epochs))
 
     def report(self, epoch: int, value: float) -> None:
         """Record an epoch's value, now or when the database is back; epochs recorded before are left as they are.
@@ -211,14 +211,14 @@ class TrialRecord:
             values = None if value is None else [value]
             self._write(lambda: self._storage.set_trial_state_values(self._trial_id, state, values))
 
-        self._insist(finish)
+        self.patiently(finish)
         self.end_ticket(state, seconds=seconds, clean_up=clean_up)
 
     def end_ticket(self, state: TrialState, *, seconds: float, clean_up: Callable[[], None] = lambda: None) -> None:
         """Clean up, and end the ticket of a trial that has ended like this."""
-        self._insist(clean_up)
+        self.patiently(clean_up)
         end = partial(self._tickets.end, self._token, seconds=seconds, outcome=state.name)
-        self._insist(self._parting(end))
+        self.patiently(self._parting(end))
 
     def _parting(self, leave: Callable[[], None]) -> Callable[[], None]:
         """Return a call that gives the ticket up, and knows when an earlier try did, but its answer was lost."""
@@ -290,5 +290,6 @@ class TrialRecord:
     def _check(self, connection: Connection) -> None:
         self._tickets.check(connection, self._token)
 
-    def _insist(self, call: Callable[[], T]) -> T:
+    def patiently(self, call: Callable[[], T]) -> T:
+        """Repeat a call until the database takes it, as hpo.database.insist does."""
         return insist(call, should_stop=self._should_stop, patience_seconds=self._patience_seconds)

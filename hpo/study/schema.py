@@ -1,7 +1,7 @@
 """hpo's own tables beside Optuna's: made, and brought up to date, whatever version of hpo made them.
 
-The version only grows, and each version adds columns that have a default: an older hpo goes on writing to newer tables
-that it has open, and readers of a newer one read older tables as they are.
+The version only grows, and each version adds tables, or columns that have a default: an older hpo goes on writing to
+newer tables that it has open, and readers of a newer one read older tables as they are.
 """
 
 import weakref
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from hpo.errors import StorageError
 
-SCHEMA_VERSION = 2  # 1 lacked the columns of ADDED
+SCHEMA_VERSION = 3  # 1 lacked the columns of ADDED, 2 the files
 
 metadata = sa.MetaData()
 versions = sa.Table("hpo_version", metadata, sa.Column("version", sa.Integer, primary_key=True, autoincrement=False))
@@ -36,6 +36,16 @@ tickets = sa.Table(
     sa.Column("verdict", sa.String(16)),
 )
 ADDED: dict[str, int | None] = {"deaths": 0, "decided": 0, "verdict": None}  # by version 2, with what was true before
+files = sa.Table(
+    "hpo_files",
+    metadata,
+    sa.Column("study", sa.String(32), primary_key=True),
+    sa.Column("trial", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("piece", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("content", sa.LargeBinary),  # None where the file is no longer needed: workers may delete no rows
+)
 
 _up_to_date: "weakref.WeakSet[sa.Engine]" = weakref.WeakSet()  # engines whose tables have been seen to lack no column
 
@@ -50,6 +60,9 @@ def create_tables(engine: sa.Engine) -> None:
     if found == SCHEMA_VERSION:
         return
     metadata.create_all(engine)
+    if engine.dialect.name == "postgresql":  # weights do not compress, and it would try with each
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"ALTER TABLE {files.name} ALTER COLUMN content SET STORAGE EXTERNAL")
     # Looked for one by one: SQLite commits each ALTER TABLE by itself, and a kill may come between two.
     for name in missing_columns(engine):
         column = sa.schema.CreateColumn(tickets.c[name]).compile(dialect=engine.dialect)
