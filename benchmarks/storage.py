@@ -273,10 +273,12 @@ def fill(url: str, n_trials: int) -> None:
         for name, content in rows.items():
             chosen = ticket_table if name == "tickets" else models.BaseModel.metadata.tables[name]
             connection.execute(sa.insert(chosen), content)
-        connection.exec_driver_sql(f"SELECT setval('trials_trial_id_seq', {n_trials})")
+        if store.address.sqlite_path is None:
+            connection.exec_driver_sql(f"SELECT setval('trials_trial_id_seq', {n_trials})")
     study.tickets.grow(n_trials + N_FREE)
     store.close()
-    execute(url, "VACUUM ANALYZE")
+    if store.address.sqlite_path is None:
+        execute(url, "VACUUM ANALYZE")
 
 
 def open_all(url: str) -> OpenStudy:

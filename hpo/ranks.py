@@ -108,6 +108,30 @@ def superiority(one: Sequence[float], other: Sequence[float]) -> tuple[float, fl
     return above / (n * m), math.erfc(z / math.sqrt(2))
 
 
+def among_alike(places: Sequence[float], values: Sequence[float], n_alike: int) -> list[float]:
+    """Return each value's rank, 0 to 1, among those of nearly its own place: what is left once that is known.
+
+    Values at one place count as alike however many they are; others are taken in blocks of about n_alike neighbours.
+    Ranks within blocks, as M. Friedman takes them (J. Am. Stat. Assoc. 32 (1937) 675), cannot be moved by the places.
+    """
+    order = sorted(range(len(values)), key=lambda i: places[i])
+    blocks: list[list[int]] = []
+    for i in order:
+        is_same = bool(blocks) and places[blocks[-1][-1]] == places[i]
+        if not blocks or (len(blocks[-1]) >= n_alike and not is_same):
+            blocks.append([])
+        blocks[-1].append(i)
+    if len(blocks) > 1 and len(blocks[-1]) < n_alike // 2:
+        last = blocks.pop()
+        blocks[-1] += last
+    ranked = [0.0] * len(values)
+    for block in blocks:
+        ranks, _ = _ranks([values[i] for i in block])
+        for i, rank in zip(block, ranks, strict=True):
+            ranked[i] = (float(rank) - 0.5) / len(block)
+    return ranked
+
+
 def expected_best(values: Sequence[float], n_drawn: int) -> float:
     """Return the mean of the best of n_drawn of the values, over all ways to draw them.
 

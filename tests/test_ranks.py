@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from hpo.ranks import expected_best, explained, median_interval, running_median, superiority
+from hpo.ranks import among_alike, expected_best, explained, median_interval, running_median, superiority
 
 
 def test_median_interval_is_between_the_values_that_the_binomial_gives() -> None:
@@ -100,3 +100,11 @@ def test_explained_has_nothing_to_say_of_one_group_of_equal_values_or_of_too_few
 def test_same_data_say_the_same() -> None:
     groups, values = [0, 1] * 10, [float(place % 7) for place in range(20)]
     assert explained(groups, values) == explained(groups, values)
+
+
+def test_ranks_among_alike_leave_nothing_of_the_places() -> None:
+    assert among_alike([1, 2, 3, 4], [10.0, 20.0, 31.0, 30.0], 2) == [0.25, 0.75, 0.75, 0.25]
+    assert among_alike([1, 1, 1, 2, 2], [5.0, 7.0, 6.0, 100.0, -math.inf], 2) == [1 / 6, 5 / 6, 0.5, 0.75, 0.25]
+    assert among_alike([1, 2, 3], [1.0, 1.0, 1.0], 8) == [0.5, 0.5, 0.5]
+    assert among_alike([3, 1, 2, 4, 5], [1.0, 2.0, 3.0, 4.0, 5.0], 4) == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9])
+    assert among_alike([], [], 8) == []

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpo.report.groups import Groups
-from hpo.report.importance import DID_NOT, MATTERED, UNTOLD, Importances
+from hpo.report.importance import DID_NOT, MATTERED, SWAYED, UNTOLD, Importances
 from hpo.report.record import Record, Trial
 from hpo.report.space import Parameter, named
 from hpo.report.spending import Troubles
@@ -13,7 +13,8 @@ from hpo.report.words import counted, listed, percent
 
 MIN_TOP, TOP_SHARE = 5, 0.1  # the best trials, by which a range's edges are judged
 UNLIKELY = 0.05
-LIMITS = {MATTERED: UNLIKELY, UNTOLD: UNLIKELY / 5, DID_NOT: 0.0}  # of what chance may do, where an edge is told
+# Of what chance may do, where an edge is told.
+LIMITS = {MATTERED: UNLIKELY, UNTOLD: UNLIKELY / 5, SWAYED: UNLIKELY / 5, DID_NOT: 0.0}
 MANY_FAILED = 0.2
 
 

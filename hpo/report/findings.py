@@ -49,7 +49,8 @@ def find(record: Record, *, finish: Finish | None = None, command: str = "") -> 
         finish: What hpo finish found, if it has been run.
         command: What is to be typed to finish the study.
     """
-    groups, importances, curves = find_groups(record), find_importances(record), find_curves(record)
+    importances, curves = find_importances(record), find_curves(record)
+    groups = find_groups(record, importances)
     troubles = find_troubles(record)
     return Findings(
         answer=find_answer(record, finish, command or f"hpo finish --study {record.name}"),

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
-from hpo.ranks import MedianInterval, expected_best, explained, median_interval, running_median, superiority
+from hpo.ranks import MedianInterval, expected_best, explained, median_interval, running_median
+from hpo.report.alike import Pairs, compare_pairs
+from hpo.report.importance import MATTERED, Importances
 from hpo.report.record import Record, Trial
 from hpo.report.space import Parameter, named
 from hpo.report.words import counted, listed, number, percent
@@ -93,8 +94,8 @@ class Groups:
     scale_sentences: tuple[str, ...]
 
 
-def find_groups(record: Record) -> Groups:
-    """Compare the groups of a study's drawn trials."""
+def find_groups(record: Record, importances: Importances) -> Groups:
+    """Compare the groups of a study's drawn trials, given what mattered beside their choice."""
     drawn = record.drawn
     parameter, scale = group_parameter([one.row for one in drawn]), find_scale(record)
     members: dict[str, list[Trial]] = {}
@@ -104,13 +105,14 @@ def find_groups(record: Record) -> Groups:
     n_equal = min(map(len, members.values()), default=0)
     found = [group_of(record, name, trials, scale, n_equal) for name, trials in members.items()]
     ranked = record.metric.ranked(found, key=lambda one: one.median)
-    values = {name: [record.oriented(one) for one in trials] for name, trials in members.items()}
+    told = (one.name for one in importances.parameters if one.verdict == MATTERED and one.name != parameter)
+    guide = record.parameters.get(next(told, ""))
     return Groups(
         parameter=parameter,
         scale=scale,
         n_equal=n_equal,
         groups=tuple(ranked),
-        sentences=tuple(_compared(record, parameter, ranked, values)),
+        sentences=tuple(_compared(record, parameter, ranked, compare_pairs(record, members, guide))),
         scale_sentences=tuple(_over_scale(record, scale, ranked)),
     )
 
@@ -197,23 +199,19 @@ def _spread(low: float, high: float) -> list[float]:
     return [low + (high - low) * i / (N_PLACES - 1) for i in range(N_PLACES)]
 
 
-def _compared(
-    record: Record, parameter: str | None, ranked: Sequence[Group], values: dict[str, list[float]]
-) -> list[str]:
+def _compared(record: Record, parameter: str | None, ranked: Sequence[Group], pairs: Pairs) -> list[str]:
     if not ranked:
         return ["No trial that a sampler chose has ended with a value, so there is nothing to compare."]
     if parameter is None:
         return ["The study has no optimizer and no other choice of words to compare: its trials are one group."]
     if len(ranked) == 1:
         return [f"All trials have {parameter} {ranked[0].name}: there is nothing to compare it with."]
-    pairs = list(combinations([one.name for one in ranked], 2))
-    tests = [superiority(values[one], values[other]) for one, other in pairs]
-    differs = dict(zip(pairs, holm([p for _, p in tests]), strict=True))
-    share = dict(zip(pairs, (above for above, _ in tests), strict=True))
     first, rest = ranked[0], ranked[1:]
-    behind = [one.name for one in rest if differs[first.name, one.name]]
-    level = [one.name for one in rest if not differs[first.name, one.name]]
-    said = [_verdict(first, behind, level, parameter, share)]
+    behind = [one.name for one in rest if (first.name, one.name) in pairs.differ]
+    swayed = [one.name for one in rest if (first.name, one.name) in pairs.swayed]
+    level = [one.name for one in rest if one.name not in (*behind, *swayed)]
+    said = [_verdict(first, behind, [*level, *swayed], parameter, pairs.share)]
+    said += _about_swayed(first, swayed, pairs.guide)
     best = record.metric.best(ranked, key=lambda one: one.best)
     if best is not None and best.name != first.name:
         has_best = f"The best trial has {best.name} ({number(best.best)}), though "
@@ -236,6 +234,15 @@ def _compared(
     if few:
         said.append(f"An interval of the median takes six trials; {listed(few)} {_has(few)} fewer.")
     return said
+
+
+def _about_swayed(first: Group, swayed: Sequence[str], guide: str) -> list[str]:
+    if not swayed:
+        return []
+    return [
+        f"A typical trial did better with {first.name} than with {listed(swayed)}, but not among trials of like "
+        f"{guide}: the sampler may only have drawn {first.name} together with what was good."
+    ]
 
 
 def _has(names: Sequence[str]) -> str:

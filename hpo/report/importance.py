@@ -6,9 +6,10 @@ without them only settings that did well early would be left. The baseline, whic
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hpo.ranks import Explained, explained
+from hpo.report.alike import matters_among_alike
 from hpo.report.record import Record
 from hpo.report.space import Parameter
 from hpo.report.words import counted, listed, percent
@@ -18,6 +19,7 @@ MIN_TRIALS = 8
 SMALL = 0.1  # of the order of values: a parameter that surely explains less did not matter
 
 MATTERED, DID_NOT, UNTOLD = "mattered", "did not matter", "too few trials to tell"
+SWAYED = "not told apart from another"  # which matters more, and with which the sampler drew it together
 
 CANNOT_TELL = (
     "Each parameter is looked at by itself: one that matters only together with another can look as if it did not "
@@ -35,13 +37,15 @@ class Importance:
         name: As the study calls it.
         n: How many trials have it.
         found: What it explains; None where that cannot be computed.
-        verdict: MATTERED, DID_NOT or UNTOLD.
+        verdict: MATTERED, DID_NOT, UNTOLD or SWAYED.
+        guide: What it is not told apart from, of one that is SWAYED; else empty.
     """
 
     name: str
     n: int
     found: Explained | None
     verdict: str
+    guide: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +72,7 @@ def find_importances(record: Record) -> Importances:
         for (one, n, what), is_sure in zip(found, differs, strict=True)
     ]
     parameters.sort(key=lambda one: (one.found is None, 0.0 if one.found is None else -one.found.share))
+    parameters = [_checked(record, one, parameters) for one in parameters]
     return Importances(
         parameters=tuple(parameters), sentences=tuple(_said(parameters, len(record.drawn))), caveat=CANNOT_TELL
     )
@@ -89,12 +94,23 @@ def _verdict(found: Explained | None, *, is_sure: bool) -> str:
     return DID_NOT if found.high < SMALL else UNTOLD
 
 
+def _checked(record: Record, one: Importance, parameters: Sequence[Importance]) -> Importance:
+    """Return one as it is, or not told apart from the one that matters most beside it."""
+    guide = next((other.name for other in parameters if other.verdict == MATTERED and other.name != one.name), None)
+    if one.verdict != MATTERED or guide is None:
+        return one
+    if matters_among_alike(record, record.parameters[one.name], record.parameters[guide]):
+        return one
+    return replace(one, verdict=SWAYED, guide=guide)
+
+
 def _said(parameters: Sequence[Importance], n: int) -> list[str]:
     if not parameters:
         return ["The study searches no parameter, so there is none that could matter."]
     if n < MIN_TRIALS:
         return [f"{counted(n, 'drawn trial')} cannot tell which parameters mattered: it takes {MIN_TRIALS} or more."]
-    by = {verdict: [one for one in parameters if one.verdict == verdict] for verdict in (MATTERED, DID_NOT, UNTOLD)}
+    verdicts = (MATTERED, DID_NOT, UNTOLD, SWAYED)
+    by = {verdict: [one for one in parameters if one.verdict == verdict] for verdict in verdicts}
     said = []
     if by[MATTERED]:
         shares = listed(
@@ -105,6 +121,11 @@ def _said(parameters: Sequence[Importance], n: int) -> list[str]:
         said.append(f"What mattered, by the share of the trials' order that it explains: {shares}.")
     else:
         said.append("No parameter explains more of the trials' order than chance would.")
+    said += [
+        f"{one.name} follows the trials' order too, but not among trials of like {one.guide}: the sampler may only "
+        "have drawn it together with what was good."
+        for one in by[SWAYED]
+    ]
     if by[DID_NOT]:
         said.append(
             f"Within the range searched, {listed(one.name for one in by[DID_NOT])} made no difference worth having."

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from searches import LAYERS, LEARNING_RATE, OPTIMIZER, a_search, a_trial
 
@@ -186,6 +187,41 @@ def test_importance_of_what_decides_of_noise_and_of_too_few() -> None:
     assert "Of n_layers there are too few trials to tell" in few
     assert "cannot tell which parameters mattered" in said(a_search(trials[:5], ranges=both), "importances")
     assert "searches no parameter" in said(a_search(trials, ranges={}), "importances")
+
+
+def drawn_together(effect: float) -> Record:
+    """A search whose sampler came to good rates, and to adam with them; adam itself is better by effect."""
+    random = np.random.default_rng(3)
+    trials = []
+    for n in range(1, 121):
+        log_rate = float(random.uniform(-4, -1) if n < 40 else random.normal(-2.5, 0.3))
+        optimizer = "adam" if random.random() < (0.9 if abs(log_rate + 2.5) < 0.5 else 0.3) else "sgd"
+        value = float(random.normal(0, 0.02)) - 0.1 * (log_rate + 2.5) ** 2 + effect * (optimizer == "adam")
+        trials.append(a_trial(n, value, optimizer=optimizer, learning_rate=10 ** min(-1.0, max(-4.0, log_rate))))
+    return a_search(trials, ranges={**OPTIMIZER, **LEARNING_RATE})
+
+
+def test_what_the_sampler_drew_together_with_what_is_good_is_not_said_to_be_better() -> None:
+    record = drawn_together(effect=0.0)
+    found = find(record)
+    assert {one.name: one.verdict for one in found.importances.parameters} == {
+        "learning_rate": "mattered",
+        "optimizer": "not told apart from another",
+    }
+    assert "optimizer follows the trials' order too, but not among trials of like learning_rate" in said(
+        record, "importances"
+    )
+    text = said(record, "groups")
+    assert "A typical trial did better with adam than with sgd, but not among trials of like learning_rate" in text
+    assert "These trials do not tell which optimizer is best" in text
+
+
+def test_what_is_better_among_like_trials_too_is_said_to_be_better() -> None:
+    record = drawn_together(effect=0.06)
+    assert {one.verdict for one in find(record).importances.parameters} == {"mattered"}
+    text = said(record, "groups")
+    assert "A typical trial is better with adam" in text
+    assert "of like" not in text + said(record, "importances")
 
 
 def test_importance_leaves_out_the_baseline_and_trials_without_the_parameter() -> None:
