@@ -85,7 +85,8 @@ def test_page_runs_from_top_to_bottom(page: Path, project: Path) -> None:
             for command in block.lines:
                 run(command, project)
         elif block.kind == "python":
-            run([sys.executable, "-c", block.text], project)
+            (project / "script.py").write_text(block.text)
+            run([sys.executable, "script.py"], project)
 
 
 @pytest.mark.slow

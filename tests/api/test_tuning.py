@@ -1,5 +1,6 @@
 """hpo.tune as people call it: from a script without a guard, with what is wrong told by name, and interrupted."""
 
+import inspect
 import json
 import os
 import signal
@@ -8,12 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import markdown
 import pytest
 from cells import CELL, run_cell
 from project import SLOW_MODEL, Project
 
 import hpo
-from hpo import HpoError
+from hpo import HpoError, StoredStudy
 
 SCRIPT = """
 import json, sys
@@ -128,3 +130,12 @@ def test_definition_without_a_name_is_asked_for_one(project: Project, monkeypatc
     with pytest.raises(HpoError, match='study is "blobs" and name is "other"'):
         hpo.tune("blobs", name="other")
     assert not (project.folder / "runs").exists()
+
+
+def test_documentation_has_every_argument() -> None:
+    shown = markdown.sections(markdown.ROOT / "docs" / "python.md")
+    told = {name for cells in markdown.rows(shown["Tune"]) for name in markdown.CODE.findall(cells[0])}
+    assert told == set(inspect.signature(hpo.tune).parameters)
+    study = {name for cells in markdown.rows(shown["What comes back"]) for name in markdown.CODE.findall(cells[0])}
+    public = {name for name in dir(StoredStudy) if not name.startswith("_")} - {"name", "answer"}
+    assert {name.removeprefix("study.").partition("(")[0] for name in study} == public
