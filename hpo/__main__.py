@@ -8,7 +8,7 @@ from hpo import __version__
 from hpo.check.__main__ import check
 from hpo.cluster.__main__ import app as cluster_app
 from hpo.command import plain_app, run_command
-from hpo.dashboard import dashboard
+from hpo.dashboard.__main__ import dashboard
 from hpo.finish.__main__ import finish
 from hpo.init import init
 from hpo.password import password

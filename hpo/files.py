@@ -70,6 +70,31 @@ def replaced(path: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
+def link(source: Path, path: Path) -> None:
+    """Have a file under a second name, which takes the place of what stands there; a copy where no link can be made.
+
+    Raises:
+        OSError: The file is not there, or no space or permission is.
+    """
+    part = part_of(path)
+    try:
+        os.link(source, part, follow_symlinks=False)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another file system, or one without links
+        with open(source, "rb") as file:
+            replace(path, lambda copy: shutil.copyfileobj(file, copy), mode=0o666)
+        return
+    descriptor = os.open(part, os.O_RDONLY)
+    try:
+        hold(descriptor)
+        os.replace(part, path)
+        part.unlink(missing_ok=True)  # a rename onto the same file does nothing
+    finally:
+        os.close(descriptor)
+    sync_dir(path.parent)
+
+
 def rename(part: Path, path: Path) -> None:
     """Give a file or folder its name, once all of it is on the disk. What is within a folder must be there already.
 

@@ -1,10 +1,11 @@
-"""What others wrote, made harmless on its way to a terminal, a log or a spreadsheet.
+"""What others wrote, made harmless on its way to a terminal, a log, a spreadsheet or Markdown.
 
 A name, a reason or a parameter may come from any client of the database, or from a user's own exception. Printed as it
 is, an escape sequence clears the screen or fills the clipboard (OSC 52), and a bidi override shows another text.
 """
 
 import logging
+import re
 import unicodedata
 
 # Control, format (bidi, zero width), surrogate, line and paragraph separators: Unicode's general categories.
@@ -35,6 +36,14 @@ def plain_cell(value: object) -> object:
         return value
     text = plain(value)
     return f"'{text}" if text.startswith(FORMULA) and not _is_number(text) else text
+
+
+def plain_markdown(text: str) -> str:
+    """Return text as part of a line of Markdown that only shows: no cell ends early, no link, no HTML.
+
+    Little is escaped: Markdown is read as it is as often as on a page.
+    """
+    return re.sub(r"([|<`])", r"\\\1", " ".join(plain(text).split())).replace("](", "] (")
 
 
 def warn_once(text: str) -> None:

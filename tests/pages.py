@@ -1,9 +1,11 @@
 """A web page's real process, and what it answers."""
 
 import contextlib
+import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from wsgiref.util import setup_testing_defaults
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,24 @@ def served(folder: Path, command: str, *arguments: str, password: str | None = N
         finally:
             process.kill()
             process.communicate()
+
+
+def ask_app(app: Any, path: str, method: str = "GET", body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
+    """Send a request to a page without a process of its own, which takes seconds to start."""
+    told: list[Any] = []
+    path, _, query = path.partition("?")
+    environ: dict[str, Any] = {"PATH_INFO": path, "QUERY_STRING": query, "HTTP_ACCEPT_ENCODING": "identity"}
+    environ |= {"REQUEST_METHOD": method, "CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body)}
+    environ |= {"CONTENT_TYPE": "application/json"} if body else {}
+    setup_testing_defaults(environ)
+    answer = b"".join(app(environ, lambda *answer: told.extend(answer)))
+    return int(told[0].split()[0]), dict(told[1]), answer
+
+
+def ask(app: Any, path: str) -> tuple[int, dict[str, str], str]:
+    """Send a GET to it; returns text."""
+    status, headers, body = ask_app(app, path)
+    return status, headers, body.decode()
 
 
 def trials_in_hparams(page: Page) -> set[str]:

@@ -89,6 +89,23 @@ def test_secrets_are_seen_by_their_services_only() -> None:
     assert writers == {"secrets"}
 
 
+def test_models_are_written_by_workers_and_only_read_by_pages() -> None:
+    mounts = {name: [one for one in service["volumes"] if one.startswith("runs:")] for name, service in OURS.items()}
+    assert {name: one for name, (one, *_) in ((n, m) for n, m in mounts.items() if m)} == {
+        "init": "runs:/runs",
+        "worker": "runs:/runs",
+        "dashboard": "runs:/runs:ro",
+        "tensorboard": "runs:/runs:ro",
+    }
+
+
+def test_the_workers_finish_the_search_where_that_is_asked_for() -> None:
+    worker = compose.load(HPO_FINISH="1", HPO_FINISH_SEEDS="3")["services"]["worker"]
+    assert worker["environment"]["HPO_FINISH"] == 1
+    assert worker["environment"]["HPO_FINISH_SEEDS"] == 3
+    assert not OURS["worker"]["environment"]["HPO_FINISH"], "not unless"
+
+
 def test_containers_of_ours_can_do_little() -> None:
     for name, service in OURS.items():
         assert service["read_only"], name

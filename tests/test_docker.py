@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import compose
@@ -218,3 +219,32 @@ def test_down_and_up_goes_on_and_removed_and_stopped_workers_hand_back(stack: St
     assert status["state"] == "finished"
     assert status["trials"]["complete"] + status["trials"]["pruned"] == n_trials
     assert stack.exit_codes("dashboard") == [None]
+
+
+def test_workers_finish_the_search_and_its_answer_is_shown_and_fetched(stack: Stack, tmp_path: Path) -> None:
+    asked = {"HPO_FINISH": "1", "HPO_FINISH_FINALISTS": "2", "HPO_FINISH_SEEDS": "2"}
+    stack.call("up", "-d", "--scale", "worker=2", HPO_TRIALS=str(N_TRIALS), **asked)
+    wait_until(lambda: None not in stack.exit_codes("worker"), "workers that leave")
+    assert stack.exit_codes("worker") == [0, 0], stack.call("logs", "worker")[-3000:]
+    (tensorboard,) = stack.containers("tensorboard")
+    docker("cp", f"{tensorboard['Id']}:/runs/digits_mlp/answer", str(tmp_path))
+    names = {path.name for path in (tmp_path / "answer").iterdir()}
+    assert names == {"model.keras", "card.md", "parameters.json", "train.py"}
+    assert "test rows that no training and no choice has seen" in (tmp_path / "answer" / "card.md").read_text()
+
+    page = stack.page("dashboard")
+    summaries = json.loads(page.ask("/api/studies")[1])["study_summaries"]
+    ids = {one["study_name"]: one["study_id"] for one in summaries}
+    assert set(ids) == {"digits_mlp", "digits_mlp.finish"}
+    search = json.loads(page.ask(f"/api/studies/{ids['digits_mlp']}")[1])
+    assert search["objective_names"] == ["val_accuracy"]
+    assert "The winner is" in search["note"]["body"]
+    assert {one["filename"] for one in search["artifacts"]} == names
+    assert sum(bool(trial["artifacts"]) for trial in search["trials"]) == 3, "the models that are kept"
+    for one in search["artifacts"]:
+        sent = page.ask(f"/artifacts/{ids['digits_mlp']}/{one['artifact_id']}")
+        assert sent == (200, (tmp_path / "answer" / one["filename"]).read_bytes())
+    status, report = page.ask("/report?study=digits_mlp")
+    assert status == 200
+    assert b"The winner is" in report
+    assert len(json.loads(stack.call("exec", "-T", "dashboard", "hpo", "status", "--json"))) == 2

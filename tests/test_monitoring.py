@@ -9,10 +9,12 @@ import pytest
 import sqlalchemy as sa
 from markdown import CODE, ROOT, rows, sections
 from postgres import Postgres
-from toy import ToyStudy, wait_for
+from toy import RUNS_DIR, ToyStudy, wait_for
 from werkzeug.test import Client
 
-from hpo.dashboard import READING, Database, build_app, with_reports
+from hpo.dashboard.database import Database
+from hpo.dashboard.pages import build_app, with_reports
+from hpo.dashboard.writing import READING
 from hpo.database import Store, open_store
 from hpo.database.address import parse_address
 from hpo.errors import DatabaseAwayError
@@ -109,7 +111,7 @@ def test_open_metrics_are_told_to_who_asks_for_them(sqlite_toy: ToyStudy) -> Non
 def test_metrics_are_behind_the_doors_of_the_dashboard(sqlite_toy: ToyStudy) -> None:
     database = Database(sqlite_toy.store.address)
     rules = Rules(host="0.0.0.0", password="a good password", allow=lambda method, path: method in READING)
-    client = Client(protect(with_reports(build_app(database), database), rules, database.is_there))
+    client = Client(protect(with_reports(build_app(database, RUNS_DIR), database), rules, database.is_there))
     assert client.get("/metrics").status_code == 401
     assert client.get("/metrics", auth=("hpo", "a good password"), base_url="http://10.1.2.3:8080").status_code == 200
     assert client.post("/metrics", auth=("hpo", "a good password")).status_code == 403

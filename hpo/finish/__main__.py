@@ -46,6 +46,7 @@ def finish(
     finalists: Annotated[
         int | None,
         typer.Option(
+            envvar="HPO_FINISH_FINALISTS",
             parser=whole_number(1, MAX_FINALISTS),
             metavar="N",
             help="How many of the best trials race. Default: 5; 3 after 20 trials or fewer.",
@@ -54,6 +55,7 @@ def finish(
     seeds: Annotated[
         int | None,
         typer.Option(
+            envvar="HPO_FINISH_SEEDS",
             parser=whole_number(MIN_SEEDS, MAX_SEEDS),
             metavar="N",
             help="Seeds that choose nothing, with which the winner is measured. Default: 6.",
@@ -83,6 +85,10 @@ def finish(
     when_done: WhenDone = None,
     stalled_after: StalledAfter = "30m",  # type: ignore[assignment]
     max_carried: MaxCarried = 32,
+    health_file: Annotated[
+        Path | None,
+        typer.Option(envvar="HPO_HEALTH_FILE", metavar="FILE", help="Touched about every second while it trains."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
     """Turn a search into an answer: train its best settings again, name the winner and say how sure that is.
@@ -124,9 +130,9 @@ def finish(
         limits=limits,
         n_workers=workers,
         deadline_seconds=None if timeout is None else STARTED_SECONDS + timeout,
-        health_path=None,
         when_done=when_done,
         stall_seconds=stalled_after,
+        health_path=health_file,
     )
     raise typer.Exit(carry_out(request, settings, as_json=as_json))
 

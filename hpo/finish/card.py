@@ -1,13 +1,12 @@
 """The model's card: what it is, how good and how sure, how it was made and how to use it, in Markdown."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hpo.finish.exported import LAMBDA
-from hpo.terminal import plain
+from hpo.terminal import plain, plain_markdown
 from hpo.words import number
 
 if TYPE_CHECKING:
@@ -170,9 +169,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _safe(text: str, *, is_code: bool = False) -> str:
     """Return text that is a line of Markdown and no more, whoever wrote it."""
-    line = " ".join(plain(text).split()) if not is_code else plain(text)
-    # Little is escaped: a card is read as it is as often as on a page. No cell ends early, no link, no HTML.
-    return line.replace("`", "'") if is_code else re.sub(r"([|<`])", r"\\\1", line).replace("](", "] (")
+    return plain(text).replace("`", "'") if is_code else plain_markdown(text)
 
 
 def _shown(value: Any) -> str:

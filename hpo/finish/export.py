@@ -20,10 +20,9 @@ from hpo.definition import StudyDefinition
 from hpo.engine import learn, model_of_rows, own_classes
 from hpo.errors import StudyMismatchError
 from hpo.files import replace, replaced
-from hpo.finish.exported import LAMBDA, Exported
+from hpo.finish.exported import CLASSES, LAMBDA, MODEL, ONNX, Exported
 from hpo.tracebacks import told
 
-MODEL, CLASSES, ONNX = "model.keras", "classes.json", "model.onnx"
 N_BATCH_ROWS = 256
 N_TIMED = 20  # calls, whose median is told
 N_PROOF_ROWS = 16

@@ -11,6 +11,7 @@ from typing import Any
 from hpo.errors import FolderError
 from hpo.files import replace, replaced
 
+MODEL, CLASSES, ONNX = "model.keras", "classes.json", "model.onnx"
 STATE = "model.npz"  # of a training function
 LAMBDA = "it has a Lambda layer, which is Python code in the file"  # a fault that loads all the same
 

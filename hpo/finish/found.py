@@ -91,7 +91,11 @@ def found_in(search: OpenStudy, study: OpenStudy) -> Found:
         StudyMismatchError: Its plan, or what is stored of the test rows, is not as hpo writes it.
     """
     answer = answer_of(read_plan(study), study.rows(), study.metric, is_complete=is_trained(study))
-    settled, opening = read_settled(study), read_opening(search)
+    return found_of(answer, read_settled(study), read_opening(search))
+
+
+def found_of(answer: Answer, settled: Settled | None, opening: Opening | None) -> Found:
+    """Return what a finish has found, from what is stored of it."""
     more = [] if settled is None else settled_sentences(answer, settled, opening)
     return Found(answer=answer, settled=settled, opening=opening, lines=(*sentences(answer), *more))
 

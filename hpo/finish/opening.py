@@ -12,6 +12,7 @@ from hpo.data import Dataset, Split, arrays_of, load_dataset, split_of
 from hpo.database import Store, insist, open_store, setup_lock
 from hpo.definition import fingerprint, load_definition, predicts_classes
 from hpo.errors import StudyMismatchError, TrialsFailingError
+from hpo.finish.note import note_of_finish
 from hpo.finish.request import FinishRequest
 from hpo.metric import Metric
 from hpo.names import file_of, finish_of
@@ -27,7 +28,17 @@ from hpo.race import (
     schedule_of,
 )
 from hpo.run import begin, telling
-from hpo.study import OpenStudy, check_same, count_ended, find_latest, folder_of, make, not_there, state_word
+from hpo.study import (
+    OpenStudy,
+    check_same,
+    count_ended,
+    find_latest,
+    folder_of,
+    make,
+    not_there,
+    state_word,
+    write_note,
+)
 
 T = TypeVar("T")
 
@@ -84,6 +95,7 @@ def open_finish(request: FinishRequest, say: Callable[[str], None]) -> OpenStudy
             check_asked(study, request)
         study.folder.check(study.facts.key)
         study.folder.mark(study.facts.key)
+        write_note(study, note_of_finish(search.name))
     return study
 
 

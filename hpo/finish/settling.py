@@ -3,7 +3,8 @@
 Runs in a process of its own, because it imports the study's code and what trains it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -15,17 +16,31 @@ from hpo.definition import StudyDefinition, build_model, load_definition, place,
 from hpo.engine import load_trainer, preprocessed
 from hpo.errors import DatasetError, FolderError, StudyMismatchError, TrialsFailingError
 from hpo.finish.answer import Answer, answer_of
-from hpo.finish.folder import OWN_TEST_NOTE, Chosen, Measured, write_answer
+from hpo.finish.folder import ALL, OWN_TEST_NOTE, Chosen, Measured, write_answer
+from hpo.finish.found import Found, found_of
+from hpo.finish.note import note_of_search
 from hpo.finish.opened import Opening, close, identity, open_once, others_that_opened, read_opening
 from hpo.finish.opening import find_finish, find_search, patiently
 from hpo.finish.request import FinishRequest
 from hpo.finish.result import result_of
 from hpo.finish.sentences import measured, sentences
-from hpo.finish.settled import Settled, store_settled
-from hpo.names import file_of
+from hpo.finish.settled import Settled, read_settled, store_settled
+from hpo.names import file_of, finish_of
 from hpo.race import Repeats, best_of, read_plan
 from hpo.run import begin, telling
-from hpo.study import OpenStudy, TrialRow, check_preprocessed, drop_files, fetch_model, folder_of
+from hpo.study import (
+    OpenStudy,
+    StudyFolder,
+    TrialRow,
+    attach,
+    check_preprocessed,
+    detach,
+    drop_files,
+    fetch_model,
+    folder_of,
+    write_note,
+)
+from hpo.terminal import warn_once
 
 NO_ROWS = "The data bring no test rows (x_test, y_test), so the answer ends with the validation's."
 
@@ -38,10 +53,25 @@ def settle_in_process(request: FinishRequest, pipe: Connection) -> None:
         pipe.send(("say", text))
 
     def settle_() -> None:
-        patiently(lambda: settle(request, say), request, say)
+        with alone(folder_of(request.options.runs_dir, finish_of(request.search)), say):
+            patiently(lambda: settle(request, say), request, say)
         pipe.send(("settled", None))
 
     telling(pipe, settle_)
+
+
+@contextlib.contextmanager
+def alone(folder: StudyFolder, say: Callable[[str], None]) -> Iterator[None]:
+    """Let one command after the other settle a finish: all workers of a stack see its last training end."""
+    has_said = False
+    while True:
+        with folder.held() as is_held:
+            if is_held:
+                yield
+                return
+        if not has_said:
+            say("another command is writing the answer; this one waits")
+            has_said = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +102,10 @@ def settle(request: FinishRequest, say: Callable[[str], None]) -> None:
     search = find_search(request, database)
     study = find_finish(search, request)
     assert study is not None
+    if read_settled(study) is not None:  # by another command, meanwhile
+        return
+    search.folder.check(search.facts.key)
+    search.folder.mark(search.facts.key)
     definition, rows, plan = load_definition(options.file), study.rows(), read_plan(study)
     answer = answer_of(plan, rows, study.metric, is_complete=True)
     row = None if answer.winner is None else best_of(plan, rows, answer.winner, study.metric)
@@ -118,19 +152,32 @@ def settle(request: FinishRequest, say: Callable[[str], None]) -> None:
         return result, note
 
     exported = write_answer(_chosen(case, kept.path), search.folder.answer_dir, measure)
-    store_settled(
-        study,
-        Settled(
-            trial=row.number,
-            n_weights={} if definition.train is not None else _weights(case),
-            row_ms=exported.row_ms,
-            batch_row_ms=exported.batch_row_ms,
-            fault=exported.fault,
-            test_note=noted[-1],
-            model=identity(kept.path),
-        ),
+    settled = Settled(
+        trial=row.number,
+        n_weights={} if definition.train is not None else _weights(case),
+        row_ms=exported.row_ms,
+        batch_row_ms=exported.batch_row_ms,
+        fault=exported.fault,
+        test_note=noted[-1],
+        model=identity(kept.path),
     )
+    publish(search, found_of(answer, settled, read_opening(search)))
+    store_settled(study, settled)
     drop_files(study.folder, study.rows(), {row.number})
+
+
+def publish(search: OpenStudy, found: Found) -> None:
+    """Show the answer to all who look at the search's study: in its note, and in its artifacts. Cut short, do it again.
+
+    Raises:
+        FolderError: The artifacts cannot be written.
+    """
+    folder = search.folder.answer_dir
+    names = [name for name in ALL if (folder / name).is_file()]
+    attach(search, {name: folder / name for name in names})
+    detach(search, [name for name in ALL if name not in names])  # of an earlier answer
+    if not write_note(search, note_of_search(found, search.name)):
+        warn_once(f'people have written the note of "{search.name}", so the answer is not in it')
 
 
 def _source(definition: StudyDefinition, request: FinishRequest) -> dict[str, Any]:

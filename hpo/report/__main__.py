@@ -10,11 +10,14 @@ import typer
 
 from hpo.command import Storage, plain_app, run_command
 from hpo.errors import OptionError
+from hpo.names import exactly
 
 if TYPE_CHECKING:  # takes its time to import, which --help need not wait for
     from hpo.report.findings import Side
 
 app = plain_app()
+
+ARTIFACT = "report.html"
 
 
 class Format(StrEnum):
@@ -41,6 +44,9 @@ def report(
     written_as: Annotated[
         Format, typer.Option("--format", metavar="html|json", help="A page for people, or the same for programs.")
     ] = Format.HTML,
+    is_attached: Annotated[
+        bool, typer.Option("--attach", help="Put the page among the study's artifacts, in the place of an earlier one.")
+    ] = False,
     storage: Storage = None,
     runs_dir: Annotated[
         Path, typer.Option(envvar="HPO_RUNS_DIR", metavar="DIR", help="Where the SQLite file is.")
@@ -52,8 +58,10 @@ def report(
     from hpo.report.page import write_page
     from hpo.report.paired import described_pair, write_pair
     from hpo.report.versus import find_versus
-    from hpo.study import open_stored
+    from hpo.study import attach, open_stored
 
+    if is_attached and (against is not None or written_as == Format.JSON or (output and output.is_char_device())):
+        raise OptionError("--attach is for the page of one study, in a file.", "Leave out --against and --format.")
     address = address_of(storage, runs_dir)
 
     where = address.as_options(runs_dir)  # without hpo's own path: the page may be sent to who has it elsewhere
@@ -80,6 +88,9 @@ def report(
         return
     path = output or Path(f"{names}.html")
     n_bytes = write(path, text)
+    if is_attached:
+        name = exactly(records[0].name)
+        wait_shortly(lambda: attach(open_stored(address, runs_dir, name), {ARTIFACT: path}), address)
     of = " against ".join(record.name for record in records)
     print(f"The report of {of} is in {path} ({n_bytes / 1000:,.0f} kB).")
 

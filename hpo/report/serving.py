@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, quote
 
 from hpo.database import Store, explained
 from hpo.errors import DatabaseAwayError, HpoError
-from hpo.names import FIRST, file_of, generation, search_of
+from hpo.names import exactly, file_of, generation, search_of
 from hpo.report.findings import examine
 from hpo.report.markup import text
 from hpo.report.page import document, write_page
@@ -98,5 +98,5 @@ def _row(study: OpenStudy, before: str | None) -> str:
 
 
 def _exact(name: str) -> str:
-    """Return a study's name for a link: NAME alone stands for the latest generation."""
-    return quote(name if "@" in name else f"{name}{FIRST}", safe="")
+    """Return a study's name for a link."""
+    return quote(exactly(name), safe="")

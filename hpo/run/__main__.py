@@ -218,7 +218,7 @@ def run(
         n_workers=workers,
         deadline_seconds=None if timeout is None else STARTED_SECONDS + timeout,
         health_path=health_file,
-        is_finished_next=finish,
+        is_finished_next=finish and workers != 0,  # which only makes the study
         when_done=when_done,
         stall_seconds=stalled_after,
         is_slot=slot,
@@ -287,6 +287,7 @@ def become_finish(settings: "RunSettings", study: str, *, as_json: bool) -> None
     typed += [] if left_seconds is None else ["--timeout", f"{left_seconds:.1f}s"]
     typed += [] if options.data_dir is None else ["--data-dir", str(options.data_dir)]
     typed += [] if settings.n_workers is None else ["--workers", str(settings.n_workers)]
+    typed += [] if settings.health_path is None else ["--health-file", str(settings.health_path)]
     typed += ["--stalled-after", f"{settings.stall_seconds}s", *(["--json"] if as_json else [])]
     if settings.when_done and os.environ.get("HPO_WHEN_DONE") != settings.when_done:
         typed += ["--when-done", settings.when_done]

@@ -2,7 +2,17 @@ from .agreement import check_asked as check_asked
 from .agreement import check_meaning as check_meaning
 from .agreement import check_preprocessed as check_preprocessed
 from .agreement import check_same as check_same
+from .artifacts import NOTHING as NOTHING
+from .artifacts import Artifact as Artifact
+from .artifacts import attach as attach
+from .artifacts import detach as detach
+from .artifacts import named as named
+from .artifacts import named_by_chance as named_by_chance
+from .artifacts import read_record as read_record
+from .artifacts import read_records as read_records
+from .artifacts import record_of as record_of
 from .carried import CarriedFiles as CarriedFiles
+from .creation import METRIC_NAMES as METRIC_NAMES
 from .creation import make as make
 from .facts import ENGINE as ENGINE
 from .facts import StudyFacts as StudyFacts
@@ -21,6 +31,7 @@ from .handle import open_to_look as open_to_look
 from .leases import LeaseKeeper as LeaseKeeper
 from .leases import Limit as Limit
 from .leases import expire_dead as expire_dead
+from .note import write_note as write_note
 from .opening import open_study as open_study
 from .opening import prepare as prepare
 from .origin import FRAMEWORKS as FRAMEWORKS

@@ -21,6 +21,8 @@ from hpo.study.results import TICKET_ATTR
 from hpo.study.schema import create_tables
 from hpo.study.tickets import TicketTable
 
+METRIC_NAMES = "study:metric_names"  # Optuna's, among a study's system attributes
+
 
 def create(
     database: Store,
@@ -74,6 +76,8 @@ def make(
     study_id = storage.create_new_study([direction_of(facts["metric"])], name)
     key = uuid.uuid4().hex
     storage.set_study_user_attr(study_id, KEY_ATTR, key)
+    # As Optuna's set_metric_names does, for its plots and tables and optuna-dashboard.
+    storage.set_study_system_attr(study_id, METRIC_NAMES, [facts["metric"].name])
     made = StudyFacts(study_id=study_id, key=key, **facts)
     study = OpenStudy(facts=made, database=database, folder=folder)
     if baseline is not None:

@@ -19,7 +19,7 @@ from hpo.errors import FolderError, StudyMismatchError
 from hpo.files import delete_left, make_private, replace, sweep
 from hpo.study.files import TrialFile
 
-ANSWER = "answer"
+ANSWER, ARTIFACTS = "answer", "artifacts"
 OWNER = ".study"  # in a study's folder: its key
 LOG, IMPORT_LOG, LEASES = "workers.log", "tensorflow.log", "leases"
 CHECKPOINT, OWN = "checkpoint.npz", "files"  # in a trial's folder; the latter is the study's own code's
@@ -79,6 +79,11 @@ class StudyFolder:
     def answer_dir(self) -> Path:
         """Where the model is that a search ends with, to be used, and what describes it."""
         return self.path / ANSWER
+
+    @property
+    def artifacts_dir(self) -> Path:
+        """Optuna's artifact store of the study: what is attached to it, each file named by its id."""
+        return self.path / ARTIFACTS
 
     @property
     def leases_dir(self) -> Path:

@@ -22,7 +22,7 @@ from hpo.names import is_generation_of
 from hpo.study.carried import CarriedFiles, carried_of
 from hpo.study.facts import KEY_ATTR, STUDY_ATTR, StudyFacts, copied, read_facts
 from hpo.study.folder import StudyFolder, folder_of
-from hpo.study.results import TrialRow, birth_attrs, row_of
+from hpo.study.results import BASELINE_ATTR, TrialRow, birth_attrs, row_of
 from hpo.study.schema import check_schema, keys
 from hpo.study.ticket import count_ended
 from hpo.study.tickets import TicketTable
@@ -151,7 +151,7 @@ class OpenStudy:
             state=TrialState.WAITING,
             params=draw.params,
             distributions=draw.distributions,
-            user_attrs=birth_attrs(number),
+            user_attrs={**birth_attrs(number), **({BASELINE_ATTR: True} if self.facts.is_baseline(number) else {})},
         )
 
         def note(connection: Connection, trial_id: int) -> None:

@@ -22,6 +22,7 @@ TICKET_ATTR, RESULT_ATTR, REASON_ATTR = "hpo:ticket", "hpo:result", "hpo:reason"
 ORIGIN_ATTR = "hpo:origin"  # see hpo.study.origin
 INFEASIBLE_ATTR = "hpo:infeasible"  # how many draws the study refused before this one, where any
 SPARED_ATTR = "hpo:spared"  # after which epoch the pruner gave it up, where it went on
+BASELINE_ATTR = "hpo:baseline"  # True of the baseline, for people who look at Optuna's trials
 REPEAT_ATTR = "hpo:repeat"  # of a finish's trial: which setting of its plan it trains, and with which seed
 
 

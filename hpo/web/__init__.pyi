@@ -1,3 +1,4 @@
+from .attachment import to_be_saved as to_be_saved
 from .doors import Rules as Rules
 from .doors import choose_password as choose_password
 from .doors import protect as protect

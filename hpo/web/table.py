@@ -8,14 +8,13 @@ import csv
 import io
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs
 
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from hpo.terminal import plain_cell
-
-NAME_LENGTH = 100  # a file's name may have 255 bytes
+from hpo.web.attachment import to_be_saved
 
 
 def answer_table(storage: BaseStorage, study_id: int, query: str, start_response: Any) -> Iterable[bytes]:
@@ -29,9 +28,8 @@ def answer_table(storage: BaseStorage, study_id: int, query: str, start_response
     except ValueError:
         return _refuse(start_response, "400 Bad Request", "trial_ids are numbers with commas between them.")
     chosen = [trial for trial in trials if not numbers or trial.number in numbers]
-    disposition = f'attachment; filename="{file_name(name, is_ascii=True)}"'
-    disposition += f"; filename*=UTF-8''{quote(file_name(name, is_ascii=False))}"  # RFC 6266: who knows it takes this
-    start_response("200 OK", [("Content-Type", "text/csv; charset=utf-8"), ("Content-Disposition", disposition)])
+    headers = to_be_saved(f"{name}.csv", otherwise="study")
+    start_response("200 OK", [("Content-Type", "text/csv; charset=utf-8"), *headers])
     return [write_table(chosen, objectives).encode()]
 
 
@@ -64,14 +62,6 @@ def write_table(trials: Iterable[FrozenTrial], objectives: list[str]) -> str:
     text = io.StringIO(newline="")
     csv.writer(text).writerows([plain_cell(cell) for cell in row] for row in rows)
     return text.getvalue()
-
-
-def file_name(study: str, *, is_ascii: bool) -> str:
-    """Return a file's name that every system and an HTTP header take."""
-    kept = [
-        one if one.isalnum() and (one.isascii() or not is_ascii) else one if one in "._-@" else "-" for one in study
-    ]
-    return f"{''.join(kept)[:NAME_LENGTH].strip('.-') or 'study'}.csv"
 
 
 def _refuse(start_response: Any, status: str, reason: str) -> list[bytes]:

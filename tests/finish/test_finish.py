@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna_dashboard import get_note
 from postgres import Postgres
 from project import SLOW_MODEL, Project
 from toy import wait_for
@@ -111,6 +112,19 @@ def test_second_request_shows_the_answer_without_tensorflow(
     assert len(project.trials("blobs.finish")) == n_trials
 
 
+def test_an_answer_is_in_the_search_s_artifacts_and_its_note(finished: tuple[Project, dict[str, Any]]) -> None:
+    project, told = finished
+    folder = project.folder / "runs" / "blobs"
+    storage = f"sqlite:///{project.folder / 'runs' / 'hpo.db'}"
+    search = optuna.load_study(study_name="blobs", storage=storage)
+    ids = {one.filename: one.artifact_id for one in optuna.artifacts.get_all_artifact_meta(search)}
+    assert set(ids) == {path.name for path in (folder / "answer").iterdir()}
+    assert all((folder / "artifacts" / id_).samefile(folder / "answer" / name) for name, id_ in ids.items())
+    assert told["answer"]["sentences"][1].partition(":")[0] in get_note(search), "the winner"
+    assert "on 80 test rows" in get_note(search)
+    assert 'finish the study "blobs"' in get_note(optuna.load_study(study_name="blobs.finish", storage=storage))
+
+
 def forget(project: Project, *names: str, **changed: Any) -> None:
     """Leave the database as a command that was killed would have: without what it had not stored yet."""
     store = open_store(parse_address(f"sqlite:///{project.folder / 'runs' / 'hpo.db'}"), create=False)
@@ -130,7 +144,9 @@ def test_command_killed_while_it_opened_the_test_rows_measures_the_same_model_ag
     project, first = copied(finished[0], tmp_path), finished[1]
     forget(project, SETTLED_ATTR, result=None, ended=None)
     shutil.rmtree(project.folder / "runs" / "blobs" / "answer")
+    attached = sorted(path.name for path in (project.folder / "runs" / "blobs" / "artifacts").iterdir())
     again = project.finish()
+    assert sorted(path.name for path in (project.folder / "runs" / "blobs" / "artifacts").iterdir()) == attached
     assert again["test"]["result"] == first["test"]["result"]
     assert again["test"]["began"] == first["test"]["began"], "the rows were opened then"
     assert (project.folder / "runs" / "blobs" / "answer" / "model.keras").is_file()
@@ -239,6 +255,7 @@ def test_what_cannot_be_finished_is_told_in_one_message(
 
     refused(5, "There is no database", "--runs-dir", str(tmp_path / "empty"))
     refused(2, "is not a whole number from 1 to 50", "--finalists", "0")
+    assert project.tune("--workers", "0", "--finish")["ending"] == "finished", "the stack's init only makes the study"
     project.write(**{ROWS: WITH_TEST, "EPOCHS = 6": "EPOCHS = 7"})
     refused(6, 'what "blobs" found can only be trained again as it was')
     (tmp_path / "done").mkdir()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 from toy import ToyStudy
@@ -43,6 +44,17 @@ def test_report_is_a_file_and_says_where_it_is(searched: Path) -> None:
     call(searched, "--study", "toy", "--output", "other.html")
     assert (searched / "other.html").is_file()
     assert not list(searched.glob(".*.part"))
+
+
+def test_report_is_attached_once_and_then_replaced(searched: Path, sqlite_toy: ToyStudy) -> None:
+    for _ in range(2):
+        call(searched, "--study", "toy", "--attach")
+    study = optuna.load_study(study_name="toy", storage=sqlite_toy.store.optuna)
+    (one,) = optuna.artifacts.get_all_artifact_meta(study)
+    assert (one.filename, one.mimetype) == ("report.html", "text/html")
+    assert (searched / "toy" / "artifacts" / one.artifact_id).read_text() == (searched / "toy.html").read_text()
+    for wrong in (("--format", "json"), ("--against", "toy"), ("--output", "/dev/null")):
+        assert "in a file" in call(searched, "--study", "toy", "--attach", *wrong, code=2).stderr
 
 
 def test_report_as_json_says_the_same(searched: Path) -> None:

@@ -17,7 +17,8 @@ from rows import row
 from tampering import change
 from toy import RUNS_DIR, ToyStudy
 
-from hpo.dashboard import Database, build_app
+from hpo.dashboard.database import Database
+from hpo.dashboard.pages import build_app
 from hpo.database import Store
 from hpo.database.address import parse_address
 from hpo.errors import LeaseLostError, StorageError, StudyFileError, StudyMismatchError
@@ -234,7 +235,7 @@ def test_dashboard_shows_all_that_can_be_read(toy: ToyStudy, database_url: str) 
         "UPDATE trial_user_attributes SET value_json = 'none' WHERE trial_id = 1",
         f"UPDATE study_user_attributes SET value_json = '[' WHERE study_id = {odd.stored.study_id}",
     )
-    page = build_app(Database(parse_address(database_url)))
+    page = build_app(Database(parse_address(database_url)), RUNS_DIR)
 
     def ask(path: str) -> Any:
         environ: dict[str, Any] = {"PATH_INFO": path}

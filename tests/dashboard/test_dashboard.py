@@ -12,21 +12,21 @@ import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from wsgiref.util import setup_testing_defaults
 
 import optuna
 import pytest
 import sqlalchemy as sa
 import typer
-from pages import Page, served
-from toy import ToyStudy
+from pages import CHROMIUM, Page, ask, served
+from toy import RUNS_DIR, ToyStudy
 
-from hpo.dashboard import Database, build_app, dashboard, is_note
+from hpo.dashboard.__main__ import dashboard
+from hpo.dashboard.database import Database
+from hpo.dashboard.pages import build_app
+from hpo.dashboard.writing import is_note
 from hpo.database import Store, open_store
 from hpo.database.address import parse_address
 from hpo.errors import StorageError
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def test_only_notes_and_tags_count_as_notes() -> None:
@@ -206,16 +206,6 @@ def test_a_browser_with_the_password_sees_the_trials(sqlite_toy: ToyStudy, sqlit
         browser.close()
 
 
-def ask(page: Any, path: str) -> tuple[int, dict[str, str], str]:
-    """Send a GET to a page without a process of its own, which takes seconds to start."""
-    told: list[Any] = []
-    path, _, query = path.partition("?")
-    environ: dict[str, Any] = {"PATH_INFO": path, "QUERY_STRING": query, "HTTP_ACCEPT_ENCODING": "identity"}
-    setup_testing_defaults(environ)
-    body = b"".join(page(environ, lambda *answer: told.extend(answer)))
-    return int(told[0].split()[0]), dict(told[1]), body.decode()
-
-
 def names(page: Any) -> list[str]:
     return [study["study_name"] for study in json.loads(ask(page, "/api/studies")[2])["study_summaries"]]
 
@@ -228,7 +218,7 @@ def test_a_deleted_study_s_trials_are_not_shown_as_those_of_the_next_with_its_id
     store: Store, database_url: str
 ) -> None:
     """SQLite gives ids again, and both caches go by them; of the same name too, and where the file itself is new."""
-    page = build_app(Database(parse_address(database_url)))
+    page = build_app(Database(parse_address(database_url)), RUNS_DIR)
     for name, value in (("first", 1.0), ("second", 2.0), ("second", 3.0)):
         study_id = store.optuna.create_new_study([optuna.study.StudyDirection.MAXIMIZE], name)
         trial = optuna.create_trial(value=value)
@@ -245,7 +235,7 @@ def test_a_deleted_study_s_trials_are_not_shown_as_those_of_the_next_with_its_id
 def test_a_table_s_objectives_have_their_names(sqlite_store: Store) -> None:
     study = optuna.create_study(storage=sqlite_store.optuna, directions=["minimize", "maximize"])
     study.add_trial(optuna.create_trial(values=[1.0, 2.0]))
-    page = build_app(Database(sqlite_store.address))
+    page = build_app(Database(sqlite_store.address), RUNS_DIR)
     assert ask(page, f"/csv/{study._study_id}")[2].startswith(
         "Number,State,Objective 0,Objective 1\r\n0,COMPLETE,1.0,2.0"
     )
@@ -292,7 +282,7 @@ def test_one_who_asks_for_health_at_a_time_looks_at_the_database(
 
 def test_a_database_s_file_that_was_made_anew_is_the_one_that_is_shown(tmp_path: Path, prepared_sqlite: Path) -> None:
     url = f"sqlite:///{tmp_path / 'hpo.db'}"
-    page = build_app(Database(parse_address(url)))
+    page = build_app(Database(parse_address(url)), RUNS_DIR)
     for name in ("first", "second"):
         shutil.copy(prepared_sqlite, tmp_path / "hpo.db")
         store = open_store(parse_address(url), create=False)
@@ -319,13 +309,13 @@ def test_the_table_of_a_study_with_an_odd_name_and_formulas_is_harmless(sqlite_s
         user_attrs={"@note": "+1\x1b[2J", "-7": "-7"},
     )
     sqlite_store.optuna.create_new_trial(study_id, trial)
-    page = build_app(Database(sqlite_store.address))
+    page = build_app(Database(sqlite_store.address), RUNS_DIR)
     status, headers, text = ask(page, f"/csv/{study_id}")
     assert status == 200
     assert ask(page, f"/csv/{study_id}?trial_ids=0")[2] == text
     assert ask(page, f"/csv/{study_id}?trial_ids=x")[0] == 400
     assert ask(page, "/csv/999")[0] == 404
-    assert set(headers) == {"Content-Type", "Content-Disposition"}
+    assert set(headers) == {"Content-Type", "Content-Disposition", "Content-Security-Policy"}
     assert headers["Content-Disposition"] == (
         'attachment; filename="l-nea--1---Set-Cookie--a-b-----..-..-x.csv"; '
         "filename*=UTF-8''l%C3%ADnea--1---Set-Cookie--a-b--%E5%90%8D%E5%89%8D-..-..-x.csv"
