@@ -172,10 +172,14 @@ def delete_left(part: Path) -> int:
 
 
 def size_of(path: Path) -> int:
-    """Return the bytes that a file, or a folder with all below it, takes on the disk. Follows no links."""
+    """Return the bytes that a file, or a folder with all below it, takes on the disk: what has two names once.
+
+    Follows no symbolic links.
+    """
     paths = [path, *(Path(parent, name) for parent, dirs, names in os.walk(path) for name in (*dirs, *names))]
-    n_bytes = 0
+    n_bytes_of = {}
     for one in paths:
         with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-            n_bytes += one.lstat().st_blocks * 512
-    return n_bytes
+            status = one.lstat()
+            n_bytes_of[status.st_dev, status.st_ino] = status.st_blocks * 512
+    return sum(n_bytes_of.values())

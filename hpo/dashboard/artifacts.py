@@ -20,7 +20,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 
 from hpo import files
 from hpo.dashboard.refusal import refuse
-from hpo.dashboard.shown import Shown, kept_models
+from hpo.dashboard.shown import Shown, kept_model
 from hpo.dashboard.writing import ARTIFACT, READING, REMOVAL, UPLOAD
 from hpo.files import make_private
 from hpo.study import NOTHING, Artifact, OpenStudy, named_by_chance, read_record, read_records, record_of
@@ -96,13 +96,10 @@ def _send(
 
 def _find(shown: Shown, study: OpenStudy, trial_id: int | None, id_: str) -> tuple[Artifact, Path] | None:
     """Return what is recorded of an artifact, and its file."""
-    records = _records(shown, study, trial_id)
-    if trial_id is not None:
-        trial = shown.get_trial(trial_id)
-        kept = kept_models(study).get(trial.number)
-        if kept is not None and kept[0].id == id_:
-            return kept[0], kept[1].path
-    artifact = next((one for one in records if one.id == id_), None)
+    kept = None if trial_id is None else kept_model(study, shown.get_trial(trial_id).number)
+    if kept is not None and kept[0].id == id_:
+        return kept
+    artifact = next((one for one in _records(shown, study, trial_id) if one.id == id_), None)
     return None if artifact is None else (artifact, study.folder.artifacts_dir / artifact.id)
 
 

@@ -14,7 +14,7 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial
 
 from hpo.database import Store
-from hpo.study import METRIC_NAMES, NOTHING, Artifact, OpenStudy, TrialFile, all_studies, named, read_record, record_of
+from hpo.study import METRIC_NAMES, NOTHING, Artifact, OpenStudy, all_studies, named, read_record, record_of
 
 ARTIFACT = re.compile(r"(dashboard:)?artifacts:.*", re.DOTALL)
 NOTE = re.compile(r"(dashboard:(?:\d+:)?note_)(ver|str:(\d+))")
@@ -91,10 +91,11 @@ class Shown(_CachedStorage):
         first = self._id_of(study_id, 0) if facts.is_baseline(0) else None
         if first is not None:
             added |= {f"dashboard:{first}:note_ver": 0, f"dashboard:{first}:note_str:0": BASELINE_NOTE}
-        for number, (artifact, _) in kept_models(study).items():
-            trial_id = self._id_of(study_id, number)
-            key, content = record_of(artifact)
-            if trial_id is not None:
+        for number in study.folder.trial_dirs():
+            kept = kept_model(study, number)
+            trial_id = None if kept is None else self._id_of(study_id, number)
+            if kept is not None and trial_id is not None:
+                key, content = record_of(kept[0])
                 added[f"dashboard:{key.replace(':', f':{trial_id}:')}"] = content
         return added
 
@@ -105,16 +106,11 @@ class Shown(_CachedStorage):
             return None
 
 
-def kept_models(study: OpenStudy) -> dict[int, tuple[Artifact, TrialFile]]:
-    """Return the models that are kept of a study's trials, by the trials' numbers, as they are shown with those."""
-    if study.folder.owner != study.facts.key:
-        return {}
-    files = {number: study.folder.model(number) for number in study.folder.trial_dirs()}
-    there = {number: file for number, file in files.items() if file.is_there}
-    return {
-        number: (named(study.facts.key, file.path.name, of=file.path.parent.name), file)
-        for number, file in there.items()
-    }
+def kept_model(study: OpenStudy, number: int) -> tuple[Artifact, Path] | None:
+    """Return the model that is kept of a trial, as it is shown with it; None where there is none."""
+    path = study.folder.model(number).path
+    is_ours = path.is_file() and study.folder.owner == study.facts.key
+    return (named(study.facts.key, path.name, of=path.parent.name), path) if is_ours else None
 
 
 def without_odd_artifacts(attrs: Mapping[str, Any]) -> Attrs:

@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -234,11 +235,13 @@ def clean(
 ) -> None:
     """Show what hpo's files take on the disk; delete prepared copies of data and what killed processes left."""
     from hpo.data import home_dirs
-    from hpo.database import address_of, explained
+    from hpo.database import address_of, explained, wait_shortly
+    from hpo.study.artifacts import detach_all
     from hpo.study.disk import caches, clear, study_folders
     from hpo.study.handle import all_studies, open_to_look
 
     address, dirs = address_of(storage, runs_dir), home_dirs(data_dir)
+    studies: list[OpenStudy] = []
     if storage or (address.sqlite_path or runs_dir).exists():
         with explained(address):
             studies = all_studies(open_to_look(address), runs_dir)
@@ -254,6 +257,9 @@ def clean(
     if not yes:
         ask(f"Delete {n_bytes / 1e6:,.1f} MB, and what killed processes left half-written?")
     n_freed_bytes, left = clear(spare, [one.path for one in folders], dirs)
+    for study in studies:  # what the folders of older generations held is not offered any more
+        if any(one.key == study.facts.key for one in spare):
+            wait_shortly(partial(detach_all, study), address)
     print(plain(" ".join([f"{n_freed_bytes / 1e6:,.1f} MB are free now.", *left])))
 
 

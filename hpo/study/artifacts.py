@@ -125,6 +125,12 @@ def detach(study: OpenStudy, names: Sequence[str]) -> None:
             os.unlink(study.folder.artifacts_dir / artifact.id)
 
 
+def detach_all(study: OpenStudy) -> None:
+    """Take from a study all that hpo has attached."""
+    names = [artifact.filename for artifact in read_records(_attrs(study)) if artifact.is_own]
+    detach(study, names)
+
+
 def _attrs(study: OpenStudy) -> dict[str, Any]:
     study.check_there()
     return study.database.optuna.get_study_system_attrs(study.facts.study_id)

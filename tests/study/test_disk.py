@@ -12,7 +12,7 @@ from fruit import folder_of, fruit, listed, load_saved, stay_in
 from toy import ToyStudy
 
 from hpo.data import datasets
-from hpo.study import StudyFolder
+from hpo.study import Artifact, StudyFolder, attach, read_records
 from hpo.study.__main__ import clean
 from hpo.study.disk import caches
 
@@ -43,6 +43,10 @@ def kept(folder: Path) -> bool:
     return (folder / "trial-00000" / "model.keras").exists()
 
 
+def attached(toy: ToyStudy) -> list[Artifact]:
+    return read_records(toy.store.optuna.get_study_system_attrs(toy.stored.study_id))
+
+
 @pytest.mark.parametrize("old_generations", [False, True])
 def test_only_what_is_provably_hpos_and_can_be_spared_is_deleted(
     sqlite_toy: ToyStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, old_generations: bool
@@ -59,6 +63,9 @@ def test_only_what_is_provably_hpos_and_can_be_spared_is_deleted(
     elsewhere = fill(tmp_path / "elsewhere", sqlite_toy.stored.key)
     (runs / "linked").symlink_to(elsewhere)
     load_saved(tmp_path, fruit())
+    for toy, folder in ((sqlite_toy, old), (latest, own)):
+        attach(toy.at(folder).study, {"model.keras": folder / "trial-00000" / "model.keras"})
+        (folder / "trial-00000" / LEFT).write_bytes(bytes(50_000))  # which was swept away
     note = (folder_of(tmp_path / "cache") / "dataset.json").read_text()
     users = [tmp_path / "cache" / "prepared" / name for name in ("mine", "my-0123456789abcdef")]
     for folder in users:
@@ -69,6 +76,8 @@ def test_only_what_is_provably_hpos_and_can_be_spared_is_deleted(
     run_clean(sqlite_toy, old_generations=old_generations)
 
     assert kept(old) is not old_generations
+    assert bool(attached(sqlite_toy)) is not old_generations
+    assert len(attached(latest)) == 1
     assert all(kept(folder) for folder in (own, in_use, *others, unmarked, elsewhere))
     assert not any((folder / "trial-00000" / LEFT).exists() for folder in (old, own, in_use, *others))
     assert all((folder / "trial-00000" / LEFT).exists() for folder in (unmarked, elsewhere))
