@@ -63,7 +63,7 @@ def test_names_in_the_database_are_those_that_older_studies_have(toy: ToyStudy) 
         "lease_seconds": 60.0,
     }
     (trial,) = toy.trials
-    assert set(trial.user_attrs) == {"hpo:ticket", "hpo:origin"}
+    assert set(trial.user_attrs) == {"hpo:ticket", "hpo:origin", "hpo:baseline"}
 
 
 def test_directions_of_two_studies_in_one_database(new_study: Callable[..., ToyStudy]) -> None:
