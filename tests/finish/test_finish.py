@@ -121,7 +121,7 @@ def test_an_answer_is_in_the_search_s_artifacts_and_its_note(finished: tuple[Pro
     assert set(ids) == {path.name for path in (folder / "answer").iterdir()}
     assert all((folder / "artifacts" / id_).samefile(folder / "answer" / name) for name, id_ in ids.items())
     assert told["answer"]["sentences"][1].partition(":")[0] in get_note(search), "the winner"
-    assert "on 80 test rows" in get_note(search)
+    assert "on 80 rows that no training" in get_note(search)
     assert 'finish the study "blobs"' in get_note(optuna.load_study(study_name="blobs.finish", storage=storage))
 
 
