@@ -285,9 +285,8 @@ def become_finish(settings: "RunSettings", study: str, *, as_json: bool) -> None
     limits = settings.limits
     typed += ["--patience", f"{limits.patience_seconds}s", "--max-carried", str(limits.max_carried_bytes // 10**6)]
     typed += [] if left_seconds is None else ["--timeout", f"{left_seconds:.1f}s"]
-    typed += [] if options.data_dir is None else ["--data-dir", str(options.data_dir)]
-    typed += [] if settings.n_workers is None else ["--workers", str(settings.n_workers)]
-    typed += [] if settings.health_path is None else ["--health-file", str(settings.health_path)]
+    also = {"--data-dir": options.data_dir, "--workers": settings.n_workers, "--health-file": settings.health_path}
+    typed += [word for option, value in also.items() if value is not None for word in (option, str(value))]
     typed += ["--stalled-after", f"{settings.stall_seconds}s", *(["--json"] if as_json else [])]
     if settings.when_done and os.environ.get("HPO_WHEN_DONE") != settings.when_done:
         typed += ["--when-done", settings.when_done]
