@@ -238,6 +238,7 @@ def test_a_browser_saves_a_model_whole_and_runs_nothing_of_a_page(shown: ToyStud
     ):
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
         visitor = browser.new_page()
+        visitor.set_default_timeout(120_000)  # a busy machine is no fault
         visitor.goto(f"{page.url}/dashboard/studies/{shown.stored.study_id}")
         card = visitor.locator("div.MuiCard-root", has_text="model.keras").last
         with visitor.expect_download() as saved:
