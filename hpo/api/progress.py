@@ -16,6 +16,7 @@ TRIAL_LINE = re.compile(r"trial \d+(?: \(seed \d+\))?: .* \[\d+/\d+\]$")
 MIN_ENDED = 3  # from here on an estimate of what is left means something
 BAR_WIDTH = 24
 ERROR = "error: "
+SAVING = "saving the running trials"
 
 
 class Screen(Protocol):
@@ -174,8 +175,8 @@ class Progress:
         self._is_over = self._is_over or ended is not None or line.startswith(ERROR)
         if self._is_over or not line.strip():
             return
-        if line.startswith("starting:"):
-            self._said = f"{self._name}: {line}"
+        if line.startswith(("starting:", SAVING)):
+            self._said = f"{self._name}: {line.partition(';')[0]}"
         elif isinstance(self._screen, LinesScreen) or not TRIAL_LINE.search(line):
             self._screen.say(line)
 

@@ -158,12 +158,21 @@ class StoredStudy:
 
         return load_best(self.record, self.place)
 
-    def finish(self, *, timeout: float | str | None = None, workers: int | None = None) -> Answer:
+    def finish(
+        self,
+        *,
+        finalists: int | None = None,
+        seeds: int | None = None,
+        timeout: float | str | None = None,
+        workers: int | None = None,
+    ) -> Answer:
         """Do what hpo finish does: train the best settings again, name a winner and say how sure that is.
 
         Called again, it goes on where it was stopped, or returns what it has found.
 
         Args:
+            finalists: How many of the best trials race; by default 5, and 3 after 20 trials or fewer.
+            seeds: With how many seeds that choose nothing the winner is measured; by default 6.
             timeout: Stop after so many seconds, or "20m".
             workers: Worker processes; by default what this machine bears.
 
@@ -173,7 +182,8 @@ class StoredStudy:
         """
         arguments = ["--study", exactly(self.name)]
         arguments += [] if timeout is None else ["--timeout", seconds_as_typed(timeout)]
-        arguments += [] if workers is None else ["--workers", str(workers)]
+        asked = {"--finalists": finalists, "--seeds": seeds, "--workers": workers}
+        arguments += [word for name, value in asked.items() if value is not None for word in (name, str(value))]
         carry_out("hpo.finish", finish_of(self.name), arguments, self.place)
         answer = load_from(self.place, exactly(self.name)).answer
         if answer is None:

@@ -13,7 +13,8 @@ ARGUMENTS = {
     "--data-dir": "data_dir",
     "--studies-dir": "studies_dir",
     "--seed": "seed",
-    "--threads": "threads",
+    "--finalists": "finalists",
+    "--seeds": "seeds",
 }
 # What is to be typed in a terminal stays as it is.
 COMMAND = r"\b(?:hpo|optuna|python\S* -m) [^.]*"

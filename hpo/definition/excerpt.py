@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpo.definition.shipped import digest_of
 from hpo.definition.source import definitions, parse, study_fields
 from hpo.errors import StudyFileError
 
@@ -36,8 +37,11 @@ def cut_out(path: Path, fields: Sequence[str], names: Sequence[str] = ()) -> Exc
     """Cut out what these fields of STUDY, and these names of the file, need. Annotations do not count as needed.
 
     Raises:
-        StudyFileError: It cannot be read, or STUDY is not one plain call.
+        StudyFileError: It cannot be read, STUDY is not one plain call, or it stands for a notebook's cells.
     """
+    if digest_of(path) is not None:  # values that are no text are only named in it
+        hint = "Write the study as a file: hpo init."
+        raise StudyFileError("The study was made in a notebook or script, and no file has its parts as text.", hint)
     tree, text = parse(path), path.read_text(encoding="utf-8")
     declared = study_fields(tree)
     if declared is None or len(definitions(tree)["STUDY"]) != 1:

@@ -27,9 +27,10 @@ from hpo.tracebacks import told
 MARK = "SHIPPED"
 INSTALL = 'pip install "keras-hpo[notebook]"; from a checkout, pip install ".[notebook]".'
 AGAIN = "Call hpo.tune with the definition again."
-TITLE = (
-    '"""A study from a notebook or script, as hpo.tune has written it down. This text is compared, and never run."""'
-)
+TITLE = '''"""A study made in a notebook or script.
+
+hpo.tune has written it down. This text is compared, and never run: what runs is in the pickle beside it.
+"""'''
 
 
 def ship(definition: StudyDefinition, name: str, folder: Path) -> Path:

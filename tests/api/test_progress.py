@@ -51,6 +51,8 @@ def test_notebook_has_one_bar_that_is_replaced_and_notices_above_it() -> None:
     shown = Progress(NotebookScreen(display), "mine")
     shown.show(None, ["starting: TensorFlow and the data are being loaded"])
     assert "TensorFlow" in display.shown[0]["text/html"]
+    shown.show(None, ["saving the running trials; Ctrl-C again stops at once"])
+    assert "Ctrl-C" not in display.shown[0]["text/html"], "a notebook has another key"
     shown.show(a_status(1), ["<b>a worker died</b>", TRIAL])
     shown.show(a_status(6), [])
     shown.show(a_status(8), ["mine is finished: all of its 8 trials have ended.", "summary"])

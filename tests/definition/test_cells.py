@@ -14,7 +14,7 @@ import pytest
 from cells import CELL, run_cell
 
 from hpo import StudyDefinition
-from hpo.definition import find_study, fingerprint, load_definition, ship
+from hpo.definition import cut_out, find_study, fingerprint, load_definition, ship
 from hpo.errors import FolderError, StudyFileError
 
 Meaning = Callable[..., dict[str, str]]
@@ -143,6 +143,11 @@ def test_folder_open_to_others_is_refused_before_anything_is_written(tmp_path: P
     with pytest.raises((StudyFileError, FolderError), match="open to other users"):
         shipped(tmp_path / "cells")
     assert list((tmp_path / "cells").iterdir()) == []
+
+
+def test_no_script_is_cut_from_text_that_only_names_values(tmp_path: Path) -> None:
+    with pytest.raises(StudyFileError, match="no file has its parts as text"):
+        cut_out(shipped(tmp_path / "cells"), ["model"])
 
 
 def test_file_of_a_user_with_such_a_name_is_run_as_ever(tmp_path: Path) -> None:
