@@ -32,6 +32,7 @@ HOMES = {
     "waitress": {"web.server"},
     "prometheus_client": {"monitoring"},
     "yaml": {"cluster.manifest"},
+    "ray": {"cluster.driver", "cluster.ray_jobs"},
     "tensorflow": {"engine"},
     "keras": {"api.models", "models", "engine", "definition.study", "finish.export", "finish.testing"},
     "typer": {

@@ -1,4 +1,4 @@
-"""Have an engine start workers on many machines: python -m hpo.cluster slurm | kubernetes."""
+"""Have an engine start workers on many machines: python -m hpo.cluster slurm | kubernetes | ray."""
 
 import re
 import sys
@@ -25,6 +25,13 @@ def mebibytes_of(text: str) -> int:
     if match is None:
         raise typer.BadParameter(f"{text!r} is no size; write 4G or 800M")
     return int(match[1]) * MEMORY[match[2]]
+
+
+def part_of(text: str) -> float:
+    """Read how much of a resource a slot takes: 0.25, 1, 2."""
+    if not re.fullmatch(r"\d{1,4}(\.\d{1,4})?", text.strip()):
+        raise typer.BadParameter(f"{text!r} is no number; write 1 or 0.25")
+    return float(text)
 
 
 Study = Annotated[str, typer.Option("--study", envvar="HPO_STUDY", metavar="NAME", help="The study's file.")]
@@ -81,6 +88,10 @@ def slurm(
 
     address = address_of(storage, runs_dir)
     several = f"On one node, one job does without: sbatch --wrap '{typed_hpo()} run --workers {workers} ...'"
+    is_one = workers == 1
+    n_threads = prepare(
+        address, study, workers, threads=threads, more=more or [], advice=several, is_one_machine=is_one
+    )
     slots = Slots(
         file=find_study(study, studies_dir),
         n_workers=workers,
@@ -88,7 +99,7 @@ def slurm(
         runs_dir=runs_dir.absolute(),
         data_dir=None if data_dir is None else data_dir.absolute(),
         studies_dir=studies_dir.absolute(),
-        n_threads=prepare(address, study, workers, threads=threads, more=more or [], advice=several),
+        n_threads=n_threads,
         memory_mib=memory,
         more=more or [],
     )
@@ -158,8 +169,92 @@ def kubernetes(
     print(write_manifests(slots, deployment), end="")
 
 
+@app.command()
+def ray(
+    study: Study,
+    workers: Workers,
+    address: Annotated[
+        str, typer.Option("--address", metavar="URL", help="Ray's Jobs API: http://HEAD:8265; local is this machine.")
+    ],
+    cpus_per_worker: Annotated[
+        float | None,
+        typer.Option("--cpus-per-worker", parser=part_of, metavar="N", help="Default: the worker's threads."),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float, typer.Option("--gpus-per-worker", parser=part_of, metavar="N", help="0.25 lets four share one.")
+    ] = "0",  # type: ignore[assignment]
+    threads: Threads = None,
+    storage: Storage = None,
+    runs_dir: RunsDir = Path("runs"),
+    data_dir: DataDir = None,
+    studies_dir: StudiesDir = Path("studies"),
+    detach: Annotated[bool, typer.Option("--detach", help="Submit, and do not wait for the end.")] = False,
+    attached: Annotated[bool, typer.Option("--attached", help="Ctrl-C stops the workers, and not only this.")] = False,
+    more: More = None,
+) -> None:
+    """Have a Ray cluster keep worker slots filled, and show how far the study is."""
+    from hpo.cluster.plan import RayPlan
+    from hpo.cluster.ray_jobs import LOCAL, check_ray, follow, run_here, stop_command
+    from hpo.cluster.ray_jobs import submit as submit_job
+    from hpo.cluster.slots import Slots, slot_options
+    from hpo.database import address_of
+    from hpo.definition import find_study
+
+    file, database, is_local = find_study(study, studies_dir), address_of(storage, runs_dir), address == LOCAL
+    n_threads = prepare(database, study, workers, threads=threads, more=more or [], is_one_machine=is_local)
+    check_ray(address)
+    slots = Slots(
+        file=file,
+        n_workers=workers,
+        address=database,
+        runs_dir=runs_dir.absolute(),
+        data_dir=None if data_dir is None else data_dir.absolute(),
+        studies_dir=studies_dir.absolute() if is_local else Path("studies"),
+        n_threads=n_threads,
+        memory_mib=0,
+        more=more or [],
+    )
+    plan = RayPlan(
+        study=study,
+        options=slot_options(slots),
+        storage=database.typable,
+        n_workers=workers,
+        n_cpus=n_threads if cpus_per_worker is None else cpus_per_worker,
+        n_gpus=gpus_per_worker,
+    )
+    if is_local:
+        raise typer.Exit(run_here(plan))
+    job = submit_job(plan, file, address)
+    print(f"{job}: {slots.title}\nstop it:      {stop_command(job, address)}", flush=True)
+    if not detach:
+        raise typer.Exit(follow(job, address, lambda line: print(plain(line), flush=True), is_attached=attached))
+
+
+@app.command()
+def stop(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="As hpo cluster ray has named it.")],
+    address: Annotated[str, typer.Option("--address", metavar="URL", help="Ray's Jobs API: http://HEAD:8265.")],
+) -> None:
+    """Stop what hpo cluster ray has started: the workers hand their trials back."""
+    from hpo.cluster.ray_jobs import check_ray
+    from hpo.cluster.ray_jobs import stop as stop_job
+
+    check_ray(address)
+    was_at_work = stop_job(job, address)
+    print(
+        f"{job} is stopped: its workers hand their trials back." if was_at_work else f"{job} was not at work any more."
+    )
+
+
 def prepare(
-    address: "DatabaseAddress", study: str, n_workers: int, *, threads: int | None, more: list[str], advice: str = ""
+    address: "DatabaseAddress",
+    study: str,
+    n_workers: int,
+    *,
+    threads: int | None,
+    more: list[str],
+    advice: str = "",
+    is_one_machine: bool = False,
 ) -> int:
     """Refuse what no slot could be filled with, as far as it can be known here; return the threads of each worker.
 
@@ -173,7 +268,7 @@ def prepare(
     check_more(more)
     command: Any = typer.main.get_command(run_app)
     command.make_context("hpo run", list(more))  # refuses what hpo run would
-    check_shared(address, n_workers, advice)
+    check_shared(address, n_workers, advice, is_one_machine=is_one_machine)
     seen = look(address, study, threads)
     check_sessions(seen.n_sessions, n_workers)
     if seen.problem is not None:

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from hpo import __version__
 from hpo.cluster.manifest import Body, Manifest, as_yaml
 from hpo.cluster.pod import at, can_do_little, folder, labels, secret, template
-from hpo.cluster.slots import Slots, slot_options
+from hpo.cluster.slots import MISTAKES, Slots, slot_options
 from hpo.definition import files_of
 from hpo.errors import OptionError
 from hpo.run import UNFINISHED
 
-MISTAKES = [2, 3, 4, 5, 6, 7, 9, 12]  # exit codes of what each further pod would meet again
 MAX_FAILURES = 6  # of a slot, for all other reasons; Kubernetes waits longer before each new pod
 MAX_NAME = 40  # a pod's name has 63 characters at most, and a Job's adds some to its own
 MAX_FILES_BYTES = 250_000  # kubectl apply writes down what it was given, and an object takes 262,144 bytes of that
@@ -130,8 +129,8 @@ preempted, the slot is filled again, as often as it takes. {mistakes} are mistak
 """
     if deployment.runs_claim is None:
         told += """\
-/runs is each pod's own: a trial that another pod takes over begins again at epoch 1, and models go with their pods.
---runs-claim NAME, of a volume that all nodes can write (ReadWriteMany), keeps both.
+/runs is each pod's own: checkpoints and models that the database does not keep (--max-carried) go with
+their pods. --runs-claim NAME, of a volume that all nodes can write (ReadWriteMany), keeps them.
 """
     return told
 
@@ -167,7 +166,7 @@ def _job(name: str, slots: Slots, deployment: Deployment, storage: str, files: l
     }
     rules: list[Body] = [
         {"action": action, "onExitCodes": {"containerName": "worker", "operator": "In", "values": codes}}
-        for action, codes in (("Ignore", [UNFINISHED]), ("FailJob", MISTAKES))
+        for action, codes in (("Ignore", [UNFINISHED]), ("FailJob", list(MISTAKES)))
     ]
     rules.append({"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]})
     pod = template(labels(name, "worker"), container, volumes, deployment.pull_secret)

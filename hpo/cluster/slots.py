@@ -6,8 +6,10 @@ from pathlib import Path
 
 from hpo.database import DatabaseAddress
 from hpo.definition import StudyFile
-from hpo.errors import OptionError
+from hpo.errors import DatabaseAwayError, OptionError
 
+MISTAKES = (2, 3, 4, 5, 6, 7, 9, 12)  # exit codes of what each further worker would meet again
+AWAY = DatabaseAwayError.exit_code
 CONNECTIONS = 3  # of a slot: its command's, its worker's, and for moments that of the worker's lease
 BESIDE = ("--study", "--workers", "--storage", "--runs-dir", "--data-dir", "--studies-dir", "--threads", "--slot")
 # Each slot would do it, or begin anew after it, or nobody would see it.
@@ -67,13 +69,13 @@ def check_more(more: Sequence[str]) -> None:
             raise OptionError(f"{option} is not for workers that an engine starts.", NOT_FOR_SLOTS[option])
 
 
-def check_shared(address: DatabaseAddress, n_workers: int, advice: str) -> None:
+def check_shared(address: DatabaseAddress, n_workers: int, advice: str, *, is_one_machine: bool) -> None:
     """Refuse a database that workers on several machines cannot share, or whose password would be seen.
 
     Raises:
         OptionError: It is such a one.
     """
-    if address.sqlite_path is not None and n_workers > 1:
+    if address.sqlite_path is not None and not is_one_machine:
         raise OptionError(
             f"{n_workers} workers may be on several machines, and SQLite is a file: the locks of a network's file "
             "system do not keep several machines from damaging it.",

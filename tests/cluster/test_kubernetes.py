@@ -11,8 +11,8 @@ import yaml
 from slot_files import make_slots
 
 from hpo.__main__ import app
-from hpo.cluster.kubernetes import MISTAKES, Deployment, name_of, write_manifests
-from hpo.cluster.slots import Slots
+from hpo.cluster.kubernetes import Deployment, name_of, write_manifests
+from hpo.cluster.slots import MISTAKES, Slots
 from hpo.errors import OptionError
 from hpo.run import UNFINISHED
 
@@ -150,5 +150,5 @@ def test_names_are_such_as_kubernetes_takes_and_differ_where_studies_do() -> Non
 
 
 def test_what_is_lost_without_a_shared_folder_is_said(slots: Slots) -> None:
-    assert "begins again at epoch 1" in write_manifests(slots, DEPLOYMENT)
-    assert "begins again at epoch 1" not in write_manifests(slots, replace(DEPLOYMENT, runs_claim="runs"))
+    assert "go with\n# their pods" in write_manifests(slots, DEPLOYMENT)
+    assert "go with\n# their pods" not in write_manifests(slots, replace(DEPLOYMENT, runs_claim="runs"))

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_study import TINY
+from steady_study import STEADY
 
 from hpo.run import UNFINISHED, Ending
 from hpo.run.ending import exit_code
@@ -26,8 +26,8 @@ def test_a_slot_says_whether_it_was_told_to_leave_and_other_commands_what_they_a
 
 def test_a_slot_that_is_told_to_leave_before_there_is_a_study_is_filled_again(tmp_path: Path) -> None:
     (tmp_path / "studies").mkdir()
-    (tmp_path / "studies" / "tiny.py").write_text(TINY)
-    command = [sys.executable, "-m", "hpo.run", "--study", "tiny", "--workers", "1", "--timeout", "0.001"]
+    (tmp_path / "studies" / "walk.py").write_text(STEADY)
+    command = [sys.executable, "-m", "hpo.run", "--study", "walk", "--workers", "1", "--timeout", "0.001"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HPO_")}
     codes = [
         subprocess.run([*command, *more], cwd=tmp_path, env=environment, capture_output=True, timeout=60).returncode
