@@ -8,6 +8,7 @@ import difflib
 import functools
 import importlib.metadata
 import inspect
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ from hpo.data.held_out import TEST_KEYS, with_test_rows
 from hpo.data.npz import PARTS, check_parts, open_npz
 from hpo.data.prepared import kept, map_prepared
 from hpo.data.rows import Rows, arrays_of, each, n_rows_of
-from hpo.data.sources import Prepared, Source, Stamp, prepare, remembered
+from hpo.data.sources import Prepared, Source, Stamp, prepare, remembered, tell_unsteady
 from hpo.data.targets import check_classes, n_classes_of
 from hpo.errors import DatasetError
 from hpo.tracebacks import told
@@ -33,6 +34,7 @@ from hpo.tracebacks import told
 NAMES = ("cifar10", "digits")
 NONE = "none"  # the name and fingerprint of no data
 DIGITS_TEST_SHARE = 0.2
+AGAIN_SECONDS = 2.0  # of a data function that takes no longer it is looked whether it returns the same once more
 
 Function = Callable[[], Mapping[str, Any]]
 
@@ -132,14 +134,16 @@ def load_dataset(
     """
     if source is None:
         return no_data()
-    report = report or (lambda line: None)
+    is_new, report = fingerprint is None and report is not None, report or (lambda line: None)
     dirs = home_dirs(data_dir)
     find = functools.partial(find_source, source, dirs, base_dir, report, is_classes=is_classes)
     found = find()
     # Twice: between finding prepared arrays and mapping them, another process may replace or delete them.
     for _attempt in range(2):
-        folder = kept(found.name, fingerprint, dirs)
+        folder, begun_seconds = kept(found.name, fingerprint, dirs), time.monotonic()
         made = Prepared(folder=folder) if folder else remembered(found, dirs) or prepare(find, dirs, report)
+        if callable(source) and is_new and time.monotonic() - begun_seconds <= AGAIN_SECONDS:
+            tell_unsteady(found, made, report)
         with contextlib.suppress(OSError, ValueError):
             dataset = replace(dataset_in(made.folder, found.name), test_fingerprint=made.test)
             if is_classes:  # it may have been prepared for a study of another kind

@@ -122,6 +122,20 @@ def prepare(find: Callable[[], Source], dirs: list[Path], report: Report, *, wit
     return found
 
 
+def tell_unsteady(source: Source, found: Prepared, report: Report) -> None:
+    """Call a data function once more, and say where it returns other data than those that were prepared from it."""
+    again = source.read(found.folder.parent)
+    test = "" if again.test is None else again.test.fingerprint()
+    is_same = found.folder.name.endswith(again.fingerprint()[:16])
+    if is_same and (again.test_fault or test == found.test):
+        return
+    report(
+        f"{source.key} returns other data each time that it is called. This study goes on with what it returned first, "
+        f"kept in {found.folder.parent}; other machines, and this one when that is gone, cannot go on with the study. "
+        "Seed what the function draws: np.random.default_rng(0), or random_state=0."
+    )
+
+
 def _written(root: Path, name: str, arrays: Arrays, report: Report) -> tuple[Path, str]:
     """Write arrays into the folder named so, unless they are there: the folder and their fingerprint."""
     fingerprint = arrays.fingerprint()

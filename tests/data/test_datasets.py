@@ -306,15 +306,41 @@ def test_function_is_not_called_again_for_data_that_were_prepared_from_it(tmp_pa
         calls.append(1)
         return fruit()
 
-    opened = datasets.load_dataset(slow)
+    opened = datasets.load_dataset(slow, report=lambda line: None)
     worker = datasets.load_dataset(slow, fingerprint=opened.fingerprint)
-    assert len(calls) == 1
+    assert len(calls) == 2, "once more to see that it returns the same; not by the worker"
     assert worker.fingerprint == opened.fingerprint
     assert np.array_equal(worker.x, opened.x)
 
     shutil.rmtree(folder_of(tmp_path / "cache"))  # or another machine
     assert datasets.load_dataset(slow, fingerprint=opened.fingerprint).fingerprint == opened.fingerprint
-    assert len(calls) == 2
+    assert len(calls) == 3
+
+
+def test_function_that_returns_other_data_each_time_is_told_when_a_study_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    random, said = np.random.default_rng(0), list[str]()
+
+    def unseeded() -> Arrays:
+        return {**fruit(), "x": random.normal(size=(len(fruit()["y"]), 3)).astype("float32")}
+
+    def with_other_test_rows() -> Arrays:
+        data = fruit()
+        return {**data, "x_test": data["x"][random.integers(0, 9, 20)], "y_test": data["y"][:20]}
+
+    for function in (unseeded, with_other_test_rows):
+        opened = datasets.load_dataset(function, report=said.append)
+        (told,) = [line for line in said if "returns other data each time" in line]
+        assert f"{function.__name__}() returns" in told
+        assert "default_rng(0)" in told
+        said.clear()
+        datasets.load_dataset(function, fingerprint=opened.fingerprint, report=said.append)
+        assert said == [], "who joins it is told nothing"
+    datasets.load_dataset(fruit, report=said.append)
+    monkeypatch.setattr(datasets, "AGAIN_SECONDS", -1.0)
+    datasets.load_dataset(unseeded, report=said.append)
+    assert not [line for line in said if "returns other data" in line], "one that takes long is not called again"
 
 
 @pytest.mark.parametrize("fingerprint", ["../../../elsewhere", "", "f" * 64, "0123"])
