@@ -21,9 +21,9 @@ import numpy as np
 from optuna.trial import TrialState
 from scipy import stats
 
-from hpo.finish.answer import Answer, Difference, answer_of
+from hpo.finish.answer import Answer, answer_of
 from hpo.metric import Metric
-from hpo.race import N_RACE_SEEDS, N_SEEDS, Plan, Repeat
+from hpo.race import N_RACE_SEEDS, N_SEEDS, Difference, Plan, Repeat
 from hpo.race.plan import Setting
 from hpo.race.schedule import schedule
 from hpo.statistics import bootstrap_mean, clopper_pearson, estimate, failure_bound

@@ -46,6 +46,7 @@ def _study(one: StudyStatus, where: str, width: int) -> Iterator[str]:
     older = "" if one.is_latest else " (an older generation)"
     counts = ", ".join(f"{n} {LABELS.get(state, state)}" for state, n in one.trials.items() if n)
     trials = f"{one.n_trials} {'trial' if one.n_trials == 1 else 'trials'}"
+    trials += " so far" if one.study.endswith(FINISH) and one.state != "finished" else ""  # others follow
     yield plain(f"{one.study}{older}: {one.state}{why(one, where)}; {trials}: {counts}")
     for label, entry in (("best", one.best), ("baseline", one.baseline)):
         if entry is not None:

@@ -1,7 +1,10 @@
 """A folder with a small study of a user's own, and the commands that people run in it."""
 
+import contextlib
 import json
 import os
+import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -70,8 +73,17 @@ SLOW_MODEL = """class Slow(keras.layers.Layer):
     return keras.Model(inputs, outputs)"""
 
 
+# With test rows: write(**{ROWS: WITH_TEST}).
+ROWS = 'return {"x": (centers[y] + rng.normal(size=(400, 6))).astype("float32"), "y": y}'
+WITH_TEST = """x = (centers[y] + rng.normal(size=(400, 6))).astype("float32")
+    x_test = (centers[y[:80]] + rng.normal(size=(80, 6))).astype("float32")
+    return {"x": x, "y": y, "x_test": x_test, "y_test": y[:80]}"""
+
+
 class Project:
     """A folder with one study in it."""
+
+    stderr: Any = subprocess.PIPE
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -92,7 +104,7 @@ class Project:
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self.stderr,
             text=True,
         )
 
@@ -131,3 +143,29 @@ class Project:
                     pass
             time.sleep(0.1)
         raise AssertionError("no trial got that far")
+
+
+def copied(project: Project, folder: Path) -> Project:
+    """Copy a project with all that has been stored of it."""
+    shutil.copytree(project.folder, folder / "copy")
+    copy = Project.__new__(Project)
+    copy.folder = folder / "copy"
+    return copy
+
+
+def kill_family(pid: int) -> None:
+    """Kill a command and all that descends from it, forkserver and workers too."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        children.setdefault(int(fields[1]), []).append(int(path.parent.name))
+    family, look = [pid], [pid]
+    while look:
+        look = [child for parent in look for child in children.get(parent, [])]
+        family += look
+    for member in family:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(member, signal.SIGKILL)

@@ -28,6 +28,7 @@ import pytest
 import sqlalchemy as sa
 from postgres import Postgres
 from project import Project
+from small_disk import fill, small_disk
 from toy import ToyStudy, all_facts, tickets_of, wait_for
 
 from hpo.database import TRANSIENT, Store, open_store
@@ -595,31 +596,22 @@ def test_database_away_at_the_launcher_s_first_look_is_no_finished_study(postgre
     toy.store.close()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 def test_full_disk_and_vanished_runs_folder_lose_no_trial_and_are_said_once(
     sqlite_site: Site, reference: Numbers
 ) -> None:
     site = sqlite_site
-    disk = site.folder / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], check=False).returncode:
-        pytest.skip("no disk can be mounted here")
-    try:
+    with small_disk(site.folder, n_bytes=2_000_000) as disk:
         site.order(0.3)
         command = site.begin("--workers", "2", "--trials", "4", "--runs-dir", str(disk))
         site.wait_for_training(2)
-        with contextlib.suppress(OSError), open(disk / "ballast", "wb", buffering=0) as ballast:
-            while True:
-                ballast.write(bytes(4096))
+        ballast = fill(disk)
         n_epochs = len(site.diary())
         wait_for(lambda: len(site.diary()) >= n_epochs + 6, seconds=LIMIT_SECONDS)
-        (disk / "ballast").unlink()
+        ballast.unlink()
         shutil.rmtree(disk / "blobs")
         (disk / "blobs").write_text("in the way")
         site.order()
         _, err = finish(command)
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)
     ends_like(site, reference, n_trials=4, n_takeovers=0)
     assert err.count("No space left on device") == 1
     assert err.count("of this kind") == 1

@@ -27,7 +27,8 @@ USUAL_CODES = {0, 1, 2, UNFINISHED, 130}
 def options_of(command: Any) -> dict[str, str]:
     """Return a command's options, each with its variable or an empty text."""
     options = [one for one in command.params if one.param_type_name == "option"]
-    return {max(one.opts, key=len): str(one.envvar or "") for one in options}
+    names = ((name, one) for one in options for name in (max(one.opts, key=len), *one.secondary_opts))
+    return {name: str(one.envvar or "") for name, one in names}
 
 
 def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:

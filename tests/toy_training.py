@@ -15,7 +15,7 @@ from hpo.parameters import Parameters
 from hpo.run import WorkerLimits
 from hpo.study import TrialFile
 
-SPLIT = Split(train_rows=np.arange(0), val_rows=np.arange(0))  # no toy looks at it
+SPLIT = Split(train_rows=np.arange(0), val_rows=np.arange(1))  # no toy looks at them
 LIMITS = WorkerLimits(
     trial_timeout_seconds=None, patience_seconds=5.0, n_kept_models=1, max_growth_bytes=2**60, max_carried_bytes=2**30
 )
@@ -37,8 +37,8 @@ class ToyModel:
 
     n_calls, trained_by = 1, "a toy"
 
-    def __init__(self, parameters: Parameters, seed: int, curve: Curve) -> None:
-        self.parameters, self.seed, self.curve = parameters, seed, curve
+    def __init__(self, parameters: Parameters, seed: int, curve: Curve, *, is_validated: bool) -> None:
+        self.parameters, self.seed, self.curve, self.is_validated = parameters, seed, curve, is_validated
         self.inner, self.optimizer, self.stop_training = self, SimpleNamespace(learning_rate=0.5), False
         self.n_trained, self.weights = 0, 0
 
@@ -60,6 +60,7 @@ class ToyModel:
             callback.on_epoch_begin(epoch)
         self.n_trained += 1
         logs = self.curve(self.parameters, self.seed, self.n_trained)
+        logs = {name: value for name, value in logs.items() if self.is_validated or not name.startswith("val_")}
         for callback in callbacks:
             callback.on_train_batch_end(0, dict(logs))
         for callback in callbacks:
@@ -82,7 +83,7 @@ class _ToyEngine:
         self._curve = curve
 
     def any_model(self, parameters: Parameters, seed: int, split: Split, *, hook: str = "") -> ToyModel:
-        return ToyModel(parameters, seed, self._curve)
+        return ToyModel(parameters, seed, self._curve, is_validated=split.is_validated)
 
 
 def toy_trainer(curve: Curve = noise) -> Trainer:

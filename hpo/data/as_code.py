@@ -46,7 +46,9 @@ class RowsCode:
     lines: tuple[str, ...]
 
 
-def rows_as_code(dataset: Dataset, source: Any, *, call: str, base_dir: Path, seed: int, is_scaled: Any) -> RowsCode:
+def rows_as_code(
+    dataset: Dataset, source: Any, *, call: str, base_dir: Path, seed: int | None, is_scaled: Any
+) -> RowsCode:
     """Write down how to have the rows that a study trains and validates on, as its models take them.
 
     Args:
@@ -54,7 +56,7 @@ def rows_as_code(dataset: Dataset, source: Any, *, call: str, base_dir: Path, se
         source: What they come from, as load_dataset takes it.
         call: Of the study's function, where that is the source.
         base_dir: The study file's folder.
-        seed: Of the split.
+        seed: Of the split; None where all rows are to train on, and none to validate on.
         is_scaled: For each input whether its bytes are scaled to [0, 1].
     """
     imports, functions, lines = _reading(source, call, base_dir)
@@ -64,10 +66,13 @@ def rows_as_code(dataset: Dataset, source: Any, *, call: str, base_dir: Path, se
         keys = "x_key", "y_key"
     if dataset.classes:
         lines.append(f"classes = {list(dataset.classes)!r}")
-    lines += _given(dataset, keys, is_scaled) if dataset.n_given_val else _drawn(dataset, keys, is_scaled, seed)
-    if dataset.order is not None:
+    if dataset.n_given_val:
+        lines += [*_given(dataset, keys, is_scaled), *(_joined(dataset) if seed is None else [])]
+    else:
+        lines += _all(dataset, keys, is_scaled) if seed is None else _drawn(dataset, keys, is_scaled, seed)
+    if dataset.order is not None and seed is not None:
         functions += [f"VALIDATION_SHARE = {VALIDATION_SHARE}", inspect.getsource(first_held_out)]
-    if dataset.groups is not None:
+    if dataset.groups is not None and seed is not None:
         functions += [f"VALIDATION_SHARE = {VALIDATION_SHARE}", inspect.getsource(drawn_groups)]
     if any("split_rows(" in line for line in lines):
         functions.append(inspect.getsource(split).replace("def split(", "def split_rows("))
@@ -117,6 +122,30 @@ def _drawn(dataset: Dataset, keys: tuple[str, str], is_scaled: Any, seed: int) -
         lines.append('weight = np.asarray(found["sample_weight"], "float32").reshape(-1)')
         lines.append("w_train, w_val = weight[train], weight[val]")
     return lines
+
+
+def _all(dataset: Dataset, keys: tuple[str, str], is_scaled: Any) -> list[str]:
+    """Return lines for all rows of data that bring no validation rows."""
+    lines = [f"x_train, y_train = {_x(dataset, keys[0], is_scaled)}, {_y(dataset, keys[1])}"]
+    if dataset.sample_weight is not None:
+        lines.append('w_train = np.asarray(found["sample_weight"], "float32").reshape(-1)')
+    return lines
+
+
+def _joined(dataset: Dataset) -> list[str]:
+    """Return lines that put validation rows behind the training rows."""
+    lines = [
+        f"{name}_train = {_together_of(name, form_of(rows))}" for name, rows in (("x", dataset.x), ("y", dataset.y))
+    ]
+    return [*lines, *(["w_train = np.concatenate([w_train, w_val])"] if dataset.sample_weight is not None else [])]
+
+
+def _together_of(name: str, form: Any) -> str:
+    if form is None:
+        return f"np.concatenate([{name}_train, {name}_val])"
+    if isinstance(form, list):
+        return f"{{key: np.concatenate([rows, {name}_val[key]]) for key, rows in {name}_train.items()}}"
+    return f"[np.concatenate(both) for both in zip({name}_train, {name}_val)]"
 
 
 def _reading(source: Any, call: str, base_dir: Path) -> tuple[list[str], list[str], list[str]]:

@@ -17,11 +17,21 @@ class Split:
 
     Attributes:
         train_rows: (n_train,) int32, ascending.
-        val_rows: (n_val,) int32, ascending; none of them in train_rows.
+        val_rows: (n_val,) int32, ascending; none of them in train_rows. Empty where nothing is validated.
     """
 
     train_rows: np.ndarray
     val_rows: np.ndarray
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether there are rows to validate on."""
+        return len(self.val_rows) > 0
+
+    def whole(self) -> "Split":
+        """Return all these rows to train on, and none to validate on."""
+        rows = np.sort(np.concatenate([self.train_rows, self.val_rows]))
+        return Split(train_rows=rows, val_rows=rows[:0])
 
 
 def split_of(dataset: Dataset, *, seed: int) -> Split:

@@ -3,10 +3,12 @@ from .address import address_of as address_of
 from .connections import Connection as Connection
 from .connections import count_sessions as count_sessions
 from .connections import guarded as guarded
+from .connections import hear_of_full_disk as hear_of_full_disk
 from .history import read_trials as read_trials
 from .outage import TRANSIENT as TRANSIENT
 from .outage import explained as explained
 from .outage import insist as insist
+from .outage import is_full as is_full
 from .outage import is_permanent as is_permanent
 from .outage import wait_shortly as wait_shortly
 from .reading import ODD as ODD

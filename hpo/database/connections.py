@@ -12,6 +12,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import plugins
 
+from hpo.database.outage import is_full
+
 Connection = sa.Connection
 
 SQLITE_BUSY_SECONDS = 5.0  # callers try again; a worker told to stop must not wait longer
@@ -89,6 +91,16 @@ def guarded(check: Callable[[sa.Connection], None]) -> Iterator[None]:
         yield
     finally:
         _guard.check = None
+
+
+def hear_of_full_disk(engine: sa.Engine, tell: Callable[[], None]) -> None:
+    """Call tell, from whatever thread meets it, each time that a statement or a COMMIT fails for want of space."""
+
+    def hear(context: sa.ExceptionContext) -> None:
+        if is_full(context.original_exception):
+            tell()
+
+    sa.event.listen(engine, "handle_error", hear)
 
 
 class _Listening(sa.CreateEnginePlugin):

@@ -71,7 +71,7 @@ def insist(
                 hint = f"{hint} Nothing is lost: run the same command when it answers.".strip()
                 raise DatabaseAwayError(reason, hint) from error
             if say is not None and time.monotonic() - said_seconds >= SAY_SECONDS:
-                say(f"waiting for the database: {reason}")
+                say(f"waiting for the database: {reason} {hint}".strip())
                 said_seconds = time.monotonic()
             until_seconds = time.monotonic() + wait_seconds
             while time.monotonic() < until_seconds and not should_stop():
@@ -81,9 +81,14 @@ def insist(
 
 def away(error: BaseException) -> DatabaseAwayError:
     """Return the error that a database does not answer, or cannot write for want of space."""
-    if any(words in str(_innermost(error)) for words in FULL):
+    if is_full(error):
         return DatabaseAwayError("The database cannot write: its disk is full.", "Free some space.")
     return DatabaseAwayError("The database is away.")
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether it says that there is no space to write to."""
+    return any(words in str(_innermost(error)) for words in FULL)
 
 
 def wait_shortly(call: Callable[[], T], address: DatabaseAddress) -> T:

@@ -4,6 +4,7 @@ from .learnt import learn as learn
 from .preprocessing import preprocessed as preprocessed
 from .raw import model_of_rows as model_of_rows
 from .raw import own_classes as own_classes
+from .saving import written as written
 from .state import load_state as load_state
 from .trainer import TRAINERS as TRAINERS
 from .trainer import Task as Task

@@ -18,15 +18,16 @@ class AfterEpoch(keras.callbacks.Callback):
     Args:
         function: Gets the number of epochs trained so far, from 1, and the epoch's logs with learning_rate; returns
             whether to go on.
+        is_validated: Whether an epoch ends with a validation.
     """
 
-    def __init__(self, function: Callable[[int, dict[str, float]], bool]) -> None:
+    def __init__(self, function: Callable[[int, dict[str, float]], bool], *, is_validated: bool = True) -> None:
         super().__init__()
-        self._function = function
+        self._function, self._is_validated = function, is_validated
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Call the function, unless the epoch was broken off: then it has no validation yet."""
-        if logs is None or not is_whole(logs):
+        if logs is None or not is_whole(logs, is_validated=self._is_validated):
             return
         values = {"learning_rate": float(self.model.optimizer.learning_rate)}
         values |= {name: float(value) for name, value in logs.items()}
@@ -145,17 +146,17 @@ class StudyCallbacks(keras.callbacks.Callback):
             trained = {name: value for name, value in (logs or {}).items() if not name.startswith("val_")}
             for callback in self._callbacks:
                 callback.on_train_batch_end(batch, dict(trained))
-            self._is_cut = self.model.stop_training and not is_whole(logs)
+            self._is_cut = self.model.stop_training and not is_whole(logs, is_validated=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Pass it on where the epoch is whole."""
+        """Pass it on where the epoch is whole: of one that was broken off there are no logs, see Discard."""
         if self._is_cut and logs is not None:
             logs |= self.model.validate()  # for all callbacks, which share these logs
-        if not is_whole(logs):
+        if not logs:
             return
         for callback in self._callbacks:
             callback.on_epoch_end(epoch, logs)
-        self._logs = logs or {}
+        self._logs = logs
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Pass it on, with the last whole epoch's logs."""
@@ -181,6 +182,6 @@ class StudyCallbacks(keras.callbacks.Callback):
         return [f"{type(one).__name__}.{name}" for one, before in pairs for name in changed(one, before)]
 
 
-def is_whole(logs: dict[str, Any] | None) -> bool:
-    """Whether an epoch with these logs was trained to its end: only then has it been validated."""
-    return logs is not None and "val_loss" in logs
+def is_whole(logs: dict[str, Any] | None, *, is_validated: bool) -> bool:
+    """Whether an epoch with these logs was trained to its end: only then has it been validated, if it is at all."""
+    return bool(logs) and ("val_loss" in (logs or {}) or not is_validated)

@@ -121,10 +121,11 @@ class FittedModel:
 
         rows = tf.data.Dataset.range(first_epoch, last_epoch).flat_map(of_epoch)
         val_rows = tf.data.Dataset.from_tensor_slices(self._split.val_rows).batch(VAL_BATCH_SIZE)
+        val_data = self._batches(val_rows, self._val_data) if self._split.is_validated else None
         history: dict[str, list[float]] = self.inner.fit(
             self._batches(rows, self._data),
             steps_per_epoch=self.n_calls,
-            validation_data=self._batches(val_rows, self._val_data),
+            validation_data=val_data,
             initial_epoch=first_epoch,
             epochs=last_epoch,
             callbacks=[_EpochSeed(seed), *callbacks],

@@ -2,8 +2,8 @@
 
 import functools
 import gc
-from collections.abc import Callable
-from typing import BinaryIO
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
 
 import tensorflow as tf
 
@@ -14,7 +14,8 @@ from hpo.engine.compiled import APART
 from hpo.engine.criterion import criterion_of
 from hpo.engine.engine import Engine
 from hpo.engine.processor import processor
-from hpo.engine.rehearsal import rehearse_training
+from hpo.engine.rehearsal import rehearse_training, rehearse_whole
+from hpo.engine.saving import written
 from hpo.engine.trainer import Saved, Task, TrainingResult
 from hpo.engine.training import train
 from hpo.errors import StudyMismatchError
@@ -35,6 +36,10 @@ class Trainer:
     def rehearse(self, definition: StudyDefinition, dataset: Dataset) -> None:
         """Build one model and its callbacks."""
         rehearse_training(definition, dataset)
+
+    def rehearse_whole(self, definition: StudyDefinition, dataset: Dataset, points: Sequence[Any]) -> None:
+        """Build their callbacks."""
+        rehearse_whole(definition, dataset, points)
 
     def ways(self) -> dict[str, str]:
         """Return the path that is the best here and elsewhere, and this machine's processor."""
@@ -58,7 +63,7 @@ class Trainer:
     def save(self, result: TrainingResult, kept: Saved) -> None:
         """Write the model with its best weights, as Keras's own file."""
         result.model.set_weights(result.best_weights)
-        kept.save_with(result.model.save)
+        kept.save_with(functools.partial(written, result.model.save))
 
     def count_epochs(self, open_: Callable[[], BinaryIO]) -> int:
         """Read the history's length."""

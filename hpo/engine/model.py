@@ -39,9 +39,9 @@ from hpo.engine.weights import Average
 class EpochModel(keras.Model):
     """A Keras model whose train step is a whole chunk of an epoch.
 
-    At an epoch's last chunk the logs also hold val_loss and the other metrics of validation, so `fit` needs no
-    validation data. Weights, their order and their layout are the inner model's, and saving saves that one: Keras
-    loads it without hpo.
+    At an epoch's last chunk the logs also hold val_loss and the other metrics of validation, if there are rows for it,
+    so `fit` needs no validation data. Weights, their order and layout are the inner model's, and saving saves that
+    one: Keras loads it without hpo.
 
     Attributes:
         inner: The study's own model.
@@ -101,8 +101,10 @@ class EpochModel(keras.Model):
         train = functools.partial(train_steps, self, optimizer, self._average, is_scaled, is_apart=manner.is_apart)
         self.train_chunk = Compiled(train, avoids_xla=avoids_xla)
         # Without XLA: it would take 0.5 s to compile for each shape, to save 5 ms per epoch of CIFAR-10.
-        validate = validation(self, self._average, is_scaled, len(split.val_rows))
-        self._validate = tf.function(validate, autograph=False)
+        self._validate = None
+        if split.is_validated:
+            validate = validation(self, self._average, is_scaled, len(split.val_rows))
+            self._validate = tf.function(validate, autograph=False)
         self.reset_metrics()
 
     def restart(self, weights: list[Any]) -> None:
@@ -178,7 +180,9 @@ class EpochModel(keras.Model):
         return logs | self.validate() if self._n_chunks_done == self.n_chunks else logs
 
     def validate(self) -> dict[str, Any]:
-        """Return val_loss and the other metrics of validation, as the weights are now."""
+        """Return val_loss and the other metrics of validation, as the weights are now; nothing without rows for it."""
+        if self._validate is None:
+            return {}
         val_loss, others = self._validate(self._val_data, self._val_rows, self._none)
         return {"val_loss": val_loss, **{f"val_{name}": value for name, value in others.items()}}
 
@@ -208,7 +212,7 @@ class EpochModel(keras.Model):
         return str(self.inner.to_json(**options))
 
     def validated_weights(self) -> list[np.ndarray]:
-        """Return the weights that the last validation saw, in Keras's order: the averaged ones, where there are any."""
+        """Return the weights that a validation sees now, in Keras's order: the averaged ones, where there are any."""
         if self._average is None:
             return list(self.inner.get_weights())
         weights = zip(self.inner.trainable_variables, self._average.read(), strict=True)

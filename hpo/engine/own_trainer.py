@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, BinaryIO, cast
@@ -19,7 +19,7 @@ from hpo.engine.saver import Saver
 from hpo.engine.state import copied, read_state, write_state
 from hpo.engine.trainer import Saved, Task, TrainingResult, find_best, is_finite
 from hpo.engine.training_run import Rows, TrainingRun
-from hpo.errors import FolderError, TrialError
+from hpo.errors import FolderError, StudyFileError, TrialError
 from hpo.tracebacks import told
 
 # Read by what the study's file imports, when it is imported.
@@ -48,6 +48,14 @@ class Trainer:
 
     def rehearse(self, definition: StudyDefinition, dataset: Dataset) -> None:
         """Nothing: only training tells what the function does."""
+
+    def rehearse_whole(self, definition: StudyDefinition, dataset: Dataset, points: Sequence[Any]) -> None:
+        """Refuse it: the function reports what it measures on validation rows, and nobody knows what for."""
+        message = "--retrain trains on the training and validation rows together, and the study's own function (train=)"
+        raise StudyFileError(
+            f"{message} is handed validation rows and measures on them.",
+            "Leave --retrain out; with what parameters.json in the answer's folder holds, train on all rows yourself.",
+        )
 
     def ways(self) -> dict[str, str]:
         """Return nothing: what the function trains with is its own."""

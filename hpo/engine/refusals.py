@@ -49,6 +49,24 @@ def check_callbacks(callbacks: Any) -> Sequence[keras.callbacks.Callback]:
     return callbacks
 
 
+def without_validation(callbacks: Sequence[keras.callbacks.Callback]) -> Sequence[keras.callbacks.Callback]:
+    """Return the callbacks of a training that validates nothing: early stopping by validation is left out.
+
+    Such a training is given the number of its epochs, which is what early stopping is for.
+
+    Raises:
+        TrialError: Another one looks at validation rows, and would do something else without them.
+    """
+    looking = [one for one in callbacks if str(getattr(one, "monitor", "")).startswith("val_")]
+    others = [one for one in looking if type(one) is not Callbacks.EarlyStopping]
+    if others:
+        raise TrialError(
+            f"the callback {type(others[0]).__name__} looks at {others[0].monitor!r}, and a training on the training "
+            "and validation rows together has no validation. Only EarlyStopping can be left out there"
+        )
+    return [one for one in callbacks if one not in looking]
+
+
 def _refusals(callback: keras.callbacks.Callback) -> list[str]:
     reasons = [reason for kind, reason in REFUSED.items() if isinstance(callback, kind)]
     hooks = [name for name in VALIDATION_HOOKS if is_own(callback, name)]

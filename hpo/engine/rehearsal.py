@@ -2,6 +2,7 @@
 
 import difflib
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 
 from hpo.data import Dataset, Split
 from hpo.definition import N_REFUSALS, RunningTrial, StudyDefinition, build_callbacks, build_model, draw, seed_of
+from hpo.engine.callbacks import StudyCallbacks
 from hpo.engine.compiled import Manner
 from hpo.engine.costs import forward_graph
 from hpo.engine.criterion import Criterion, criterion_of
@@ -19,7 +21,7 @@ from hpo.engine.fitted import FittedModel, own_training
 from hpo.engine.keras_optimizer import optimizer_of, rule_of
 from hpo.engine.model import EpochModel
 from hpo.engine.precision import computing_in
-from hpo.engine.refusals import check_callbacks, check_calls, check_model
+from hpo.engine.refusals import check_callbacks, check_calls, check_model, step_hook, without_validation
 from hpo.engine.shared import Shared
 from hpo.errors import InfeasibleError, StudyFileError, TrialError
 from hpo.tracebacks import field_hint, told
@@ -28,6 +30,8 @@ FAULTS = (NameError, AttributeError, TypeError, ImportError)  # of the file: a t
 SHORTAGES = (MemoryError, tf.errors.ResourceExhaustedError)  # of this machine, now
 N_POINTS = 3  # drawn where there is no baseline: what raises at all of them is no single point's fault
 N_ROWS = 2  # to train on, and as many to validate on
+ROWS = np.arange(2 * N_ROWS, dtype=np.int32)
+SPLIT = Split(train_rows=ROWS[:N_ROWS], val_rows=ROWS[N_ROWS:])
 
 
 def rehearse_training(definition: StudyDefinition, dataset: Dataset) -> None:
@@ -54,6 +58,41 @@ def rehearse_training(definition: StudyDefinition, dataset: Dataset) -> None:
             message = f"The study cannot be trained: its code raised, for {point}, {told(error)}"
             raise StudyFileError(message, f"{field_hint(error)} Mend its file and try again.".strip()) from error
         return
+
+
+def rehearse_whole(definition: StudyDefinition, dataset: Dataset, points: Sequence[Any]) -> None:
+    """Try what trainings at these points would meet that train on all rows and validate nothing: their callbacks.
+
+    Raises:
+        StudyFileError: A callback needs validation rows.
+    """
+    if definition.callbacks is None:
+        return
+    try:
+        for parameters in points:
+            without_validation(check_callbacks(_callbacks(definition, parameters)))
+        parameters = points[0]
+        callbacks = without_validation(check_callbacks(_callbacks(definition, parameters)))
+        keras.utils.set_random_seed(definition.seed)
+        with computing_in(parameters.training.precision):
+            inner = build_model(definition, parameters.model, dataset.input_shape, dataset.n_classes)
+        passed_on = StudyCallbacks(
+            callbacks,
+            [],
+            last_logs={},
+            is_over=lambda: True,
+            on_loss=lambda text: None,
+            has_steps=bool(step_hook(callbacks)),
+        )
+        rule, _ = rule_of(parameters, definition.optimizer)
+        _train_a_little(inner, rule, criterion_of(definition), dataset, SPLIT.whole(), [passed_on])
+    except SHORTAGES:
+        return
+    except Exception as error:
+        why = error if isinstance(error, TrialError) else f"for {parameters!r:.300}, its code raised {told(error)}"
+        message = f"The study cannot be trained on the training and validation rows together: {why}."
+        hint = "Leave --retrain out, or have the callback do without: logs hold no val_... there. Then begin anew."
+        raise StudyFileError(message, hint) from error
 
 
 def _rehearse(definition: StudyDefinition, dataset: Dataset, parameters: Any) -> None:
@@ -90,8 +129,26 @@ def _measured(inner: keras.Model, rule: Any, criterion: Criterion, dataset: Data
     Raises:
         TrialError: The loss or the metrics cannot be computed.
     """
-    rows = np.arange(N_ROWS, dtype=np.int32)
-    split = Split(train_rows=rows, val_rows=rows + N_ROWS)
+    try:
+        logs = _train_a_little(inner, rule, criterion, dataset, SPLIT, ())
+    except (TrialError, *SHORTAGES):
+        raise
+    except Exception as error:
+        raise TrialError(f"its loss or metrics cannot be computed: {told(error)}") from error
+    lost = sorted({"loss", "val_loss"} - {*logs})
+    if lost:
+        raise TrialError(f"its own train_step or test_step returns no loss, which hpo shows as {lost[0]}")
+    several = [name for name, values in logs.items() if np.ndim(values[0])]
+    if several:
+        message = f"the metric {several[0]} has {np.size(logs[several[0]][0])} values, not one"
+        raise TrialError(f'{message}. Have it averaged: F1Score takes average="macro", for example')
+    return sorted(logs)
+
+
+def _train_a_little(
+    inner: keras.Model, rule: Any, criterion: Criterion, dataset: Dataset, split: Split, callbacks: Sequence[Any]
+) -> dict[str, list[float]]:
+    """Train an epoch of a step or two; returns Keras's history."""
     is_eager = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(run_eagerly=True)  # two steps cost less than compiling them
     try:
@@ -102,21 +159,9 @@ def _measured(inner: keras.Model, rule: Any, criterion: Criterion, dataset: Data
             model = FittedModel(inner, optimizer_of(rule, 1e-3, 0.9), N_ROWS, shared, split, reason)
         else:
             model = EpochModel(inner, rule, N_ROWS, shared, split, Manner())
-        logs = model.train_epochs(0, 0, 1, ())
-    except (TrialError, *SHORTAGES):
-        raise
-    except Exception as error:
-        raise TrialError(f"its loss or metrics cannot be computed: {told(error)}") from error
+        return model.train_epochs(0, 0, 1, callbacks)
     finally:
         tf.config.run_functions_eagerly(run_eagerly=is_eager)
-    lost = sorted({"loss", "val_loss"} - {*logs})
-    if lost:
-        raise TrialError(f"its own train_step or test_step returns no loss, which hpo shows as {lost[0]}")
-    several = [name for name, values in logs.items() if np.ndim(values[0])]
-    if several:
-        message = f"the metric {several[0]} has {np.size(logs[several[0]][0])} values, not one"
-        raise TrialError(f'{message}. Have it averaged: F1Score takes average="macro", for example')
-    return sorted(logs)
 
 
 def _callbacks(definition: StudyDefinition, parameters: Any) -> Any:

@@ -25,7 +25,7 @@ class Task:
     Attributes:
         parameters: The trial's: Parameters, or what a training function of the study's own is given.
         seed: Initial weights, random layers and the order of rows come from it.
-        split: The rows to train and to validate on.
+        split: The rows to train on, and those to validate on, if there are any.
         metric: The study's, which tells the best epoch.
         checkpoint: Where to go on from and save to; a missing or damaged one is a start from epoch 1.
         resumed: Called once before training with the history that the checkpoint brought, which may be empty; returns
@@ -56,7 +56,7 @@ class TrainingResult:
 
     Attributes:
         history: Each epoch's logs.
-        best_epoch: From 1; 0 when no epoch had finite values.
+        best_epoch: From 1; 0 when no epoch had finite values. The last one where nothing was validated.
         best_weights: At that epoch, in Keras's order; none of a training function.
         model: The study's own Keras model; its weights are the last epoch's. None of a training function.
         best_state: What a training function reported at that epoch.
@@ -90,7 +90,12 @@ def is_finite(logs: dict[str, float], metric: Metric) -> bool:
 
 
 def find_best(history: Sequence[dict[str, float]], metric: Metric) -> int:
-    """Return the best of the epochs with finite values, of equal ones the first, from 1; 0 where there is none."""
+    """Return the best of the epochs with finite values, of equal ones the first, from 1; 0 where there is none.
+
+    Of epochs that nothing has validated it is the last.
+    """
+    if history and metric.name not in history[0]:
+        return max((epoch for epoch, logs in enumerate(history, 1) if is_finite(logs, metric)), default=0)
     whole = [(epoch, logs[metric.name]) for epoch, logs in enumerate(history, 1) if is_finite(logs, metric)]
     best = metric.best(whole, key=lambda one: one[1])
     return 0 if best is None else best[0]
@@ -125,6 +130,13 @@ class Trainer(Protocol):
 
         Raises:
             StudyFileError: It cannot be trained.
+        """
+
+    def rehearse_whole(self, definition: StudyDefinition, dataset: Dataset, points: Sequence[Any]) -> None:
+        """Look, before anything is trained, at what trainings at these points would meet without validation rows.
+
+        Raises:
+            StudyFileError: They cannot do without.
         """
 
     def ways(self) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Train one task: model, data and parameters -> result. Keras, no Optuna."""
 
 import time
+from dataclasses import replace
 
 from hpo.engine import checkpoint as checkpoints
 from hpo.engine.callback_state import fits
@@ -9,7 +10,7 @@ from hpo.engine.checkpoint import Checkpoint, Kept
 from hpo.engine.engine import Engine
 from hpo.engine.fitted import FittedModel
 from hpo.engine.model import EpochModel, restore_state, state
-from hpo.engine.refusals import check_callbacks, step_hook
+from hpo.engine.refusals import check_callbacks, step_hook, without_validation
 from hpo.engine.saver import Saver
 from hpo.engine.trainer import Task, TrainingResult, find_best, is_finite
 from hpo.errors import HpoError, LeaseLostError, TrialError
@@ -79,15 +80,19 @@ def train(engine: Engine, task: Task) -> TrainingResult:
     """
     begun_seconds = time.monotonic()
     try:
-        hook = step_hook(check_callbacks(task.callbacks))
+        callbacks = check_callbacks(task.callbacks)
+        if not task.split.is_validated:
+            callbacks = without_validation(callbacks)
+        task = replace(task, callbacks=callbacks)
+        hook = step_hook(callbacks)
         model = engine.any_model(task.parameters, task.seed, task.split, hook=hook)
         progress = _Progress(task, model, _restored(model, task), has_steps=bool(hook))
         n_done, epochs = len(progress.history), task.parameters.training.epochs
         progress.is_over = not task.resumed(progress.history) or progress.is_over or n_done >= epochs
         stop = StopOnRequest(task.should_stop, n_calls=model.n_calls)
         if not progress.is_over and not task.should_stop():
-            callbacks = [Discard(stop), progress.callbacks, AfterEpoch(progress.after_epoch), stop]
-            model.train_epochs(task.seed, n_done, epochs, callbacks)
+            after_epoch = AfterEpoch(progress.after_epoch, is_validated=task.split.is_validated)
+            model.train_epochs(task.seed, n_done, epochs, [Discard(stop), progress.callbacks, after_epoch, stop])
     except (HpoError, LeaseLostError, TrialError):
         raise
     except Exception as error:

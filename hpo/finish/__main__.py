@@ -61,6 +61,14 @@ def finish(
             help="Seeds that choose nothing, with which the winner is measured. Default: 6.",
         ),
     ] = None,
+    retrain: Annotated[
+        bool | None,
+        typer.Option(
+            "--retrain/--no-retrain",
+            help="Train the winner once more, on the validation rows too: that is the model to use. Default: no.",
+            show_default=False,
+        ),
+    ] = None,
     timeout: Annotated[
         float | None,
         typer.Option(parser=positive_seconds_of, metavar="20m", help="Stop after this time; go on later."),
@@ -116,7 +124,12 @@ def finish(
         is_new_generation=False,
     )
     request = FinishRequest(
-        search=name, options=options, n_finalists=finalists, n_seeds=seeds, patience_seconds=patience
+        search=name,
+        options=options,
+        n_finalists=finalists,
+        n_seeds=seeds,
+        is_retrained=retrain,
+        patience_seconds=patience,
     )
     limits = WorkerLimits(
         trial_timeout_seconds=None,
@@ -227,13 +240,15 @@ def described_as_json(finished: "Finished") -> dict[str, Any]:
     from hpo.words import finite
 
     found = finished.found
-
+    settled: dict[str, Any] | None = None
+    if found.settled is not None:
+        settled = {**finite(asdict(found.settled)), "is_validated": not found.settled.is_retrained}
     return {
         "study": finished.search.name,
         "ending": finished.ending.name.lower(),
         "n_trials_since": finished.n_since,
         "answer": described(found.answer),
-        "settled": None if found.settled is None else finite(asdict(found.settled)),
+        "settled": settled,
         "test": None if found.opening is None else finite(asdict(found.opening)),
         "is_test_of_this_model": found.is_tested,
         "answer_dir": None if found.settled is None else str(finished.search.folder.answer_dir),

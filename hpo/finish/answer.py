@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpo.metric import Metric
-from hpo.race import Plan, Repeat, Results, results_of, schedule_of
-from hpo.statistics import Comparison, Estimate, compare, estimate, holm, probability_better
+from hpo.race import MIN_PAIRS, Difference, Plan, Repeat, results_of, schedule_of, verdict_of
+from hpo.statistics import Estimate, estimate
 from hpo.study import TrialRow
-
-MIN_PAIRS = 2  # of values, for an interval or a comparison
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,23 +43,6 @@ class Confirmed:
     def highest(self) -> float | None:
         """The highest."""
         return max((value for value in self.values if value is not None), default=None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """The winner against another setting, over the seeds that both were trained with.
-
-    Attributes:
-        setting: The other one's place in the plan.
-        comparison: Positive where the winner is better; None of less than two pairs.
-        is_different: Whether they are called different, all comparisons of the answer taken together.
-        probability: That the winner is better.
-    """
-
-    setting: int
-    comparison: Comparison | None
-    is_different: bool
-    probability: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,16 +87,8 @@ class Answer:
 def answer_of(plan: Plan, rows: Sequence[TrialRow], metric: Metric, *, is_complete: bool) -> Answer:
     """Work out what the trainings of a finish say."""
     found, results = schedule_of(plan, rows, metric), results_of(rows, metric)
-    winner, runner_up = found.winner, found.runner_up
-    of_race = list(dict.fromkeys(one for one in (winner, runner_up, *plan.known) if one is not None))
-    differences = _differences(plan, results, of_race) if winner is not None else ()
-    against = next((one for one in differences if one.setting == runner_up), None)
-    has_swapped = against is not None and against.is_different and _is_worse(against)
-    if has_swapped:
-        winner, runner_up = runner_up, winner
-        of_race = list(dict.fromkeys(one for one in (winner, runner_up, *of_race) if one is not None))
-        differences = _differences(plan, results, of_race)
-    confirmed = {setting: _confirmed(plan, rows, setting, metric) for setting in of_race}
+    verdict = verdict_of(plan, found, results)
+    confirmed = {setting: _confirmed(plan, rows, setting, metric) for setting in verdict.confirmed}
     best = confirmed[0]
     optimism = None
     if best.estimate is not None and best.record is not None:
@@ -128,52 +101,12 @@ def answer_of(plan: Plan, rows: Sequence[TrialRow], metric: Metric, *, is_comple
         n_ended=len(results),
         n_spared=found.n_spared,
         confirmed=confirmed,
-        winner=winner,
-        runner_up=runner_up,
-        has_swapped=has_swapped,
-        differences=differences,
+        winner=verdict.winner,
+        runner_up=verdict.runner_up,
+        has_swapped=verdict.has_swapped,
+        differences=verdict.differences,
         optimism=optimism,
     )
-
-
-def _is_worse(difference: Difference) -> bool:
-    return difference.comparison is not None and difference.comparison.difference < 0
-
-
-def _differences(plan: Plan, results: Results, settings: Sequence[int]) -> tuple[Difference, ...]:
-    """Compare the first of the settings with each other one."""
-    winner, *others = settings
-    found = {}
-    for other in others:
-        mine, theirs = _pairs(results, winner, other, plan.seeds)
-        found[other] = compare(mine, theirs, step=plan.step) if len(mine) >= MIN_PAIRS else None
-    known = [other for other, comparison in found.items() if comparison is not None]
-    are_different = dict(zip(known, holm([found[other].p for other in known]), strict=True))  # type: ignore[union-attr]
-    everywhere = range(1, plan.seeds.stop)
-    return tuple(
-        Difference(
-            setting=other,
-            comparison=comparison,
-            is_different=are_different.get(other, False),
-            probability=_probability(*_pairs(results, winner, other, everywhere), step=plan.step),
-        )
-        for other, comparison in found.items()
-    )
-
-
-def _probability(mine: list[float], theirs: list[float], *, step: float) -> float | None:
-    return probability_better(mine, theirs, step=step) if len(mine) >= MIN_PAIRS else None
-
-
-def _pairs(results: Results, one: int, other: int, seeds: range) -> tuple[list[float], list[float]]:
-    """Return the values of two settings over the seeds that both have one for."""
-    pairs = [
-        (mine, theirs)
-        for seed in seeds
-        if (mine := results.get(Repeat(setting=one, seed=seed))) is not None
-        and (theirs := results.get(Repeat(setting=other, seed=seed))) is not None
-    ]
-    return [mine for mine, _ in pairs], [theirs for _, theirs in pairs]
 
 
 def _confirmed(plan: Plan, rows: Sequence[TrialRow], setting: int, metric: Metric) -> Confirmed:
@@ -182,7 +115,11 @@ def _confirmed(plan: Plan, rows: Sequence[TrialRow], setting: int, metric: Metri
     sign = 1 if metric.is_maximized else -1
     values = [None if (value := results.get(repeat)) is None else sign * value for repeat in repeats]
     whole = [value for value in values if value is not None]
-    seconds = [row.seconds for row in rows if row.repeat is not None and row.repeat[0] == setting and row.seconds]
+    seconds = [
+        row.seconds
+        for row in rows
+        if row.repeat is not None and row.repeat[0] == setting and row.seconds and not row.is_retraining
+    ]
     chosen = plan.settings[setting]
     return Confirmed(
         setting=setting,

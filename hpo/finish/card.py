@@ -26,6 +26,7 @@ class Card:
         trial: The search's trial whose setting the model has.
         seed: What the model was trained with.
         epoch: The best one, whose weights it has; None where nobody knows.
+        n_epochs: How many it was trained on the validation rows too; None of one that was validated.
         parameters: By name.
         metric: What the study tunes for.
         found: What the finish says, in sentences.
@@ -45,6 +46,7 @@ class Card:
     trial: int
     seed: int
     epoch: int | None
+    n_epochs: int | None
     parameters: Mapping[str, Any]
     metric: str
     found: Sequence[str]
@@ -151,12 +153,18 @@ def _made(card: Card) -> list[tuple[str, str]]:
     name, fingerprint = card.data
     n_train, n_val = card.n_rows
     epoch = "" if card.epoch is None else f"; the weights of epoch {card.epoch}, its best"
+    rows = f"{n_train:,} rows to train on, {n_val:,} to validate on"
+    if card.n_epochs is not None:
+        epoch = f"; the weights of epoch {card.n_epochs}, its last"
+        rows = (
+            f"{n_train + n_val:,} rows to train on, which are the training and the validation rows; none to validate on"
+        )
     tested = [] if card.test is None else [("test rows", f"{card.test.n_rows:,}, SHA-256 {card.test.fingerprint[:16]}")]
     return [
         ("setting", f"that of trial {card.trial} of the search"),
         ("trained with", f"seed {card.seed}{epoch}"),
         ("tuned for", card.metric),
-        ("data", f"{name}, SHA-256 {fingerprint[:16]}: {n_train:,} rows to train on, {n_val:,} to validate on"),
+        ("data", f"{name}, SHA-256 {fingerprint[:16]}: {rows}"),
         *tested,
         *card.versions.items(),
     ]

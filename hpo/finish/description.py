@@ -3,8 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
-from hpo.finish.answer import Answer, Confirmed, Difference
+from hpo.finish.answer import Answer, Confirmed
 from hpo.finish.sentences import sentences
+from hpo.race import Difference
 from hpo.words import finite
 
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 
 from hpo.data import Dataset, Split, are_words, arrays_of, each
 from hpo.definition import StudyDefinition
-from hpo.engine import learn, model_of_rows, own_classes
+from hpo.engine import learn, model_of_rows, own_classes, written
 from hpo.errors import StudyMismatchError
 from hpo.files import replace, replaced
 from hpo.finish.exported import CLASSES, LAMBDA, MODEL, ONNX, Exported
@@ -94,7 +93,7 @@ def export(
         raise StudyMismatchError(message, "Its file may be damaged, or the study's file have changed.") from error
     path = answer_dir / MODEL
     with replaced(path) as temporary:
-        _written(model.save, temporary)
+        written(model.save, temporary)
     files = [MODEL]
     if dataset.classes:
         replace(answer_dir / CLASSES, lambda file: file.write(json.dumps(dataset.classes).encode()), mode=0o666)
@@ -131,18 +130,6 @@ def _check_learnt(made: Any, trained: Any) -> None:
                 "of it.",
                 "It must depend on the training rows alone: seed what it draws, and read no other file.",
             )
-
-
-def _written(write: Callable[[Path], object], path: Path) -> None:
-    """Have Keras write a file; what HDF5 says of a full disk is no OSError."""
-    try:
-        write(path)
-    except OSError:
-        raise
-    except (RuntimeError, ValueError) as error:
-        if "write" not in str(error).lower():
-            raise
-        raise OSError(None, str(error)) from error
 
 
 def proof_fault(path: Path, rows: Any, answers: list[np.ndarray]) -> str:

@@ -62,6 +62,7 @@ class Setting:
         is_scaled: For each input whether its bytes are scaled to [0, 1]: see Exported.
         split_seed: The study's seed, by which its rows are split.
         seed: What the model is trained with.
+        n_epochs: How many it trains on the validation rows too; None where it validates.
     """
 
     study: str
@@ -73,6 +74,7 @@ class Setting:
     is_scaled: Any
     split_seed: int
     seed: int
+    n_epochs: int | None = None
 
 
 def called(cut: Excerpt, field: str, arguments: str) -> str:
@@ -103,19 +105,33 @@ def _optimizer(definition: StudyDefinition, cut: Excerpt, training: Any) -> str:
     return f"keras.optimizers.{OPTIMIZERS[training.optimizer]}(learning_rate={training.learning_rate!r}{momentum})"
 
 
-def callbacks_code(definition: StudyDefinition, cut: Excerpt, training: Any, mode: str) -> list[str]:
+def callbacks_code(setting: Setting, cut: Excerpt, mode: str) -> list[str]:
     """Return lines that make the list `watchers`: the study's, and what keeps the best epoch's model."""
+    definition, is_validated = setting.definition, setting.n_epochs is None
     best = f'keras.callbacks.ModelCheckpoint("retrained.keras", monitor="{definition.metric}", mode="{mode}", '
-    lines = [f"best = {best}save_best_only=True)"]
+    lines = [f"best = {best}save_best_only=True)"] if is_validated else []
     own = ""
     if definition.callbacks is not None:
         trial = (
             ', SimpleNamespace(number=0, folder=Path("files"), seed=SEED)' if takes_trial(definition.callbacks) else ""
         )
         lines += ["from pathlib import Path", 'Path("files").mkdir(exist_ok=True)'] if trial else []
-        own = f"*{called(cut, 'callbacks', f'PARAMETERS{trial}')}, "
-    averaged = "AveragedWeights(), " if training.averaged else ""
-    return [*lines, f"watchers = [{averaged}{own}best]"]
+        made = called(cut, "callbacks", f"PARAMETERS{trial}")
+        if not is_validated:  # of those with such a monitor hpo trains without validation only with EarlyStopping
+            lines.append(f'own = [one for one in {made} if not str(getattr(one, "monitor", "")).startswith("val_")]')
+        own = f"*{made}, " if is_validated else "*own, "
+    averaged = "AveragedWeights(), " if setting.parameters.training.averaged else ""
+    watchers = f"{averaged}{own}{'best' if is_validated else ''}".removesuffix(", ")
+    return [*lines, f"watchers = [{watchers}]"]
+
+
+def averaged_code(setting: Setting) -> list[str]:
+    """Return the callback that averages weights, where the setting does: without validation when an epoch ends."""
+    if not setting.parameters.training.averaged:
+        return []
+    hook, without = "on_test_begin(self, logs", "on_epoch_end(self, epoch, logs"
+    text = AVERAGED if setting.n_epochs is None else AVERAGED.replace(hook, without).replace("Validates and s", "S")
+    return [text.strip()]
 
 
 def preprocessed_code(setting: Setting, cut: Excerpt) -> list[str]:
@@ -132,6 +148,18 @@ def preprocessed_code(setting: Setting, cut: Excerpt) -> list[str]:
         "    )",
         "else:",
         "    x_train, x_val = applied(learnt, x_train), applied(learnt, x_val)",
+    ]
+
+
+def joined_code(*, has_weights: bool) -> list[str]:
+    """Return lines that put the validation rows behind the training rows, once what is learnt of those is settled."""
+    weights = ["w_train = np.concatenate([w_train, w_val])"] if has_weights else []
+    return [
+        "x_train, y_train = (",
+        "    keras.tree.map_structure(lambda *both: np.concatenate(both), *pair)",
+        "    for pair in ((x_train, x_val), (y_train, y_val))",
+        ")",
+        *weights,
     ]
 
 

@@ -18,6 +18,7 @@ from hpo.finish.exported import CLASSES, MODEL, ONNX, STATE, Exported, answer_fo
 from hpo.finish.fitting import Setting
 from hpo.finish.script import SCRIPT, write_script
 from hpo.parameters import Parameters, flat
+from hpo.race import Retraining
 
 if TYPE_CHECKING:
     from hpo.finish.result import TestResult
@@ -49,6 +50,7 @@ class Chosen:
         seed: What it was trained with.
         split_seed: The study's.
         epoch: Its best one; None where nobody knows.
+        retraining: How it was trained on the validation rows too; None of one that was validated.
         found: What the finish says, in sentences.
         expected: What a model of this setting reaches, in a sentence.
         command: What makes all of this again.
@@ -67,6 +69,7 @@ class Chosen:
     seed: int
     split_seed: int
     epoch: int | None
+    retraining: Retraining | None
     found: Sequence[str]
     expected: str
     command: str
@@ -98,6 +101,7 @@ def write_answer(chosen: Chosen, answer_dir: Path, measure: Callable[[Path], Mea
             trial=chosen.trial,
             seed=chosen.seed,
             epoch=chosen.epoch,
+            n_epochs=None if chosen.retraining is None else chosen.retraining.n_epochs,
             parameters={**flat(chosen.parameters), **chosen.chosen},
             metric=chosen.definition.metric,
             found=chosen.found,
@@ -139,6 +143,7 @@ def _script(chosen: Chosen, exported: Exported, folder: Path) -> tuple[str, ...]
         is_scaled=exported.is_scaled,
         split_seed=chosen.split_seed,
         seed=chosen.seed,
+        n_epochs=None if chosen.retraining is None else chosen.retraining.n_epochs,
     )
     try:
         script = write_script(setting, expected=chosen.expected)

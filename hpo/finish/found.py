@@ -9,9 +9,8 @@ from hpo.finish.answer import Answer, answer_of
 from hpo.finish.opened import Opening, read_opening
 from hpo.finish.sentences import Line, interval, label_of, name_of, sentences, settled_sentences
 from hpo.finish.settled import Settled, read_settled
-from hpo.names import finish_of
-from hpo.race import read_plan, schedule_of
-from hpo.study import OpenStudy, count_ended, find_latest
+from hpo.race import is_confirmed, read_plan, schedule_of
+from hpo.study import OpenStudy, count_ended, find_finish
 from hpo.terminal import warn_once
 from hpo.words import describe_params, number
 
@@ -90,8 +89,9 @@ def found_in(search: OpenStudy, study: OpenStudy) -> Found:
     Raises:
         StudyMismatchError: Its plan, or what is stored of the test rows, is not as hpo writes it.
     """
-    answer = answer_of(read_plan(study), study.rows(), study.metric, is_complete=is_trained(study))
-    return found_of(answer, read_settled(study), read_opening(search))
+    plan, rows = read_plan(study), study.rows()
+    answer = answer_of(plan, rows, study.metric, is_complete=is_confirmed(plan, rows, study.metric))
+    return found_of(answer, read_settled(study, plan), read_opening(search))
 
 
 def found_of(answer: Answer, settled: Settled | None, opening: Opening | None) -> Found:
@@ -103,10 +103,8 @@ def found_of(answer: Answer, settled: Settled | None, opening: Opening | None) -
 def find_found(search: OpenStudy, runs_dir: Path) -> Found | None:
     """Return what the finish of a search has found; None where none was begun, or it cannot be read, which is said."""
     try:
-        study = find_latest(search.database, runs_dir, finish_of(search.name))
-        if study is None or study.facts.finishes != search.facts.key:
-            return None
-        return found_in(search, study)
+        study = find_finish(search, runs_dir)
+        return None if study is None else found_in(search, study)
     except HpoError as error:
         warn_once(f'the finish of "{search.name}" is left out: {error.message}')
         return None

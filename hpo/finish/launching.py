@@ -8,13 +8,14 @@ from typing import Any
 from hpo.database import explained, open_store, wait_shortly
 from hpo.errors import HpoError, NotOpenedError, StudyMismatchError
 from hpo.finish.found import Found, found_in, is_trained, n_wanted
-from hpo.finish.opening import check_asked, check_unchanged, find_finish, find_search, open_in_process, patiently
+from hpo.finish.opening import check_asked, check_unchanged, find_search, open_in_process, patiently
 from hpo.finish.request import FinishRequest
+from hpo.finish.retraining import is_other_model
 from hpo.finish.settled import read_settled
 from hpo.finish.settling import settle_in_process
 from hpo.race import read_plan
 from hpo.run import Ending, Errand, Launcher, RunSettings, Signals, View, call_in_child, start_forkserver
-from hpo.study import OpenStudy, StudyFacts, Ticket, count_ended, folder_of, open_runs_dir
+from hpo.study import OpenStudy, StudyFacts, Ticket, count_ended, find_finish, folder_of, open_runs_dir
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +51,10 @@ def finish_search(request: FinishRequest, settings: RunSettings, view: View, sig
     open_runs_dir(request.options.runs_dir, view.say)
     search, study = wait_shortly(lambda: _find(request), request.options.address)
     context, ending = None, Ending.FINISHED
-    if study is None or not patiently(partial(is_trained, study), request, view.say):
+    if study is None or not patiently(partial(is_as_asked, study, request), request, view.say):
         context, study = _open(request, search, view, signals)
-        ending = _train(partial(Launcher, settings, view, signals, context=context), request, study, view)
+        if not patiently(partial(is_trained, study), request, view.say):
+            ending = _train(partial(Launcher, settings, view, signals, context=context), request, study, view)
     fault = None
     if ending == Ending.FINISHED and patiently(partial(is_unsettled, study), request, view.say):
         try:
@@ -64,7 +66,12 @@ def finish_search(request: FinishRequest, settings: RunSettings, view: View, sig
 
 def is_unsettled(study: OpenStudy) -> bool:
     """Whether only the last step is missing of a finish."""
-    return is_trained(study) and read_settled(study) is None
+    return is_trained(study) and read_settled(study, read_plan(study)) is None
+
+
+def is_as_asked(study: OpenStudy, request: FinishRequest) -> bool:
+    """Whether all trainings of a finish have ended, and it ends with the model that is asked for."""
+    return is_trained(study) and not is_other_model(read_plan(study), request)
 
 
 class _Unhurried:
@@ -94,10 +101,10 @@ def _find(request: FinishRequest) -> tuple[OpenStudy, OpenStudy | None]:
     with explained(request.options.address):
         database = open_store(request.options.address, create=False)
         search = find_search(request, database)
-        study = find_finish(search, request)
+        study = find_finish(search, request.options.runs_dir)
         if study is not None:
             check_asked(study, request)
-            if is_trained(study):
+            if is_as_asked(study, request):
                 return search, study
         check_unchanged(request, search, None)
         return search, study
@@ -122,6 +129,7 @@ def _train(launcher: Callable[..., Launcher], request: FinishRequest, study: Ope
 
     Workers add the trainings that follow before they end one; another program that ends a trial does not.
     """
+    patiently(partial(grow, study, 0), request, view.say)
     while True:
         outcome = launcher(study=study).run()
         has_more = patiently(partial(grow, study, len(outcome.tickets)), request, view.say)

@@ -11,9 +11,11 @@ from typing import TypeVar
 from hpo.data import Dataset, Split, arrays_of, load_dataset, split_of
 from hpo.database import Store, insist, open_store, setup_lock
 from hpo.definition import fingerprint, load_definition, predicts_classes
+from hpo.engine import load_trainer, preprocessed
 from hpo.errors import StudyMismatchError, TrialsFailingError
 from hpo.finish.note import note_of_finish
 from hpo.finish.request import FinishRequest
+from hpo.finish.retraining import change_model, check_retrainable, is_other_model
 from hpo.metric import Metric
 from hpo.names import file_of, finish_of
 from hpo.race import (
@@ -32,6 +34,7 @@ from hpo.study import (
     OpenStudy,
     check_same,
     count_ended,
+    find_finish,
     find_latest,
     folder_of,
     make,
@@ -71,11 +74,14 @@ def open_finish(request: FinishRequest, say: Callable[[str], None]) -> OpenStudy
 
     Raises:
         StudyMismatchError: The study's file or its data have changed, or the stored finish is another one.
+        StudyFileError: The study cannot be trained without validation rows, as is asked for.
         TrialsFailingError: No trial of the search was trained to its end.
     """
     options = request.options
     database = open_store(options.address, create=False)
-    search = find_search(request, database)
+    search, trainer = find_search(request, database), load_trainer(options.file.trainer)
+    if request.is_retrained:
+        trainer.set_up(n_threads=search.facts.n_threads, slot=0)
     definition = load_definition(options.file)
     dataset = load_dataset(
         definition.dataset,
@@ -86,13 +92,20 @@ def open_finish(request: FinishRequest, say: Callable[[str], None]) -> OpenStudy
         is_classes=predicts_classes(definition),
     )
     check_unchanged(request, search, dataset.fingerprint)
+    split = split_of(dataset, seed=search.facts.seed)
+    step = step_of(search.metric, dataset, split)
+    study = find_finish(search, options.runs_dir)
+    plan = plan_of(search, request, step=step) if study is None else read_plan(study)
+    if request.is_retrained and (study is None or is_other_model(plan, request)):
+        rows = preprocessed(definition, options.file, dataset, split, data_dir=options.data_dir, report=say)
+        check_retrainable(trainer, definition, rows, plan)
     with setup_lock(options.address):
-        study = find_finish(search, request)
+        study = find_finish(search, options.runs_dir)
         if study is None:
-            step = step_of(search.metric, dataset, split_of(dataset, seed=search.facts.seed))
-            study = make_finish(search, request, plan_of(search, request, step=step))
+            study = make_finish(search, request, plan)
         else:
             check_asked(study, request)
+            change_model(search, study, request, say)
         study.folder.check(study.facts.key)
         study.folder.mark(study.facts.key)
         write_note(study, note_of_finish(search.name))
@@ -109,21 +122,6 @@ def find_search(request: FinishRequest, database: Store) -> OpenStudy:
     if search is None:
         raise not_there(database, request.options.runs_dir, request.search)
     return search
-
-
-def find_finish(search: OpenStudy, request: FinishRequest) -> OpenStudy | None:
-    """Find the finish of a search; None where it has not been begun.
-
-    Raises:
-        StudyMismatchError: What has its name finishes another search.
-    """
-    study = find_latest(search.database, request.options.runs_dir, finish_of(search.name))
-    if study is not None and study.facts.finishes != search.facts.key:
-        raise StudyMismatchError(
-            f'The study "{study.name}" finishes another study of the name "{search.name}", which is gone.',
-            f"hpo study delete --study {study.name} makes room.",
-        )
-    return study
 
 
 def check_unchanged(request: FinishRequest, search: OpenStudy, data: str | None) -> None:
@@ -187,6 +185,7 @@ def plan_of(search: OpenStudy, request: FinishRequest, *, step: float) -> Plan:
         n_trials=n_ended,
         n_open=len(tickets) - n_ended,
         step=step,
+        is_retrained=request.is_retrained is True,
     )
 
 

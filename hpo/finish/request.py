@@ -14,6 +14,7 @@ class FinishRequest:
         options: Where its file, database, runs folder and data are.
         n_finalists: How many of its best records race.
         n_seeds: With how many untouched seeds the winner and those it is compared with are trained.
+        is_retrained: Whether it ends with a model that is trained on the validation rows too.
         patience_seconds: How long the database may be away.
     """
 
@@ -21,4 +22,5 @@ class FinishRequest:
     options: StudyOptions
     n_finalists: int | None
     n_seeds: int | None
+    is_retrained: bool | None
     patience_seconds: float

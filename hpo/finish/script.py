@@ -13,11 +13,12 @@ from hpo.definition import Excerpt, cut_out, takes_classes
 from hpo.errors import StudyFileError
 from hpo.finish.fitting import (
     APPLIED,
-    AVERAGED,
     Setting,
+    averaged_code,
     callbacks_code,
     called,
     compiled_code,
+    joined_code,
     literal,
     preprocessed_code,
     weighted_code,
@@ -78,7 +79,8 @@ def write_script(setting: Setting, *, expected: str) -> Script:
         definition.dataset,
         call=called(cut, "dataset", ""),
         base_dir=setting.file.parent,
-        seed=setting.split_seed,
+        # What preprocess learns is the training rows' alone, so that rows are split for it.
+        seed=setting.split_seed if setting.n_epochs is None or setting.definition.preprocess is not None else None,
         is_scaled=setting.is_scaled,
     )
     notes, main = _notes(cut, setting), _main(setting, cut, rows)
@@ -88,7 +90,7 @@ def write_script(setting: Setting, *, expected: str) -> Script:
         *_of_study(cut, setting),
         *(function.strip() for function in rows.functions),
         *([APPLIED.strip()] if setting.definition.preprocess is not None else []),
-        *([AVERAGED.strip()] if setting.parameters.training.averaged else []),
+        *averaged_code(setting),
         f"SEED = {setting.seed}\nPARAMETERS = {_parameters(setting.parameters, cut.names)}",
         main,
         'if __name__ == "__main__":\n    main()',
@@ -137,7 +139,7 @@ def _notes(cut: Excerpt, setting: Setting) -> tuple[str, ...]:
 def _docstring(setting: Setting, expected: str, notes: Sequence[str]) -> str:
     paragraphs = [
         f"Written by hpo {__version__}. hpo is not needed. It trains as hpo did, but not bit for bit: the rows come in "
-        "another order, and other versions and machines add up differently. The best epoch's model is saved as "
+        f"another order, and other versions and machines add up differently. The {_kept(setting)} is saved as "
         "retrained.keras; it takes rows as they are prepared below.",
         expected,
         *(f"NOTE: {note}" for note in notes),
@@ -145,6 +147,12 @@ def _docstring(setting: Setting, expected: str, notes: Sequence[str]) -> str:
     body = "\n\n".join(textwrap.fill(one, 110) for one in paragraphs if one)
     text = f"The best setting of the study {setting.study}, trained by Keras alone: python {SCRIPT}\n\n{body}\n"
     return '"""' + text.replace("\\", "\\\\").replace('"""', "'''") + '"""'
+
+
+def _kept(setting: Setting) -> str:
+    if setting.n_epochs is None:
+        return "best epoch's model"
+    return "last epoch's model, trained on the training and validation rows together as hpo's was,"
 
 
 def _imports(cut: Excerpt, rows: RowsCode) -> str:
@@ -202,6 +210,7 @@ def _main(setting: Setting, cut: Excerpt, rows: RowsCode) -> str:
     lines = [
         *rows.lines,
         *preprocessed_code(setting, cut),
+        *(joined_code(has_weights=has_weights) if setting.n_epochs and definition.preprocess is not None else []),
         *weighted,
         "keras.utils.set_random_seed(SEED)",
         *([] if training.precision == "float32" else [f'keras.config.set_dtype_policy("mixed_{training.precision}")']),
@@ -209,7 +218,19 @@ def _main(setting: Setting, cut: Excerpt, rows: RowsCode) -> str:
         "net.compile(",
         *(f"    {name}={text}," for name, text in compiled_code(definition, cut, training).items()),
         ")",
-        *callbacks_code(definition, cut, training, mode),
+        *callbacks_code(setting, cut, mode),
+    ]
+    if setting.n_epochs is not None:
+        # The setting itself has more epochs, maybe: a schedule that goes by them is cut short, as hpo's training was.
+        lines += [
+            "net.fit(",
+            f"    x_train, y_train, {weights}batch_size={training.batch_size}, epochs={setting.n_epochs},",
+            "    callbacks=watchers, verbose=2,",
+            ")",
+            'net.save("retrained.keras")',
+        ]
+        return "def main() -> None:\n" + textwrap.indent("\n".join(lines), "    ")
+    lines += [
         "history = net.fit(",
         f"    x_train, y_train, {weights}batch_size={training.batch_size}, epochs={training.epochs},",
         f"    validation_data={validation}, callbacks=watchers, verbose=2,",

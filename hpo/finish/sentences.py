@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 
-from hpo.finish.answer import Answer, Confirmed, Difference
+from hpo.finish.answer import Answer, Confirmed
 from hpo.finish.opened import Opening
 from hpo.finish.result import result_of
 from hpo.finish.settled import Settled
 from hpo.metric import Metric
+from hpo.race import Difference
 from hpo.statistics import Estimate
 from hpo.words import describe_params, duration, number
 
@@ -138,15 +139,29 @@ def _likely(difference: Difference) -> str:
 def settled_sentences(answer: Answer, settled: Settled, opening: Opening | None) -> list[Line]:
     """Say what the settings cost, and what the test rows showed."""
     lines = [("simplest", line) for line in _simplest(answer, settled)]
+    of_model = []
+    if settled.n_epochs is not None:
+        of_model.append(("model", retrained_sentence(answer.metric, settled.n_epochs, settled.best_epochs)))
     if opening is None or opening.result is None or opening.model != settled.model:
-        return [*lines, ("test", settled.test_note)]
+        return [*lines, ("test", settled.test_note), *of_model]
     result = result_of(opening.result)
     metric = result.metric
     shown = number(metric.value)
     if metric.low is not None and metric.high is not None:
         shown += f" [{number(metric.low)}, {number(metric.high)}]"
     line = f"{metric.name} {shown} on {result.n_rows:,} rows that no training and no choice of this study has seen."
-    return [*lines, ("test", line), ("test", f"{settled.test_note} They are spent.")]
+    return [*lines, ("test", line), ("test", f"{settled.test_note} They are spent."), *of_model]
+
+
+def retrained_sentence(metric: Metric, n_epochs: int, best_epochs: Sequence[int]) -> str:
+    """Say what a model is that was trained on the validation rows too, and what is not known of it."""
+    at = ", ".join(map(str, best_epochs))
+    epochs = "1 epoch" if n_epochs == 1 else f"{n_epochs} epochs"
+    return (
+        f"Trained once more, on the training and validation rows together, for {epochs}: the median of those at which "
+        f"the winner's seeds were best ({at}). No rows are left to validate it on, so it has no {metric.name} of its "
+        "own: the winner's interval is that of the same setting trained without these rows."
+    )
 
 
 def _simplest(answer: Answer, settled: Settled) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hpo.race import Plan
 from hpo.study import OpenStudy
 
 SETTLED_ATTR = "hpo:settled"  # of the finish
@@ -22,6 +23,8 @@ class Settled:
         fault: Why plain Keras does not load the model; empty where it does.
         test_note: What became of the test rows, in a sentence.
         model: What the model is known by where test rows are opened, see hpo.finish.opened.
+        n_epochs: How many it was trained on all rows; None of one that is the best of several by validation.
+        best_epochs: Those at which the trainings of its setting were best whose median that is.
     """
 
     trial: int
@@ -31,6 +34,13 @@ class Settled:
     fault: str
     test_note: str
     model: str
+    n_epochs: int | None = None
+    best_epochs: tuple[int, ...] = ()
+
+    @property
+    def is_retrained(self) -> bool:
+        """Whether the model was trained on the validation rows too, and so has no value of its own."""
+        return self.n_epochs is not None
 
 
 def store_settled(study: OpenStudy, settled: Settled) -> None:
@@ -39,11 +49,18 @@ def store_settled(study: OpenStudy, settled: Settled) -> None:
     study.database.optuna.set_study_user_attr(study.facts.study_id, SETTLED_ATTR, stored)
 
 
-def read_settled(study: OpenStudy) -> Settled | None:
-    """Return what is stored; None where nothing is, or another program has changed it: then it is settled anew."""
+def read_settled(study: OpenStudy, plan: Plan) -> Settled | None:
+    """Return what is stored; None where nothing is, or of another model than is asked for by now: it is settled anew.
+
+    So is what another program has changed.
+    """
     stored: Any = study.database.optuna.get_study_user_attrs(study.facts.study_id).get(SETTLED_ATTR)
     try:
         n_weights = {int(key): int(value) for key, value in stored["n_weights"].items()}
-        return Settled(**{**stored, "n_weights": n_weights, "trial": int(stored["trial"])})
+        best_epochs = tuple(map(int, stored.get("best_epochs", ())))  # an older hpo left these out
+        settled = Settled(
+            **{**stored, "n_weights": n_weights, "trial": int(stored["trial"]), "best_epochs": best_epochs}
+        )
     except (TypeError, KeyError, ValueError, AttributeError):
         return None
+    return settled if settled.is_retrained == plan.is_retrained else None

@@ -12,21 +12,22 @@ from typing import Any
 
 from hpo.data import Dataset, load_dataset, load_test_rows, split_of
 from hpo.database import open_store
-from hpo.definition import StudyDefinition, build_model, load_definition, place, predicts_classes
+from hpo.definition import StudyDefinition, build_model, load_definition, predicts_classes
 from hpo.engine import load_trainer, preprocessed
-from hpo.errors import DatasetError, FolderError, StudyMismatchError, TrialsFailingError
+from hpo.errors import DatasetError, FolderError, StudyFileError, StudyMismatchError
 from hpo.finish.answer import Answer, answer_of
 from hpo.finish.folder import ALL, OWN_TEST_NOTE, Chosen, Measured, write_answer
 from hpo.finish.found import Found, found_of
 from hpo.finish.note import note_of_search
 from hpo.finish.opened import Opening, close, identity, open_once, others_that_opened, read_opening
-from hpo.finish.opening import find_finish, find_search, patiently
+from hpo.finish.opening import find_search, patiently
 from hpo.finish.request import FinishRequest
 from hpo.finish.result import result_of
-from hpo.finish.sentences import measured, sentences
+from hpo.finish.retraining import kept_of, row_of_model
+from hpo.finish.sentences import measured, retrained_sentence, sentences
 from hpo.finish.settled import Settled, read_settled, store_settled
 from hpo.names import file_of, finish_of
-from hpo.race import Repeats, best_of, read_plan
+from hpo.race import Repeats, parameters_of, read_plan, retraining_of
 from hpo.run import begin, telling
 from hpo.study import (
     OpenStudy,
@@ -37,6 +38,7 @@ from hpo.study import (
     detach,
     drop_files,
     fetch_model,
+    find_finish,
     folder_of,
     write_note,
 )
@@ -93,27 +95,22 @@ def settle(request: FinishRequest, say: Callable[[str], None]) -> None:
     """Write the answer's folder, open the test rows once, and store what came of it.
 
     Raises:
-        TrialsFailingError: No training of the winner succeeded.
+        TrialsFailingError: No training of the winner succeeded, or not the one on all rows.
         FolderError: The disk is full, or the model is not in this runs folder.
         HpoError: The study's file, its data or its database cannot be used.
     """
     options = request.options
     database = open_store(options.address, create=False)
     search = find_search(request, database)
-    study = find_finish(search, request)
+    study = find_finish(search, options.runs_dir)
     assert study is not None
-    if read_settled(study) is not None:  # by another command, meanwhile
+    if read_settled(study, read_plan(study)) is not None:  # by another command, meanwhile
         return
     search.folder.check(search.facts.key)
     search.folder.mark(search.facts.key)
     definition, rows, plan = load_definition(options.file), study.rows(), read_plan(study)
     answer = answer_of(plan, rows, study.metric, is_complete=True)
-    row = None if answer.winner is None else best_of(plan, rows, answer.winner, study.metric)
-    if row is None:
-        raise TrialsFailingError(
-            f'No training of the winner of "{search.name}" succeeded, so there is no model to keep.',
-            f"See {study.folder.log}.",
-        )
+    row = row_of_model(search, plan, rows, answer.winner)
     trainer = load_trainer(options.file.trainer)
     trainer.set_up(n_threads=search.facts.n_threads, slot=0)
     dataset = load_dataset(**_source(definition, request), fingerprint=search.facts.data, report=say)
@@ -151,7 +148,8 @@ def settle(request: FinishRequest, say: Callable[[str], None]) -> None:
         noted.append(note)
         return result, note
 
-    exported = write_answer(_chosen(case, kept.path), search.folder.answer_dir, measure)
+    chosen = _chosen(case, kept.path)
+    exported = write_answer(chosen, search.folder.answer_dir, measure)
     settled = Settled(
         trial=row.number,
         n_weights={} if definition.train is not None else _weights(case),
@@ -160,10 +158,12 @@ def settle(request: FinishRequest, say: Callable[[str], None]) -> None:
         fault=exported.fault,
         test_note=noted[-1],
         model=identity(kept.path),
+        n_epochs=None if chosen.retraining is None else chosen.retraining.n_epochs,
+        best_epochs=() if chosen.retraining is None else chosen.retraining.best_epochs,
     )
     publish(search, found_of(answer, settled, read_opening(search)))
     store_settled(study, settled)
-    drop_files(study.folder, study.rows(), {row.number})
+    drop_files(study.folder, study.rows(), kept_of(plan, rows, answer.winner, search))
 
 
 def publish(search: OpenStudy, found: Found) -> None:
@@ -192,11 +192,17 @@ def _source(definition: StudyDefinition, request: FinishRequest) -> dict[str, An
 def _chosen(case: _Case, kept: Path) -> Chosen:
     facts, plan, winner = case.study.facts, case.answer.plan, case.answer.winner or 0
     trial = next(one for one in case.study.own_trials() if one.number == case.row.number)
+    retraining = retraining_of(trial)
+    found = [line for _, line in sentences(case.answer)]
+    expected = measured(case.answer.confirmed[winner], case.study.metric)
+    if retraining is not None:
+        found.append(retrained_sentence(case.study.metric, retraining.n_epochs, retraining.best_epochs))
+        expected.append("That is without the validation rows, on which this trains too.")
     return Chosen(
         study=case.search.name,
         file=case.request.options.file,
         definition=case.definition,
-        parameters=_parameters(case, winner),
+        parameters=parameters_of(case.definition, plan.settings[winner]),
         chosen=plan.settings[winner].params,
         dataset=case.dataset,
         rows=case.rows,
@@ -206,8 +212,9 @@ def _chosen(case: _Case, kept: Path) -> Chosen:
         seed=Repeats(facts=facts, plan=plan).seed(trial),
         split_seed=facts.seed,
         epoch=case.row.best_epoch,
-        found=[line for _, line in sentences(case.answer)],
-        expected=" ".join(measured(case.answer.confirmed[winner], case.study.metric)),
+        retraining=retraining,
+        found=found,
+        expected=" ".join(expected),
         command=_command(case),
     )
 
@@ -215,21 +222,15 @@ def _chosen(case: _Case, kept: Path) -> Chosen:
 def _command(case: _Case) -> str:
     facts, plan, name = case.search.facts, case.answer.plan, case.search.name
     search = f"hpo run --study {file_of(name)} --trials {plan.n_trials + plan.n_open} --seed {facts.seed}"
-    return f"{search} && hpo finish --study {name} --finalists {plan.n_finalists} --seeds {plan.n_seeds}"
-
-
-def _parameters(case: _Case, setting: int) -> Any:
-    chosen = case.answer.plan.settings[setting]
-    if chosen.is_baseline and case.definition.baseline is not None:
-        return case.definition.baseline
-    return place(case.definition, dict(chosen.params)).parameters
+    finish = f"hpo finish --study {name} --finalists {plan.n_finalists} --seeds {plan.n_seeds}"
+    return f"{search} && {finish}{' --retrain' if plan.is_retrained else ''}"
 
 
 def _weights(case: _Case) -> Mapping[int, int]:
     """Count the weights of each confirmed setting's model."""
     found = {}
     for setting in case.answer.confirmed:
-        parameters = _parameters(case, setting).model
+        parameters = parameters_of(case.definition, case.answer.plan.settings[setting]).model
         model = build_model(case.definition, parameters, case.rows.input_shape, case.rows.n_classes)
         found[setting] = int(model.count_params())
     return found
@@ -240,7 +241,7 @@ def _measure(case: _Case, path: Path) -> Measured:
 
     Where the data bring none, or others than they did, that is what is said; the answer by validation stays.
     """
-    from hpo.finish.testing import evaluate
+    from hpo.finish.testing import evaluate, load
 
     facts = case.search.facts
     kept = case.study.folder.model(case.row.number).path
@@ -259,8 +260,9 @@ def _measure(case: _Case, path: Path) -> Measured:
     if rows is None:
         return None, NO_ROWS
     try:
+        load(path, case.definition)  # before the rows count as opened
         opening = open_once(case.search, model=model, trial=case.row.number, rows=rows.fingerprint)
-    except StudyMismatchError as error:
+    except (StudyMismatchError, StudyFileError) as error:
         return None, f"{error.message} {error.hint}"
     result = evaluate(path, rows, case.definition)
     closed = close(case.search, opening, result)

@@ -12,8 +12,10 @@ import numpy as np
 from hpo.data import TestRows, are_words, each
 from hpo.definition import StudyDefinition, own_names, predicts_classes
 from hpo.engine import criterion_of, values_of_rows
+from hpo.errors import StudyFileError
 from hpo.finish.result import ClassResult, Measure, TestResult
 from hpo.statistics import bootstrap_mean, clopper_pearson
+from hpo.tracebacks import told
 
 N_BATCH_ROWS = 256
 N_MAX_CLASSES = 1000  # whose confusion is told
@@ -30,8 +32,7 @@ def evaluate(path: Path, rows: TestRows, definition: StudyDefinition) -> TestRes
         rows: The test rows.
         definition: The study's; what of the model is its own is found in its file.
     """
-    # A Lambda layer is code in the file, which the study's own function has just put there.
-    model = keras.models.load_model(path, custom_objects=own_names(definition), compile=False, safe_mode=False)
+    model = load(path, definition)
     model.compile(**criterion_of(definition).options())
     given = each(lambda array: keras.ops.convert_to_tensor(array) if are_words(array) else array, rows.x)
     x, y = (list(one) if isinstance(one, tuple) else one for one in (given, rows.y))
@@ -54,6 +55,23 @@ def evaluate(path: Path, rows: TestRows, definition: StudyDefinition) -> TestRes
         classes=() if confusion is None else _by_class(names, confusion),
         confusion=() if confusion is None else tuple(tuple(map(int, line)) for line in confusion),
     )
+
+
+def load(path: Path, definition: StudyDefinition) -> keras.Model:
+    """Load a model's file, with what of it is the study's own.
+
+    Raises:
+        StudyFileError: It cannot be loaded even so.
+    """
+    try:
+        # A Lambda layer is code in the file, which the study's own function has just put there.
+        return keras.models.load_model(path, custom_objects=own_names(definition), compile=False, safe_mode=False)
+    except Exception as error:  # Keras raises what it meets
+        lost = re.search(r"Could not locate (?:class|function) '\w+'", str(error))
+        why = lost[0] if lost else told(error).splitlines()[0][:200]
+        message = f"The model's file cannot be loaded, even with the study's code ({why}), so it was not measured."
+        hint = "The test rows are unopened. Define layers at the top of the study's file, not within a function."
+        raise StudyFileError(message, hint) from error
 
 
 def _tuned(name: str, names: list[str]) -> str:

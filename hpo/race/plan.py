@@ -9,6 +9,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json, json_to
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.database import Store
+from hpo.definition import StudyDefinition, place
 from hpo.errors import StudyMismatchError
 from hpo.metric import Metric
 from hpo.parameters import is_count, is_number
@@ -52,6 +53,7 @@ class Plan:
         n_trials: How many trials of the search had ended when it was made.
         n_open: How many of its trials had not.
         step: The smallest difference that two values of the metric can have: one row of an accuracy; 0 elsewhere.
+        is_retrained: Whether the winner is then trained once more, on the validation rows too, to be the model to use.
     """
 
     settings: tuple[Setting, ...]
@@ -61,11 +63,17 @@ class Plan:
     n_trials: int
     n_open: int
     step: float
+    is_retrained: bool = False
 
     @property
     def seeds(self) -> range:
         """The numbers of the seeds that choose nothing."""
         return range(self.n_race_seeds + 1, self.n_race_seeds + 1 + self.n_seeds)
+
+    @property
+    def last_seed(self) -> int:
+        """The number of the seed of the training on the validation rows too."""
+        return self.seeds.stop
 
     @property
     def baseline(self) -> int | None:
@@ -81,7 +89,8 @@ class Plan:
     def n_most(self) -> int:
         """How many trainings it takes at most."""
         n_confirmed = min(len(self.settings), len({*self.known}) + 2)
-        return (self.n_finalists * self.n_race_seeds if self.n_finalists > 1 else 0) + n_confirmed * self.n_seeds
+        n_raced = self.n_finalists * self.n_race_seeds if self.n_finalists > 1 else 0
+        return n_raced + n_confirmed * self.n_seeds + self.is_retrained
 
 
 def choose(
@@ -130,6 +139,13 @@ def _setting(trial: FrozenTrial, *, is_baseline: bool) -> Setting:
     )
 
 
+def parameters_of(definition: StudyDefinition, setting: Setting) -> Any:
+    """Return a setting's parameters as its model is built from them: the baseline's as the study's file gives them."""
+    if setting.is_baseline and definition.baseline is not None:
+        return definition.baseline
+    return place(definition, dict(setting.params)).parameters
+
+
 def default_finalists(n_trials: int) -> int:
     """Return how many race after a search of so many trials: among few, the fourth best is hardly the best."""
     return N_FINALISTS if n_trials > N_FEW else N_FINALISTS_OF_FEW
@@ -148,7 +164,7 @@ def as_stored(plan: Plan) -> dict[str, Any]:
         for one in plan.settings
     ]
     counts = {name: getattr(plan, name) for name in COUNTS}
-    return {"version": 1, "settings": settings, **counts, "step": plan.step}
+    return {"version": 1, "settings": settings, **counts, "step": plan.step, "retrained": plan.is_retrained}
 
 
 COUNTS = ("n_finalists", "n_race_seeds", "n_seeds", "n_trials", "n_open")
@@ -197,7 +213,8 @@ def _parsed(stored: Any) -> Plan:
         for one in stored["settings"]
     )
     counts = {name: _whole(stored[name]) for name in COUNTS}
-    plan = Plan(settings=settings, step=_number(stored["step"]), **counts)
+    is_retrained = stored.get("retrained") is True  # an older hpo left that out
+    plan = Plan(settings=settings, step=_number(stored["step"]), is_retrained=is_retrained, **counts)
     n_extra = len(plan.settings) - plan.n_finalists
     if not (1 <= plan.n_finalists <= len(plan.settings) and n_extra in (0, 1) and plan.n_seeds > 0):
         raise ValueError("its numbers do not agree")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -10,8 +10,10 @@ from hpo.definition import seed_of
 from hpo.errors import StorageError, TrialError
 from hpo.metric import Metric
 from hpo.race.plan import Plan
+from hpo.race.retraining import Retraining, as_attr, retraining_of, retraining_of_rows
 from hpo.race.schedule import Repeat, Results, Schedule, schedule
-from hpo.study import REPEAT_ATTR, OpenStudy, StudyFacts, TrialRow, birth_attrs, row_of
+from hpo.race.verdict import verdict_of
+from hpo.study import REPEAT_ATTR, RETRAINING_ATTR, OpenStudy, StudyFacts, TrialRow, birth_attrs, row_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,9 @@ class Repeats:
             StorageError: The results from which the ticket followed are there no more.
         """
         metric = self.facts.metric
-        repeats = schedule(self.plan, results_of([row_of(trial, metric) for trial in trials], metric)).repeats
+        rows = [row_of(trial, metric) for trial in trials]
+        # Asked for after this worker had read the plan, maybe; that the ticket is there says that it was.
+        repeats = schedule_of(replace(self.plan, is_retrained=True), rows, metric).repeats
         if number >= len(repeats):
             raise StorageError(
                 f'Results of "{self.facts.name}" have changed, or are gone: trial {number} follows from none of them.',
@@ -41,11 +45,16 @@ class Repeats:
             )
         setting = self.plan.settings[repeats[number].setting]
         repeat = [repeats[number].setting, repeats[number].seed]
+        attrs = {**birth_attrs(number), REPEAT_ATTR: repeat}
+        if repeats[number].seed == self.plan.last_seed:
+            retraining = retraining_of_rows(self.plan, rows, repeats[number].setting)
+            assert retraining is not None
+            attrs[RETRAINING_ATTR] = as_attr(retraining)
         template = create_trial(
             state=TrialState.RUNNING,
             params=dict(setting.params),
             distributions=dict(setting.distributions),
-            user_attrs={**birth_attrs(number), REPEAT_ATTR: repeat},
+            user_attrs=attrs,
         )
         template.number = len(trials)
         return template
@@ -63,13 +72,17 @@ class Repeats:
         """Return the seed of a trial: the same for all settings."""
         return seed_of(self.facts.seed, self._repeat(trial).seed, "finish")
 
+    def retraining(self, trial: FrozenTrial) -> Retraining | None:
+        """Return how a trial is trained on all rows; None of one that is validated."""
+        return retraining_of(trial)
+
     def kept(self, rows: Sequence[TrialRow], n_best: int) -> set[int]:
         """Return the trials whose models are kept: of each setting the best with a seed that chose nothing.
 
-        Whatever n_best says: which setting wins is not known before all have ended.
+        Whatever n_best says: which setting wins is not known before all have ended. And the one trained on all rows.
         """
-        found = (best_of(self.plan, rows, index, self.facts.metric) for index in range(len(self.plan.settings)))
-        return {row.number for row in found if row is not None}
+        found = [best_of(self.plan, rows, index, self.facts.metric) for index in range(len(self.plan.settings))]
+        return {row.number for row in (*found, retrained_of(rows)) if row is not None}
 
     def go_on(self, study: OpenStudy) -> None:
         """Add the tickets that follow from the trials that have ended."""
@@ -83,8 +96,40 @@ class Repeats:
 
 
 def schedule_of(plan: Plan, rows: Sequence[TrialRow], metric: Metric) -> Schedule:
-    """Work out what is to be trained from the trials of a finish."""
-    return schedule(plan, results_of(rows, metric))
+    """Work out what is to be trained from the trials of a finish.
+
+    The training on all rows comes last, where it is asked for, or was once and has been begun.
+    """
+    results = results_of(rows, metric)
+    found = schedule(plan, results)
+    is_asked = plan.is_retrained or any(row.is_retraining for row in rows)
+    if not (is_asked and is_confirmed(plan, rows, metric)):
+        return found
+    winner = verdict_of(plan, found, results).winner
+    if winner is None or retraining_of_rows(plan, rows, winner) is None:
+        return found
+    return replace(found, repeats=(*found.repeats, Repeat(setting=winner, seed=plan.last_seed)))
+
+
+def is_confirmed(plan: Plan, rows: Sequence[TrialRow], metric: Metric) -> bool:
+    """Whether all is known that the answer is made of; the training on all rows may be left."""
+    results = results_of(rows, metric)
+    found = schedule(plan, results)
+    return found.is_decided and all(repeat in results for repeat in found.repeats)
+
+
+def n_most_of(plan: Plan, rows: Sequence[TrialRow], metric: Metric) -> int | None:
+    """Return how many trainings a finish takes at most; None once they are all asked for."""
+    found = schedule(plan, results_of(rows, metric))
+    is_left = plan.is_retrained and not any(row.is_retraining for row in rows)
+    if found.is_decided:
+        return len(found.repeats) + 1 if is_left else None
+    return plan.n_most
+
+
+def retrained_of(rows: Sequence[TrialRow]) -> TrialRow | None:
+    """Return the training on all rows, if it has succeeded."""
+    return next((row for row in rows if row.is_retraining and row.state == TrialState.COMPLETE), None)
 
 
 def results_of(rows: Sequence[TrialRow], metric: Metric) -> Results:

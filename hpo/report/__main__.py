@@ -1,5 +1,6 @@
 """Write a study's report, one HTML page: python -m hpo.report --study NAME."""
 
+import errno
 import json
 import sys
 from enum import StrEnum
@@ -110,7 +111,10 @@ def write(path: Path, text: str) -> int:
         else:
             files.replace(path, lambda file: file.write(content), mode=0o666)
     except OSError as error:
-        raise OptionError(f"--output: cannot write {path}: {error.strerror}.", "Name another file.") from error
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "Free some space, or name a file on another disk." if is_full else "Name another file."
+        message = f"--output: cannot write {path}: {error.strerror}. Nothing of it was left there."
+        raise OptionError(message, f"{hint} The study is as it was.") from error
     return len(content)
 
 

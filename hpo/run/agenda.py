@@ -7,7 +7,7 @@ from typing import Protocol
 from optuna.trial import FrozenTrial
 
 from hpo.definition import StudyDefinition, seed_of
-from hpo.race import Repeats, read_plan
+from hpo.race import Repeats, Retraining, read_plan
 from hpo.study import TICKET_ATTR, Mirror, OpenStudy, StudyFacts, TrialRow, kept
 
 
@@ -25,6 +25,9 @@ class Agenda(Protocol):
 
     def seed(self, trial: FrozenTrial) -> int:
         """Return the seed that a trial is trained with."""
+
+    def retraining(self, trial: FrozenTrial) -> Retraining | None:
+        """Return how a trial is trained on the validation rows too; None of one that is validated."""
 
     def kept(self, rows: Sequence[TrialRow], n_best: int) -> set[int]:
         """Return the ended trials whose models are kept, of a search so many."""
@@ -60,6 +63,9 @@ class Search:
     def seed(self, trial: FrozenTrial) -> int:
         """Derive it from the study's seed and the ticket's number."""
         return seed_of(self.facts.seed, ticket_of(trial), "training")
+
+    def retraining(self, trial: FrozenTrial) -> None:
+        """All of a search's trials are validated."""
 
     def kept(self, rows: Sequence[TrialRow], n_best: int) -> set[int]:
         """Keep the best few."""

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from typing import Any, Protocol
 
 import optuna
 
@@ -19,7 +19,14 @@ def begin(folder: StudyFolder, name: str) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def telling(pipe: Connection, call: Callable[[], int | None]) -> int:
+class Sends(Protocol):
+    """One end of a pipe."""
+
+    def send(self, obj: Any) -> None:
+        """Send a message. Raises OSError."""
+
+
+def telling(pipe: Sends, call: Callable[[], int | None]) -> int:
     """Make a call and return its exit code; an error goes to the log and, as ("error", HpoError), into the pipe."""
     try:
         return call() or 0

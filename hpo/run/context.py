@@ -29,6 +29,7 @@ class WorkerContext:
         carried: The study's files in the database; None where none are kept there.
         say: Takes a line for the log.
         warn: Takes a line that people should see.
+        tell_trouble: Takes what it waits for, again and again.
     """
 
     name: str
@@ -42,3 +43,4 @@ class WorkerContext:
     carried: CarriedFiles | None = None
     say: Callable[[str], None]
     warn: Callable[[str], None]
+    tell_trouble: Callable[[str], None] = lambda text: None

@@ -24,6 +24,7 @@ from hpo.run.display import View
 from hpo.run.ending import Signals
 from hpo.run.forkserver import death, start_process, work_in_child
 from hpo.run.settings import HUNG, REPLACE_ME, RunSettings, WorkerSettings
+from hpo.run.trouble import Trouble
 from hpo.study import OpenStudy, expire_dead
 
 STOP_SECONDS = 8.0  # docker kills after 10; a worker that is killed here loses what came after its last checkpoint
@@ -67,11 +68,17 @@ class Crew:
         self._members: dict[Any, Member] = {}
         self._n_started = self._n_deaths = self._n_trained_seen = 0
         self._has_warned = False
+        self._trouble: Trouble | None = None
         self.edited: HpoError | None = None
         self._refused: set[Any] = set()  # the processes that met it
 
     def __len__(self) -> int:
         return len(self._members)
+
+    @property
+    def trouble(self) -> str:
+        """What workers wait for that a person has to mend; empty where nothing is."""
+        return self._trouble.text if self._trouble is not None and self._trouble.lasts else ""
 
     def start(self) -> None:
         """Start one more worker, in the first free slot."""
@@ -122,6 +129,9 @@ class Crew:
                 kind, content = pipe.recv()
                 if kind == "error":
                     return content  # type: ignore[no-any-return]
+                if kind == "trouble":
+                    self._trouble = Trouble(text=content, seconds=time.monotonic())
+                    continue
                 if not self._has_warned:
                     self._view.say(f"{content} More of this kind goes to workers.log only.")
                 self._has_warned = True

@@ -50,6 +50,8 @@ class Snapshot:
         note: A line about something unusual, or empty.
         crew: What the names of this command's workers begin with.
         is_away: Whether the database does not answer, so that all of this is as it was.
+        n_most: How many trials there are at most, where more may follow from those that end; None where they are all
+            there.
     """
 
     facts: StudyFacts
@@ -60,6 +62,12 @@ class Snapshot:
     note: str
     crew: str = ""
     is_away: bool = False
+    n_most: int | None = None
+
+    @property
+    def n_trials(self) -> int:
+        """How many there are, or are at most."""
+        return max(len(self.tickets), self.n_most or 0)
 
     @property
     def n_ended(self) -> int:
@@ -72,7 +80,11 @@ class Snapshot:
         n_here = self.n_ended - self.n_ended_before
         if n_here < MIN_TRIALS_FOR_ESTIMATE:
             return None
-        return self.trained_seconds / n_here * (len(self.tickets) - self.n_ended)
+        return self.trained_seconds / n_here * (self.n_trials - self.n_ended)
+
+    def counted(self, n_ended: int) -> str:
+        """Say how many trials have ended, of how many."""
+        return f"{n_ended}/{self.n_trials}" if self.n_most is None else f"{n_ended} of at most {self.n_trials}"
 
 
 def say(console: Console, text: str) -> None:
@@ -121,7 +133,7 @@ class LinesView:
                 self._shown.add(row.number)
                 if row.trial_id not in ours:
                     continue
-                self.say(f"{describe_row(row, snapshot.facts)}   [{len(self._shown)}/{len(snapshot.tickets)}]")
+                self.say(f"{describe_row(row, snapshot.facts)}   [{snapshot.counted(len(self._shown))}]")
         if snapshot.note and snapshot.note != self._note:
             self.say(snapshot.note)
         self._note = snapshot.note
@@ -163,18 +175,18 @@ def open_view(*, is_shown_on_stderr: bool) -> tuple[Console, LinesView | LiveVie
 
 def page(snapshot: Snapshot) -> Group:
     """Lay out the live page."""
-    facts, n_trials = snapshot.facts, len(snapshot.tickets)
+    facts, at_most = snapshot.facts, "" if snapshot.n_most is None else "at most "
     running = [ticket for ticket in snapshot.tickets if ticket.state == TicketState.LEASED]
     states = {state: sum(row.state == state for row in snapshot.rows) for state in TrialState}
     left = snapshot.seconds_left
     head = Table.grid(padding=(0, 2))
     head.add_row(
         Text(plain(facts.name), style="bold"),
-        ProgressBar(total=max(n_trials, 1), completed=snapshot.n_ended, width=30),
-        f"{snapshot.n_ended}/{n_trials} trials",
+        ProgressBar(total=max(snapshot.n_trials, 1), completed=snapshot.n_ended, width=30),
+        f"{snapshot.counted(snapshot.n_ended)} trials",
         f"{states[TrialState.COMPLETE]} complete, {len(running)} running, "
         f"{states[TrialState.PRUNED]} pruned, {states[TrialState.FAIL]} failed",
-        "" if left is None else f"about {duration(left)} left",
+        "" if left is None else f"{at_most}about {duration(left)} left",
     )
     table = Table(box=None, padding=(0, 2), show_header=bool(running))
     for column in ("worker", "trial", "epoch", f"best {plain(facts.metric.name)}", "parameters"):
@@ -215,9 +227,14 @@ def describe_row(row: TrialRow, facts: StudyFacts) -> str:
     result = (
         row.reason.partition("\n")[0] if row.state == TrialState.FAIL else f"{facts.metric.name} {number(row.value)}"
     )
-    result = plain(result)
+    result = plain("on the training and validation rows" if is_trained_on_all(row) else result)
     seed = "" if row.repeat is None else f" (seed {row.repeat[1]})"
     return f"trial {row.number}{seed}: {state}, {result}, {duration(row.seconds)}; {describe_params(row.params)}"
+
+
+def is_trained_on_all(row: TrialRow) -> bool:
+    """Whether nothing can be said of a trial's value because no rows were left to validate it on."""
+    return row.is_retraining and row.state == TrialState.COMPLETE
 
 
 def summary(rows: Sequence[TrialRow], facts: StudyFacts) -> Group:

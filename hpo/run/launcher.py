@@ -10,14 +10,15 @@ from typing import Any, TypeVar
 
 from optuna.trial import TrialState
 
-from hpo.database import TRANSIENT, insist, open_store
+from hpo.database import TRANSIENT, insist, is_full, open_store
 from hpo.errors import DatabaseAwayError, HpoError, NotOpenedError, StorageError, TrialsFailingError
-from hpo.race import finish_seconds
+from hpo.race import Plan, finish_seconds, n_most_of, read_plan
 from hpo.run.crew import Crew, default_workers
 from hpo.run.display import Snapshot, View
 from hpo.run.ending import MEND, Ending, Outcome, Signals, check_some_trained, find_cut, find_finished
 from hpo.run.forkserver import LOOK_SECONDS, open_in_child, start_forkserver
 from hpo.run.settings import RunSettings
+from hpo.run.trouble import FULL
 from hpo.study import (
     OpenStudy,
     StudyOptions,
@@ -99,9 +100,10 @@ class Launcher:
         self._study, self._tickets = study, study.tickets
         self._crew = Crew(settings, view, signals, context=context, study=study)
         self._error: HpoError | None = None
+        self._plan: Plan | None = None  # of a finish
         self._last: tuple[list[Ticket], list[TrialRow]] = ([], [])
         self._began_seconds: float | None = None
-        self._is_away, self._is_paused, self._n_workers = False, False, 1
+        self._is_away, self._is_paused, self._n_workers, self._note = False, False, 1, ""
         self._made_seconds = time.monotonic()
 
     def run(self) -> Outcome:
@@ -110,6 +112,7 @@ class Launcher:
             self._begin,
             should_stop=lambda: self._signals.ending is not None,
             patience_seconds=self._settings.limits.patience_seconds,
+            say=self._view.say,
         )
         self._n_ended_before, self._n_failed_before = count_ended(tickets), self._count(rows, TrialState.FAIL)
         n_workers = self._settings.n_workers
@@ -202,6 +205,7 @@ class Launcher:
 
     def _begin(self) -> tuple[list[Ticket], list[TrialRow]]:
         expire_dead(self._tickets, self._study.folder.leases_dir)
+        self._plan = None if self._study.facts.finishes is None else read_plan(self._study)
         return self._tickets.read(), self._study.rows()
 
     def _look(self) -> tuple[list[Ticket], list[TrialRow]]:
@@ -211,11 +215,11 @@ class Launcher:
             # Trials are read again only when something happened to a ticket.
             if tickets != self._last[0]:
                 self._last = tickets, self._study.rows(self._last[1])
-            self._is_away = False
+            self._is_away, self._note = False, self._crew.trouble
         except StorageError as error:  # somebody has deleted the study
             self._error = self._error or error
-        except TRANSIENT:
-            self._is_away = True
+        except TRANSIENT as error:
+            self._is_away, self._note = True, FULL if is_full(error) else "the database is away; training goes on"
         return self._last
 
     def _show(self, tickets: Sequence[Ticket], rows: Sequence[TrialRow]) -> None:
@@ -229,9 +233,10 @@ class Launcher:
                 rows=rows,
                 n_ended_before=self._n_ended_before,
                 trained_seconds=trained_seconds,
-                note="the database is away; training goes on" if self._is_away else "",
+                note=self._note,
                 crew=self._crew.name,
                 is_away=self._is_away,
+                n_most=None if self._plan is None else n_most_of(self._plan, rows, self._study.metric),
             )
         )
 

@@ -3,20 +3,19 @@
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo import files
-from hpo.database import TRANSIENT
 from hpo.definition import RunningTrial, build_callbacks, is_audited, place
 from hpo.engine import Task, TrainingResult, is_finite
-from hpo.errors import DatabaseAwayError, FolderError, LeaseLostError, ParameterError, TrialError
+from hpo.errors import FolderError, LeaseLostError, ParameterError, TrialError
 from hpo.events import Session, State, open_log, write_session
-from hpo.run.carrying import Carrier, drop_carried, drop_checkpoint
+from hpo.run.carrying import Carrier, drop_checkpoint
 from hpo.run.context import WorkerContext
+from hpo.run.keeping import drop_models, keep_model
 from hpo.run.logs import note_trial
 from hpo.study import (
     REASON_ATTR,
@@ -25,7 +24,6 @@ from hpo.study import (
     TrialFile,
     TrialRecord,
     Verdict,
-    drop_files,
 )
 from hpo.tracebacks import told
 
@@ -57,7 +55,7 @@ def run_trial(
         _run_leased(context, ticket, should_stop, on_epoch)
     except LeaseLostError:
         with contextlib.suppress(KeyError):  # the study was deleted
-            _drop_files(context)  # files have no token: this worker may have saved some after the trial's end
+            drop_models(context)  # files have no token: this worker may have saved some after the trial's end
         raise
 
 
@@ -79,6 +77,7 @@ def _run_leased(
         return
     try:
         seed = context.agenda.seed(trial)
+        context.agenda.retraining(trial)  # raises where nobody can say
         baseline = context.definition.baseline if context.agenda.is_baseline(trial) else None
         parameters = baseline or place(context.definition, trial.params).parameters
     except (ParameterError, TrialError) as error:
@@ -87,7 +86,7 @@ def _run_leased(
         record.end(TrialState.FAIL, None, {REASON_ATTR: reason[:2000]}, seconds=0.0, clean_up=clean_up)
         return
     run = _Run(context, record, ticket, trial, parameters, seed)  # takes the place of its log
-    record.note(epochs=parameters.epochs)  # raises where the ticket is another's by now
+    record.note(epochs=run.n_epochs)  # raises where the ticket is another's by now
     if ticket.deaths >= MAX_DEATHS:
         why = "out of memory, or longer than --trial-timeout?"
         run.fail(f"Its worker died {ticket.deaths} times without a new epoch ({why}).", seconds=0.0)
@@ -104,12 +103,20 @@ def _run_leased(
         raise
     if result.is_stopped:
         run.hand_back(result)
-    else:
-        run.end(result)
+        return
+    try:
+        run.end(result, should_stop)
+    except FolderError:  # it has a model that nobody could write
+        run.hand_back(result)
+        raise
 
 
 class _Run:
-    """The stretch of a trial that this worker trains."""
+    """The stretch of a trial that this worker trains.
+
+    Attributes:
+        n_epochs: So many; fewer than the trial's parameters say where no validation chooses one of them.
+    """
 
     def __init__(
         self,
@@ -120,6 +127,8 @@ class _Run:
         parameters: Any,
         seed: int,
     ) -> None:
+        self._retraining = retraining = context.agenda.retraining(trial)
+        self.n_epochs = parameters.epochs if retraining is None else min(retraining.n_epochs, parameters.epochs)
         self._context, self._record, self._ticket, self._trial = context, record, ticket, trial
         self._parameters, self._seed = parameters, seed
         self._dir = context.study.folder.trial_dir(trial.number)
@@ -138,7 +147,7 @@ class _Run:
         return Task(
             parameters=self._parameters,
             seed=self._seed,
-            split=self._context.split,
+            split=self._context.split if self._retraining is None else self._context.split.whole(),
             metric=self._context.study.metric,
             checkpoint=self._carrier,
             resumed=self._resumed,
@@ -174,7 +183,9 @@ class _Run:
     def _goes_on(self, epoch: int, logs: dict[str, float]) -> bool:
         if not is_finite(logs, self._context.study.metric):
             return False
-        if epoch < self._parameters.epochs:
+        if self._retraining is not None:
+            return bool(epoch < self.n_epochs)
+        if epoch < self.n_epochs:
             self._is_pruned = self._record.decide(epoch, self._judge) == Verdict.PRUNE
         return not self._is_pruned
 
@@ -192,6 +203,9 @@ class _Run:
         self._log.epoch(epoch, logs, logs.get("learning_rate"))
         if not is_finite(logs, metric):
             return  # the accuracy of a model that diverged is no result
+        if self._retraining is not None:
+            self._record.note_epoch(epoch)
+            return
         value = logs[metric.name]
         self._values[epoch] = value
         self._record.report(epoch, value)
@@ -205,12 +219,16 @@ class _Run:
         self._carrier.carry()
         self._record.hand_back(seconds=result.seconds)
 
-    def end(self, result: TrainingResult) -> None:
+    def end(self, result: TrainingResult, should_stop: Callable[[], bool]) -> None:
         """Record a trial that trained: its value is its best epoch's, of pruned and diverged ones too."""
+        if self._retraining is not None and (result.is_diverged or not result.has_model):
+            self.fail("It diverged: its loss became NaN or infinite.", seconds=result.seconds)
+            return
         seconds = self._ticket.seconds + result.seconds
         state = TrialState.PRUNED if self._is_pruned else TrialState.COMPLETE
-        best = result.history[result.best_epoch - 1][self._context.study.metric.name] if result.best_epoch else None
+        best = result.history[result.best_epoch - 1].get(self._context.study.metric.name) if result.best_epoch else None
         value = self._context.study.metric.worst if best is None else best
+        value = value if self._retraining is None else self._retraining.mean
         attrs = {
             "best_epoch": result.best_epoch,
             "epochs": len(result.history),
@@ -219,9 +237,17 @@ class _Run:
             **({"trained_by": result.trained_by} if result.trained_by else {}),
         }
         # Files before the end: a worker killed after it would leave the trial without.
-        self._keep_model(result, value)
+        if not self._keep_model(result, value, should_stop):
+            self.hand_back(result)
+            return
         self._write_session(state, best, epochs=len(result.history), seconds=seconds)
         self._end(state, value, {RESULT_ATTR: attrs}, seconds=result.seconds)
+
+    def _keep_model(self, result: TrainingResult, value: float, should_stop: Callable[[], bool]) -> bool:
+        def carry(model: TrialFile) -> None:
+            self._record.patiently(lambda: self._carrier.carry_model(model, epoch=result.best_epoch))
+
+        return keep_model(self._context, self._trial.number, result, value, should_stop, carry)
 
     def fail(self, reason: str, *, seconds: float) -> None:
         """Record a trial that could not be trained."""
@@ -245,30 +271,6 @@ class _Run:
         )
         write_session(self._dir, session, on_loss=self._context.warn)
 
-    def _keep_model(self, result: TrainingResult, value: float) -> None:
-        """Save this trial's model if it is among the best few so far."""
-        try:
-            if result.has_model and self._is_among_best(value):
-                trainer, folder = self._context.trainer, self._context.study.folder
-                place: TrialFile = folder.model(self._trial.number, trainer.model_ending)
-                trainer.save(result, place)
-                self._record.patiently(lambda: self._carrier.carry_model(place, epoch=result.best_epoch))
-        except (LeaseLostError, DatabaseAwayError):
-            raise
-        except Exception as error:  # saving runs the study's own code
-            self._context.warn(f"trial {self._trial.number}: its model was not kept: {error}.")
-
-    def _is_among_best(self, value: float) -> bool:
-        study, n_kept, number = self._context.study, self._context.limits.n_kept_models, self._trial.number
-        try:
-            if study.facts.finishes is None and study.tickets.count_better(value, study.metric) >= n_kept:
-                return False  # most trials: for them not all others are read
-            rows = study.rows()
-        except TRANSIENT:
-            return n_kept > 0  # later it can still be dropped, but not be saved
-        ended = [replace(row, value=value, state=TrialState.COMPLETE) if row.number == number else row for row in rows]
-        return number in self._context.agenda.kept(ended, n_kept)
-
 
 def _clean_up(context: WorkerContext, number: int) -> None:
     """Do what follows from a trial that has just ended: what it needs no more goes, and what comes next is noted."""
@@ -281,15 +283,5 @@ def _clean_up(context: WorkerContext, number: int) -> None:
         context.warn(f"trial {number}: its checkpoint was not deleted: {error}.")
     drop_checkpoint(context, number)
     if context.study.folder.model(number).is_there:
-        _drop_files(context)
+        drop_models(context)
     context.agenda.go_on(context.study)
-
-
-def _drop_files(context: WorkerContext) -> None:
-    try:
-        rows = context.study.rows()
-        keep = context.agenda.kept(rows, context.limits.n_kept_models)
-        drop_files(context.study.folder, rows, keep)
-        drop_carried(context, rows, keep)
-    except (OSError, *TRANSIENT) as error:
-        context.warn(f"Files of ended trials were not deleted: {error}.")

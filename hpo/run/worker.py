@@ -13,6 +13,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,7 +21,7 @@ from pathlib import Path
 import optuna
 
 from hpo.data import load_dataset, split_of
-from hpo.database import TRANSIENT, insist, open_store
+from hpo.database import TRANSIENT, hear_of_full_disk, insist, open_store
 from hpo.definition import fingerprint, load_definition, predicts_classes
 from hpo.engine import load_trainer, preprocessed
 from hpo.errors import DatabaseAwayError, LeaseLostError, SpaceExhaustedError, StorageError, StudyFileError
@@ -30,6 +31,7 @@ from hpo.run.context import WorkerContext
 from hpo.run.logs import log, note_trial, open_log
 from hpo.run.settings import HUNG, REPLACE_ME, RunSettings, WorkerSettings
 from hpo.run.trial import run_trial
+from hpo.run.trouble import FULL, Line
 from hpo.study import LeaseKeeper, Limit, all_studies, check_preprocessed, check_same, folder_of, open_study
 
 IDLE_SECONDS = 0.5
@@ -51,10 +53,11 @@ def open_in_process(settings: RunSettings, pipe: Connection) -> None:
 def work_in_process(settings: WorkerSettings, pipe: Connection) -> None:
     """Process target: work until there is nothing left; sends ("error", HpoError) when it cannot go on.
 
-    Before that it may send one ("warning", text): that logs or checkpoints cannot be written, say. Output goes to
-    runs/<study>/workers.log. Ends by itself when the other end of the pipe is gone.
+    Before that it may send one ("warning", text): that logs or checkpoints cannot be written, say; and now and then
+    ("trouble", text), while it waits for what a person has to mend. Output goes to runs/<study>/workers.log. Ends by
+    itself when the other end of the pipe is gone.
     """
-    stop, is_open = threading.Event(), threading.Event()
+    stop, is_open, line = threading.Event(), threading.Event(), Line(pipe=pipe)
 
     def leave(*_: object) -> None:
         stop.set()
@@ -73,17 +76,19 @@ def work_in_process(settings: WorkerSettings, pipe: Connection) -> None:
         if not warned:  # one is enough, and a launcher that stands still would let many fill the pipe
             warned.append(text)
             with contextlib.suppress(OSError):
-                pipe.send(("warning", text))
+                line.send(("warning", text))
 
     def open_and_work() -> int:
         patience_seconds = settings.limits.patience_seconds
         context = insist(
             lambda: open_context(settings, warn), should_stop=stop.is_set, patience_seconds=patience_seconds
         )
+        hear_of_full_disk(context.study.database.engine, lambda: line.tell_trouble(FULL))
+        context = replace(context, tell_trouble=line.tell_trouble)
         is_open.set()
         return work(context, stop.is_set)
 
-    sys.exit(telling(pipe, open_and_work))
+    sys.exit(telling(line, open_and_work))
 
 
 def work(context: WorkerContext, should_stop: Callable[[], bool]) -> int:

@@ -19,6 +19,7 @@ from .facts import StudyFacts as StudyFacts
 from .facts import libraries as libraries
 from .fetching import fetch_model as fetch_model
 from .files import TrialFile as TrialFile
+from .finishes import find_finish as find_finish
 from .folder import StudyFolder as StudyFolder
 from .folder import folder_of as folder_of
 from .folder import open_runs_dir as open_runs_dir
@@ -43,6 +44,7 @@ from .results import ORIGIN_ATTR as ORIGIN_ATTR
 from .results import REASON_ATTR as REASON_ATTR
 from .results import REPEAT_ATTR as REPEAT_ATTR
 from .results import RESULT_ATTR as RESULT_ATTR
+from .results import RETRAINING_ATTR as RETRAINING_ATTR
 from .results import TICKET_ATTR as TICKET_ATTR
 from .results import Audit as Audit
 from .results import TrialRow as TrialRow

@@ -192,7 +192,11 @@ def delete(
     opened = find(study, storage, runs_dir, half_deleted=True)
     file = file_of(opened.name)
     names = wait_shortly(lambda: generations(opened.database, file), opened.database.address)
-    finish = wait_shortly(lambda: find_finish(opened, runs_dir), opened.database.address)
+    finish, stays_too = None, ""
+    try:
+        finish = wait_shortly(lambda: find_finish(opened, runs_dir), opened.database.address)
+    except StudyMismatchError as error:  # it belongs to another study
+        stays_too = f"{error.message} {error.hint}"
     others = [name for name in names if name != opened.name and opened.facts.finishes is None]
     with_it = "" if finish is None else ", with its finish"
     if not yes:
@@ -218,7 +222,7 @@ def delete(
             )
         left = wait_shortly(delete_all, opened.database.address)
     stays = f"{others[-1]} is the latest generation now." if others else ""
-    print(" ".join(filter(None, [f"{opened.name} is deleted{with_it}.", left, stays])))
+    print(" ".join(filter(None, [f"{opened.name} is deleted{with_it}.", left, stays, stays_too])))
 
 
 @app.command()

@@ -4,18 +4,23 @@ import contextlib
 from pathlib import Path
 
 from hpo.errors import TicketlessError
-from hpo.names import finish_of
+from hpo.study import finishes
 from hpo.study.folder import folder_of
-from hpo.study.handle import OpenStudy, find_latest
+from hpo.study.handle import OpenStudy
 
 
 def find_finish(search: OpenStudy, runs_dir: Path) -> OpenStudy | None:
-    """Return the study that finishes a search; one that is half deleted too."""
+    """Return the study that finishes a search; one that is half deleted too.
+
+    Raises:
+        StudyMismatchError: What has its name finishes another search.
+    """
     try:
-        found = find_latest(search.database, runs_dir, finish_of(search.name))
+        return finishes.find_finish(search, runs_dir)
     except TicketlessError as error:
-        found = OpenStudy(facts=error.stored, database=search.database, folder=folder_of(runs_dir, error.stored.name))
-    return found if found is not None and found.facts.finishes == search.facts.key else None
+        finishes.check_finishes(error.stored, search)
+        folder = folder_of(runs_dir, error.stored.name)
+        return OpenStudy(facts=error.stored, database=search.database, folder=folder)
 
 
 def delete_whole(study: OpenStudy) -> str:

@@ -141,6 +141,11 @@ class TrialRecord:
             self._queue.append(partial(self._write_report, epoch, value, self._decided))
         self._try_to_flush()
 
+    def note_epoch(self, epoch: int) -> None:
+        """Note on the ticket, as report does, an epoch that has no value because nothing validates it."""
+        self._queue.append(partial(self._tickets.note_epoch, self._token, epoch=epoch))
+        self._try_to_flush()
+
     def decide(self, epoch: int, judge: Callable[[], Verdict | None]) -> Verdict | None:
         """Ask the study's pruner about an epoch that was just reported; returns None to go on.
 

@@ -24,6 +24,7 @@ INFEASIBLE_ATTR = "hpo:infeasible"  # how many draws the study refused before th
 SPARED_ATTR = "hpo:spared"  # after which epoch the pruner gave it up, where it went on
 BASELINE_ATTR = "hpo:baseline"  # True of the baseline, for people who look at Optuna's trials
 REPEAT_ATTR = "hpo:repeat"  # of a finish's trial: which setting of its plan it trains, and with which seed
+RETRAINING_ATTR = "hpo:retraining"  # of the one that trains on validation rows too: see hpo.race.retraining
 
 
 def birth_attrs(ticket: int) -> dict[str, Any]:
@@ -48,6 +49,7 @@ class TrialRow:
         spared_epoch: After which the pruner gave it up, where it went on to audit the pruner; else None.
         n_infeasible: Draws that the study refused before it was born.
         repeat: Of a finish's trial: the setting's place in its plan, from 0, and the seed's number, from 1; else None.
+        is_retraining: Whether it is trained on the validation rows too, so that it has no value of its own.
     """
 
     number: int
@@ -62,6 +64,7 @@ class TrialRow:
     spared_epoch: int | None = None
     n_infeasible: int = 0
     repeat: tuple[int, int] | None = None
+    is_retraining: bool = False
 
 
 def row_of(trial: FrozenTrial, metric: Metric) -> TrialRow:
@@ -71,6 +74,8 @@ def row_of(trial: FrozenTrial, metric: Metric) -> TrialRow:
     reported = {epoch: value for epoch, value in trial.intermediate_values.items() if math.isfinite(value)}
     best_epoch = metric.best(sorted(reported), key=lambda epoch: reported[epoch])
     value = trial.values[0] if trial.values and len(trial.values) == 1 else None
+    is_retraining = RETRAINING_ATTR in trial.user_attrs
+    value = None if is_retraining else value  # Optuna wants one
     return TrialRow(
         number=trial.number,
         trial_id=trial._trial_id,
@@ -84,6 +89,7 @@ def row_of(trial: FrozenTrial, metric: Metric) -> TrialRow:
         spared_epoch=_attr(trial, SPARED_ATTR, 0) or None,
         n_infeasible=_attr(trial, INFEASIBLE_ATTR, 0),
         repeat=_repeat(trial),
+        is_retraining=is_retraining,
     )
 
 

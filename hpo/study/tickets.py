@@ -170,6 +170,12 @@ class TicketTable:
         deaths = sa.case((_columns.epoch < epoch, 0), else_=_columns.deaths)
         self._update(connection, token, epoch=epoch, deaths=deaths, value=value, decided=decided, seen=time.time())
 
+    def note_epoch(self, token: str, *, epoch: int) -> None:
+        """Write down how far a training is that has no value; epochs that were trained before change nothing."""
+        is_new = _columns.epoch < epoch
+        furthest, deaths = sa.case((is_new, epoch), else_=_columns.epoch), sa.case((is_new, 0), else_=_columns.deaths)
+        self._hold(token, epoch=furthest, deaths=deaths, seen=time.time())
+
     def note_decision(self, connection: sa.Connection, token: str, *, decided: int, verdict: str | None) -> None:
         """Write down what the pruner decided on last, in the connection's transaction; does what check does."""
         self._update(connection, token, decided=decided, verdict=verdict)

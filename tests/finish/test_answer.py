@@ -8,10 +8,10 @@ from optuna.trial import TrialState
 from rows import row
 
 from hpo.finish.answer import Answer, answer_of
-from hpo.finish.sentences import sentences, settled_sentences
+from hpo.finish.sentences import retrained_sentence, sentences, settled_sentences
 from hpo.finish.settled import Settled
 from hpo.metric import Metric, metric_of
-from hpo.race import Plan, schedule_of
+from hpo.race import Plan, is_confirmed, schedule_of
 from hpo.race.plan import Setting
 from hpo.study import TrialRow
 
@@ -148,3 +148,28 @@ def test_interval_is_cut_where_no_value_can_be() -> None:
     answer = answer_of(plan, train(plan, [0.996]), ACCURACY, is_complete=True)
     assert answer.confirmed[0].estimate is not None
     assert "1.0000]" in text(answer) or answer.confirmed[0].estimate.high < 1
+
+
+def test_model_that_was_trained_on_all_rows_is_said_to_have_no_value_of_its_own() -> None:
+    plan = plan_of([0.8, 0.7], baseline=0.5)
+    answer = answer_of(plan, train(plan, [0.7, 0.6, 0.4]), ACCURACY, is_complete=True)
+    settled = Settled(
+        trial=9, n_weights={}, row_ms=None, batch_row_ms=None, fault="", test_note="None.", model="m",
+        n_epochs=5, best_epochs=(4, 5, 9),
+    )  # fmt: skip
+    assert settled.is_retrained
+    *_, (about, said) = settled_sentences(answer, settled, None)
+    assert (about, said) == ("model", retrained_sentence(ACCURACY, 5, (4, 5, 9)))
+    assert "for 5 epochs: the median of those at which the winner's seeds were best (4, 5, 9)." in said
+    assert "it has no val_accuracy of its own" in said
+    assert "model" not in dict(settled_sentences(answer, replace(settled, n_epochs=None), None))
+
+
+def test_retraining_that_is_left_hides_no_answer() -> None:
+    plan = replace(plan_of([0.8, 0.7], baseline=0.5), is_retrained=True)
+    rows = train(plan, [0.7, 0.6, 0.4])
+    whole = answer_of(plan, rows, ACCURACY, is_complete=True)
+    before = answer_of(plan, rows[:-1], ACCURACY, is_complete=is_confirmed(plan, rows[:-1], ACCURACY))
+    assert before.is_complete
+    assert sentences(before)[1:] == sentences(whole)[1:]
+    assert not is_confirmed(plan, rows[:-2], ACCURACY)

@@ -48,7 +48,7 @@ def chosen_of(tmp_path: Path, name: str, text: str = "") -> Chosen:
     return Chosen(
         study=name, file=file, definition=definition, parameters=parameters, chosen={}, dataset=dataset, rows=dataset,
         split=split_of(dataset, seed=7), kept=tmp_path / "kept.keras", trial=3, seed=11, split_seed=7, epoch=4,
-        found=FOUND, expected="hpo measured 0.951.", command=f"hpo finish --study {name}",
+        retraining=None, found=FOUND, expected="hpo measured 0.951.", command=f"hpo finish --study {name}",
     )  # fmt: skip
 
 

@@ -1,8 +1,6 @@
 """The command as people use it: real processes, a small study of the user's own, searched and then finished."""
 
-import contextlib
 import json
-import os
 import shutil
 import signal
 import time
@@ -13,18 +11,13 @@ import optuna
 import pytest
 from optuna_dashboard import get_note
 from postgres import Postgres
-from project import SLOW_MODEL, Project
+from project import ROWS, SLOW_MODEL, WITH_TEST, Project, copied, kill_family
 from toy import wait_for
 
 from hpo.database import open_store
 from hpo.database.address import parse_address
 from hpo.finish.opened import TEST_ATTR
 from hpo.finish.settled import SETTLED_ATTR
-
-ROWS = 'return {"x": (centers[y] + rng.normal(size=(400, 6))).astype("float32"), "y": y}'
-WITH_TEST = """x = (centers[y] + rng.normal(size=(400, 6))).astype("float32")
-    x_test = (centers[y[:80]] + rng.normal(size=(80, 6))).astype("float32")
-    return {"x": x, "y": y, "x_test": x_test, "y_test": y[:80]}"""
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -48,13 +41,6 @@ def finished(searched: Project, tmp_path_factory: pytest.TempPathFactory) -> tup
 @pytest.fixture
 def project(searched: Project, tmp_path: Path) -> Project:
     return copied(searched, tmp_path)
-
-
-def copied(project: Project, folder: Path) -> Project:
-    shutil.copytree(project.folder, folder / "copy")
-    copy = Project.__new__(Project)
-    copy.folder = folder / "copy"
-    return copy
 
 
 def found(told: dict[str, Any]) -> dict[str, Any]:
@@ -199,28 +185,6 @@ def wait_for_trials(project: Project, n_ended: int) -> None:
             pass
         time.sleep(0.05)
     raise AssertionError("too few trainings have ended")
-
-
-def kill_family(pid: int) -> None:
-    """Kill a command and all that descends from it, forkserver and workers too."""
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        children.setdefault(int(fields[1]), []).append(int(path.parent.name))
-    family, look = [pid], [pid]
-    while look:
-        look = [child for parent in look for child in children.get(parent, [])]
-        family += look
-    for member in family:
-        with_suppressed_kill(member)
-
-
-def with_suppressed_kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.slow

@@ -46,8 +46,9 @@ def setting_of(path: Path, **training: Any) -> Setting:
     )  # fmt: skip
 
 
-def written(path: Path, **training: Any) -> Script:
-    return write_script(setting_of(path, **training), expected="hpo measured 0.95 on six fresh seeds.")
+def written(path: Path, *, n_epochs: int | None = None, **training: Any) -> Script:
+    setting = replace(setting_of(path, **training), n_epochs=n_epochs)
+    return write_script(setting, expected="hpo measured 0.95 on six fresh seeds.")
 
 
 def run_bare(folder: Path, *scripts: Script) -> list[str]:
@@ -260,6 +261,78 @@ def test_whatever_a_study_says_is_in_the_script_and_runs(tmp_path: Path) -> None
     assert "of_class = np.array([({1: 3.0}).get(number, 1.0)" in rich
     assert "SGD(learning_rate=0.001, momentum=0.5)" in scripts[1].text
     assert "counts.sum() / " in scripts[2].text
+
+
+GIVEN = """
+import keras
+import numpy as np
+from hpo import Parameters, StudyDefinition, TrainingParameters
+
+def rows():
+    rng = np.random.default_rng(0)
+    x = {"a": rng.normal(size=(60, 3)).astype("float32"), "b": rng.normal(size=(60, 2)).astype("float32")}
+    x_val = {name: part[:20] + 1 for name, part in x.items()}
+    y = x["a"][:, :1]
+    test = {"x_test": x_val, "y_test": y[:20]}
+    return {"x": x, "y": y, "sample_weight": np.ones(60), "x_val": x_val, "y_val": y[:20], **test}
+
+def model(width, input_shape):
+    inputs = {name: keras.Input(shape, name=name) for name, shape in input_shape.items()}
+    return keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Concatenate()(list(inputs.values()))))
+
+class Counting(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        assert not any(name.startswith("val_") for name in logs)
+        print(f"val_epochs: {epoch + 1}")
+
+    def on_train_batch_begin(self, batch, logs=None):
+        assert self.params["steps"] == 4, "20 rows a batch, of 60 and 20"
+
+STUDY = StudyDefinition(
+    dataset=rows,
+    search_space=lambda trial: None,
+    model=model,
+    loss="mse",
+    metric="val_loss",
+    callbacks=lambda parameters: [keras.callbacks.EarlyStopping("val_loss", patience=0), Counting()],
+    baseline=Parameters(
+        training=TrainingParameters(optimizer="adam", learning_rate=0.01, batch_size=20, epochs=5), model=4
+    ),
+)
+"""
+
+
+def test_script_of_a_model_trained_on_all_rows_trains_on_all_rows(tmp_path: Path) -> None:
+    """Its text; what it does is run by the next one."""
+    path = tmp_path / "digits_mlp.py"
+    shutil.copy(STUDIES / "digits_mlp.py", path)
+    text = written(path, n_epochs=3, epochs=8, averaged=True).text
+    assert "batch_size=32, epochs=3," in text
+    assert "epochs=8" in text, "the setting is as it was"
+    assert not re.search(r"\b[xyw]_val\b|validation_data|ModelCheckpoint|on_test_begin", text)
+    assert "found, _ = " not in text
+    assert "kept, _ = split_rows(" in text, "the test rows are left out, as hpo leaves them out"
+    assert "trained on the training and validation rows together" in " ".join(text.split())
+
+
+@pytest.mark.slow
+def test_it_trains_so_without_hpo_for_the_epochs_that_hpo_trained(tmp_path: Path) -> None:
+    (tmp_path / "given.py").write_text(GIVEN)
+    path = tmp_path / "digits_mlp.py"
+    shutil.copy(STUDIES / "digits_mlp.py", path)
+    x = np.random.default_rng(0).normal(size=(80, 3)).astype("float32")
+    np.savez(tmp_path / "table.npz", x=x, y=(x[:, :1] > 0).astype(int), groups=np.arange(80) // 4)
+    (tmp_path / "yes_or_no.py").write_text(YES_OR_NO)
+    scripts = [
+        written(tmp_path / "given.py", n_epochs=3),
+        written(tmp_path / "yes_or_no.py", n_epochs=1),
+        written(path, n_epochs=4, epochs=8, averaged=True),
+    ]
+    (tmp_path / "elsewhere").mkdir()
+    assert run_bare(tmp_path / "elsewhere", *scripts) == ["val_epochs: 1", "val_epochs: 2", "val_epochs: 3"]
+    kept = keras.models.load_model(tmp_path / "elsewhere" / "retrained.keras")
+    data = load_dataset("digits")
+    assert (kept.predict(data.x / np.float32(255), verbose=0).argmax(axis=1) == data.y).mean() > 0.8
 
 
 def test_what_a_script_still_needs_stands_at_its_top(tmp_path: Path) -> None:

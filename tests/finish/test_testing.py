@@ -23,6 +23,7 @@ from kept_models import (
 )
 
 from hpo.engine import model_of_rows
+from hpo.errors import StudyFileError
 from hpo.finish import result as results
 from hpo.finish import testing
 from hpo.statistics import clopper_pearson
@@ -185,3 +186,18 @@ def test_one_row_has_no_interval_of_a_mean(tmp_path: Path) -> None:
     result = testing.evaluate(file_of(task, tmp_path), one, task.definition)
     assert (result.metric.low, result.metric.high) == (None, None)
     assert result.metric.interval == "no interval: too few rows"
+
+
+def with_a_layer_that_nobody_finds(width: int, input_shape: Any, n_classes: int) -> keras.Model:
+    class Hidden(keras.layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return 2 * inputs
+
+    layers = classifier(width, input_shape, n_classes).layers
+    return keras.Sequential([keras.Input(input_shape), Hidden(), *layers])
+
+
+def test_file_that_nobody_can_load_is_told_before_the_rows_are_opened(tmp_path: Path) -> None:
+    task = kept_task(tmp_path, images, model=with_a_layer_that_nobody_finds)
+    with pytest.raises(StudyFileError, match="cannot be loaded, even with the study's code"):
+        testing.load(file_of(task, tmp_path), task.definition)

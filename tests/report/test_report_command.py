@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from small_disk import fill, small_disk
 from toy import ToyStudy
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -55,6 +56,19 @@ def test_report_is_attached_once_and_then_replaced(searched: Path, sqlite_toy: T
     assert (searched / "toy" / "artifacts" / one.artifact_id).read_text() == (searched / "toy.html").read_text()
     for wrong in (("--format", "json"), ("--against", "toy"), ("--output", "/dev/null")):
         assert "in a file" in call(searched, "--study", "toy", "--attach", *wrong, code=2).stderr
+
+
+def test_full_disk_is_told_in_one_message_and_leaves_no_half_report(searched: Path) -> None:
+    with small_disk(searched, n_bytes=32_768) as disk:
+        (disk / "found.html").write_text("the last one")
+        fill(disk)
+        done = call(searched, "--study", "toy", "--output", str(disk / "found.html"), code=2)
+        assert (disk / "found.html").read_text() == "the last one"
+        assert sorted(path.name for path in disk.iterdir()) == ["ballast", "found.html"]
+    assert done.stderr.startswith("error: --output: cannot write")
+    assert "No space left on device. Nothing of it was left there." in done.stderr
+    assert "Free some space, or name a file on another disk. The study is as it was." in done.stderr
+    assert done.stdout == ""
 
 
 def test_report_as_json_says_the_same(searched: Path) -> None:

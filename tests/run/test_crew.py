@@ -15,6 +15,7 @@ from toy import ToyStudy
 from hpo.errors import HpoError, StorageError, StudyMismatchError
 from hpo.run import Ending
 from hpo.run.crew import STOP_SECONDS, Crew, Member
+from hpo.run.trouble import Line
 from hpo.study import StudyFolder
 
 
@@ -47,6 +48,36 @@ def crew_of(*said: tuple[HpoError | None, int | None]) -> tuple[Crew, list[Proce
         crew._members[process] = Member(ours, slot)
         processes.append(process)
     return crew, processes, lines
+
+
+def test_what_a_worker_waits_for_is_told_as_long_as_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    crew, _, lines = crew_of((None, None))
+    ours, theirs = multiprocessing.Pipe()
+    crew._members[Process()] = Member(ours, 1)
+    line = Line(pipe=theirs)
+    assert crew.trouble == ""
+    for _ in range(3):
+        line.tell_trouble("The disk is full.")
+    line.send(("warning", "Checkpoints are lost."))
+    crew.reap(0)
+    assert crew.trouble == "The disk is full."
+    assert lines == ["Checkpoints are lost. More of this kind goes to workers.log only."]
+    assert not ours.poll(), "it is said now and then, not each time"
+    monkeypatch.setattr("hpo.run.trouble.FRESH_SECONDS", 0.0)
+    assert crew.trouble == "", "nothing more was said for long enough"
+
+
+def test_launcher_that_stands_still_holds_up_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpo.run.trouble.TELL_SECONDS", 0.0)
+    ours, theirs = multiprocessing.Pipe()
+    line, n_told = Line(pipe=theirs), 20_000
+    for _ in range(n_told):
+        line.tell_trouble("The disk is full.")
+    n_heard = 0
+    while ours.poll():
+        assert ours.recv() == ("trouble", "The disk is full.")
+        n_heard += 1
+    assert 0 < n_heard < n_told
 
 
 def ignore_termination(pipe: Any) -> None:

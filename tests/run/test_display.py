@@ -246,6 +246,18 @@ def test_values_as_people_read_them(value: float | None, text: str) -> None:
     assert number(value) == text
 
 
+def test_finish_whose_race_goes_on_says_how_many_trainings_it_takes_at_most(stored: StudyFacts) -> None:
+    rows = [row(number, 0.5) for number in range(4)]
+    going_on = snapshot(stored, rows, n_most=54, trained_seconds=60.0)
+    assert "4 of at most 54 trials" in shown(page(going_on))
+    assert "at most about 12 min left" in shown(page(going_on))
+    assert "4/4 trials" in shown(page(snapshot(stored, rows)))
+    console = Console(file=io.StringIO(), width=160)
+    with LinesView(console) as view:
+        view.update(going_on)
+    assert "[4 of at most 54]" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_configuration_in_one_line() -> None:
     assert describe_params({"a": 1e-5, "b": "x", "c": None, "d": True, "e": 3}) == "a=1e-05 b=x c=None d=True e=3"
 
