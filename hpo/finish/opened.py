@@ -5,12 +5,15 @@ result; another one never: the rows would no longer be new to whoever chooses.
 """
 
 import hashlib
+import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hpo import __version__
 from hpo.database import setup_lock
@@ -26,7 +29,7 @@ class Opening:
     """What is stored of it.
 
     Attributes:
-        model: SHA-256 of the model's weights: the same training, done again, is the same model.
+        model: See identity: the same training, done again, is the same model.
         trial: The trial of the finish that trained it.
         rows: Fingerprint of the test rows.
         began: When the intent was stored, by this machine's clock, in UTC.
@@ -66,13 +69,43 @@ def read_opening(search: OpenStudy) -> Opening | None:
     return opening
 
 
-def identity(kept: Path) -> str:
-    """Return what a model is known by: the SHA-256 of its weights in Keras's file, which notes a date beside them."""
+def identity(kept: Path, opening: Opening | None = None) -> str:
+    """Return what a model is known by: the SHA-256 of its weights, in whatever process it was trained.
+
+    Args:
+        kept: Its file.
+        opening: What is stored of one; an older hpo may have known the model by more than its weights.
+    """
+    content = kept.read_bytes()
     if zipfile.is_zipfile(kept):
         with zipfile.ZipFile(kept) as archive:
             if WEIGHTS in archive.namelist():
-                return hashlib.sha256(archive.read(WEIGHTS)).hexdigest()
-    return hashlib.sha256(kept.read_bytes()).hexdigest()
+                content = archive.read(WEIGHTS)  # Keras notes a date beside them
+    of_file = hashlib.sha256(content).hexdigest()
+    return of_file if opening is not None and opening.model == of_file else _of_weights(content) or of_file
+
+
+def _of_weights(content: bytes) -> str:
+    """Return the SHA-256 of the arrays in an HDF5 file; empty where it is none.
+
+    Beside them Keras notes names that count the layers that a process has made before.
+    """
+    import h5py
+
+    digest = hashlib.sha256()
+
+    def add(name: str, found: object) -> None:
+        if isinstance(found, h5py.Dataset):
+            array = np.ascontiguousarray(found[()])
+            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            digest.update(array.tobytes())
+
+    try:
+        with h5py.File(io.BytesIO(content)) as file:
+            file.visititems(add)  # by name
+    except OSError:
+        return ""
+    return digest.hexdigest()
 
 
 def others_that_opened(search: OpenStudy, rows: str) -> list[str]:

@@ -157,7 +157,7 @@ def settle(request: FinishRequest, say: Callable[[str], None]) -> None:
         batch_row_ms=exported.batch_row_ms,
         fault=exported.fault,
         test_note=noted[-1],
-        model=identity(kept.path),
+        model=identity(kept.path, read_opening(search)),
         n_epochs=None if chosen.retraining is None else chosen.retraining.n_epochs,
         best_epochs=() if chosen.retraining is None else chosen.retraining.best_epochs,
     )
@@ -245,8 +245,8 @@ def _measure(case: _Case, path: Path) -> Measured:
 
     facts = case.search.facts
     kept = case.study.folder.model(case.row.number).path
-    model = identity(kept)
     opening = read_opening(case.search)
+    model = identity(kept, opening)
     if opening is not None and opening.result is not None and opening.model == model:
         return result_of(opening.result), _when(opening, others_that_opened(case.search, opening.rows))
     try:

@@ -1,8 +1,12 @@
 """Test rows are opened once: the intent first, for one model, whatever is killed."""
 
+import hashlib
+import io
 import zipfile
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from optuna.study import StudyDirection
 from toy import ToyStudy
@@ -67,6 +71,34 @@ def test_model_that_is_trained_again_is_the_same_one_whatever_its_file_says_of_t
             archive.writestr("model.weights.h5", weights)
     a, b, c = (identity(tmp_path / name) for name in "abc")
     assert a == b != c
+
+
+def weights_file(path: Path, name: str, weight: float) -> Path:
+    """Write a model's file as Keras does: beside its weights are names that depend on what was built before."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        group = file.create_group("layers/dense/vars")
+        group.attrs["name"] = name
+        group["0"] = np.full((2, 3), weight, "float32")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model.weights.h5", content.getvalue())
+    return path
+
+
+def test_model_is_the_same_one_whichever_process_trained_it(tmp_path: Path) -> None:
+    first, again = weights_file(tmp_path / "a", "dense", 0.5), weights_file(tmp_path / "b", "dense_7", 0.5)
+    assert first.read_bytes() != again.read_bytes()
+    assert identity(first) == identity(again) != identity(weights_file(tmp_path / "c", "dense", 0.25))
+
+
+def test_model_that_an_older_hpo_opened_the_rows_for_is_still_known(toy: ToyStudy, tmp_path: Path) -> None:
+    kept = weights_file(tmp_path / "a", "dense", 0.5)
+    with zipfile.ZipFile(kept) as archive:
+        of_file = hashlib.sha256(archive.read("model.weights.h5")).hexdigest()
+    opening = open_once(toy.study, model=of_file, trial=7, rows="f" * 64)
+    assert identity(kept, opening) == of_file
+    other = weights_file(tmp_path / "b", "dense", 0.25)
+    assert identity(other, opening) == identity(other)
 
 
 def test_study_that_opened_the_same_rows_is_named(toy: ToyStudy) -> None:
