@@ -129,7 +129,7 @@ def _use_state(card: Card) -> list[str]:
 
 def _tested(card: Card) -> list[str]:
     if card.test is None:
-        return [f"**No test rows.** {_safe(card.test_note)}"]
+        return [f"**Not measured on test rows.** {_safe(card.test_note)}"]
     test = card.test
     parts = [
         f"On {test.n_rows:,} test rows that no training and no choice has seen, this file reaches "
