@@ -88,7 +88,7 @@ def test_what_others_wrote_stays_within_its_line_of_the_card(tmp_path: Path) -> 
     card = (tmp_path / "answer" / "card.md").read_text()
     assert "Which network reads digits \\| best?" in card
     assert "- A \\| b \\<script> \\`c\\` [d] (e)" in card
-    assert "**No test rows.** The data bring none." in card
+    assert "**Not measured on test rows.** The data bring none." in card
 
 
 OWN_CODE = """
