@@ -185,18 +185,14 @@ def delete(
 ) -> None:
     """Delete the study, its trials and its runs folder; of several generations, the one that is named."""
     from hpo.database import wait_shortly
-    from hpo.study.deletion import delete_whole, find_finish
+    from hpo.study.deletion import delete_whole, find_with_it
     from hpo.study.folder import folder_of
     from hpo.study.handle import generations
 
     opened = find(study, storage, runs_dir, half_deleted=True)
     file = file_of(opened.name)
     names = wait_shortly(lambda: generations(opened.database, file), opened.database.address)
-    finish, stays_too = None, ""
-    try:
-        finish = wait_shortly(lambda: find_finish(opened, runs_dir), opened.database.address)
-    except StudyMismatchError as error:  # it belongs to another study
-        stays_too = f"{error.message} {error.hint}"
+    finish, stays_too = wait_shortly(lambda: find_with_it(opened, runs_dir), opened.database.address)
     others = [name for name in names if name != opened.name and opened.facts.finishes is None]
     with_it = "" if finish is None else ", with its finish"
     if not yes:

@@ -3,18 +3,21 @@
 import contextlib
 from pathlib import Path
 
-from hpo.errors import TicketlessError
+from hpo.errors import StudyMismatchError, TicketlessError
 from hpo.study import finishes
 from hpo.study.folder import folder_of
 from hpo.study.handle import OpenStudy
 
 
-def find_finish(search: OpenStudy, runs_dir: Path) -> OpenStudy | None:
-    """Return the study that finishes a search; one that is half deleted too.
+def find_with_it(search: OpenStudy, runs_dir: Path) -> tuple[OpenStudy | None, str]:
+    """Return the study that finishes a search, half deleted or not; and what people should know of one that stays."""
+    try:
+        return _find_finish(search, runs_dir), ""
+    except StudyMismatchError as error:  # it belongs to another study
+        return None, f"{error.message} {error.hint}"
 
-    Raises:
-        StudyMismatchError: What has its name finishes another search.
-    """
+
+def _find_finish(search: OpenStudy, runs_dir: Path) -> OpenStudy | None:
     try:
         return finishes.find_finish(search, runs_dir)
     except TicketlessError as error:
