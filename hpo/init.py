@@ -25,7 +25,8 @@ def init(
         str,
         typer.Option(
             metavar="NAME",
-            help="What to begin with: first, a model of your own; digits_mlp; cifar_mlp; diabetes_mlp; or digits_sgd.",
+            help="What to begin with: first, a model of your own; digits_mlp; cifar_mlp; cifar_cnn; diabetes_mlp; "
+            "digits_rows; or digits_sgd.",
         ),
     ] = FIRST,
     studies_dir: StudiesDir = Path("studies"),

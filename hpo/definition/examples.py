@@ -3,7 +3,7 @@
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
-NAMES = ("cifar_mlp", "diabetes_mlp", "digits_mlp", "digits_sgd", "first")
+NAMES = ("cifar_cnn", "cifar_mlp", "diabetes_mlp", "digits_mlp", "digits_rows", "digits_sgd", "first")
 
 
 def find_examples() -> dict[str, Path]:

@@ -9,8 +9,10 @@ import tensorflow as tf
 
 from hpo.engine.processor import processor
 
-# How a new study's convolutions are trained, as its facts keep it; None in those of studies that are older.
-APART = "apart"
+# How a new study is trained, as its facts keep it: a step of convolutions is a function of its own, and numbers of the
+# model are inputs, see hpo.engine.numbers. Those of older studies say the former alone, or None.
+APART, WITH_NUMBERS = "apart", "apart, with numbers as inputs"
+PATHS = (None, APART, WITH_NUMBERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,15 +21,20 @@ class Manner:
 
     Attributes:
         averaged: As in TrainingParameters.
-        path: See APART.
+        path: One of PATHS.
         hook: The method of a callback's that is called for each step; empty where there is none.
         precision: As in TrainingParameters.
     """
 
     averaged: bool = False
-    path: str | None = APART
+    path: str | None = WITH_NUMBERS
     hook: str = ""
     precision: str = "float32"
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether compiled functions take the model's numbers as inputs."""
+        return self.path == WITH_NUMBERS
 
     @property
     def is_apart(self) -> bool:

@@ -1,5 +1,6 @@
 """One process's training: the data, and the compiled models of the last few shapes. engine.model makes a trial's."""
 
+import contextlib
 import functools
 from collections import OrderedDict
 from collections.abc import Callable
@@ -8,11 +9,12 @@ from typing import Any
 import keras
 
 from hpo.data import Dataset, Split
-from hpo.engine.compiled import APART, Manner
+from hpo.engine.compiled import WITH_NUMBERS, Manner
 from hpo.engine.criterion import Criterion
 from hpo.engine.fitted import FittedModel, check_not_averaged, own_training
 from hpo.engine.keras_optimizer import optimizer_of, rule_of, same_but_for_the_rate
 from hpo.engine.model import EpochModel
+from hpo.engine.numbers import find_numbers, has_floats, set_numbers, signature, without_floats
 from hpo.engine.precision import computing_in, described
 from hpo.engine.refusals import check_model
 from hpo.engine.shared import Shared
@@ -29,7 +31,7 @@ class Engine:
         build_model: The study's model function: (Parameters.model, input_shape, n_classes) -> uncompiled Keras model.
         criterion: What models are trained for and measured by; by default, as classifiers.
         build_optimizer: The study's optimizer function; without it, the parameters name one.
-        path: How the study trains convolutions, see APART; None as it was before there was a choice.
+        path: How the study trains, one of hpo.engine.compiled.PATHS.
     """
 
     def __init__(
@@ -38,12 +40,13 @@ class Engine:
         build_model: Callable[..., keras.Model],
         criterion: Criterion | None = None,
         build_optimizer: Callable[[Parameters], keras.optimizers.Optimizer] | None = None,
-        path: str | None = APART,
+        path: str | None = WITH_NUMBERS,
     ) -> None:
         self._path = path
         self._build_model, self._build_optimizer = build_model, build_optimizer
         self._shared = Shared(dataset, criterion or Criterion())
         self._models: OrderedDict[Any, EpochModel] = OrderedDict()
+        self._recognised_as: dict[Any, Any] = {}
 
     def model(self, parameters: Parameters, seed: int, split: Split, *, hook: str = "") -> EpochModel:
         """Return what any_model does, of a model whose class has no training of its own."""
@@ -93,12 +96,28 @@ class Engine:
         )
         sizes = len(split.train_rows), len(split.val_rows)
         name = rule if isinstance(rule, str) else same_but_for_the_rate(rule)
-        model = self._cached((parameters.model, name, batch_size, manner, sizes), inner, new)
+        chosen = (
+            self._recognised(parameters.model, inner, training.precision) if manner.has_numbers else parameters.model
+        )
+        model = self._cached((chosen, name, batch_size, manner, sizes), inner, new)
         model.take(split)
         model.momentum = training.momentum or 0.0
         if rate is not None:
             model.optimizer.learning_rate.assign(rate)
         return model
+
+    def _recognised(self, chosen: Any, inner: keras.Model, precision: str) -> Any:
+        """Return what a model is recognised by: its parameters, or all but the numbers that it takes as inputs."""
+        numbers = find_numbers(inner) if has_floats(chosen) else []
+        if not numbers:
+            return chosen
+        with contextlib.suppress(TypeError):  # not hashable: nothing to recognise it by
+            key = chosen, precision
+            if key not in self._recognised_as:
+                found = signature(inner, numbers, self._shared.dataset.x)
+                self._recognised_as[key] = chosen if found is None else (without_floats(chosen), found)
+            return self._recognised_as[key]
+        return chosen
 
     def _cached(self, key: Any, inner: keras.Model, new: Callable[[], EpochModel]) -> EpochModel:
         try:
@@ -109,6 +128,7 @@ class Engine:
             model = new()
         else:
             model.restart([variable.value for variable in inner.variables])
+            set_numbers(model.numbers, like=find_numbers(inner) if model.numbers else [])
         self._models[key] = model
         if len(self._models) > N_CACHED_MODELS:
             self._models.popitem(last=False)

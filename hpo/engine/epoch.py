@@ -15,6 +15,7 @@ import tensorflow as tf
 from hpo.engine.feed import Batch, gathered
 from hpo.engine.keras_optimizer import KerasOptimizer
 from hpo.engine.normalization import whole_normalization
+from hpo.engine.numbers import as_inputs
 from hpo.engine.optimizers import EpochOptimizer
 from hpo.engine.weights import Average, Samples, as_tensors, transposed
 
@@ -49,12 +50,14 @@ class Chunk(NamedTuple):
         n_steps: Without the padding.
         n_before: The epoch's steps before it.
         momentum: Of the optimizer.
+        numbers: The model's, as hpo.engine.numbers gives them; None where it has none.
     """
 
     rows: Any
     n_steps: Any
     n_before: Any
     momentum: Any
+    numbers: Any
 
 
 class Progress(NamedTuple):
@@ -148,7 +151,8 @@ def train_steps(
     Without XLA, each step may be kept apart from the loop, as a function of its own.
 
     It takes all rows as a Batch, rows (n_steps, batch) int32 where steps of -1 are padding, the epoch's Sums so far,
-    the momentum, and the number of the epoch's steps so far (int32); it returns the Sums with this chunk's added.
+    the momentum, the number of the epoch's steps so far (int32), and the model's numbers; it returns the Sums with this
+    chunk's added.
     """
     others = [*model.inner.non_trainable_variables, *optimizer.extra]
     groups, layout = optimizer.moving(model.inner.trainable_variables), layout_of(optimizer)
@@ -157,10 +161,10 @@ def train_steps(
     if jit:
         loop = tf.function(loop, jit_compile=True, autograph=False)
 
-    def train(data: Batch, rows: Any, sums: Sums, momentum: Any, n_before: Any) -> Sums:
+    def train(data: Batch, rows: Any, sums: Sums, momentum: Any, n_before: Any, numbers: Any) -> Sums:
         n_steps = tf.reduce_sum(tf.cast(rows[:, 0] >= 0, tf.int32))
         moving = [layout(as_tensors(group)) for group in groups]
-        chunk = Chunk(rows, n_steps, n_before, momentum)
+        chunk = Chunk(rows, n_steps, n_before, momentum, numbers)
         samples = None if average is None else average.samples()
         sums, moving, state, samples = loop(data, chunk, sums, moving, as_tensors(others), samples)
         with tf.control_dependencies([sums.loss]):  # nothing is assigned when XLA refuses the loop
@@ -191,7 +195,7 @@ def _loop(
         def step(at: Progress) -> tuple[Progress]:
             weights = [values[0] for values in at.moving]
             batch = gathered(data, chunk.rows[at.n_steps], is_scaled)
-            with whole_normalization(is_on=is_apart):
+            with whole_normalization(is_on=is_apart), as_inputs(model.numbers, chunk.numbers):
                 called, gradients = _step(model, batch, weights, at.state[:n_others], at.sums.metrics, layout)
             extra, rate = at.state[n_others:], rates[at.n_steps] if rates is not None else None
             moved, extra = optimizer.step(at.moving, gradients, extra, rate, chunk.momentum)
@@ -235,12 +239,13 @@ def validation(model: keras.Model, average: Average | None, is_scaled: Any, n_ro
     """
     n_full, inner = n_rows // VAL_BATCH_SIZE, model.inner
 
-    def validate(data: Batch, rows: Any, sums: Sums) -> tuple[Any, dict[str, Any]]:
+    def validate(data: Batch, rows: Any, sums: Sums, numbers: Any) -> tuple[Any, dict[str, Any]]:
         weights = as_tensors(inner.trainable_variables) if average is None else average.read()
         state = as_tensors(inner.non_trainable_variables)
 
         def add(rows: Any, sums: Sums) -> Sums:
-            called = _call(model, weights, state, sums.metrics, gathered(data, rows, is_scaled), tape=None)
+            with as_inputs(model.numbers, numbers):
+                called = _call(model, weights, state, sums.metrics, gathered(data, rows, is_scaled), tape=None)
             return Sums(sums.loss + called.loss * rows.shape[0], called.metrics)
 
         def body(i: Any, sums: Sums) -> tuple[Any, Sums]:

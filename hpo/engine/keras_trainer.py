@@ -10,7 +10,7 @@ import tensorflow as tf
 from hpo.data import Dataset
 from hpo.definition import StudyDefinition, build_model
 from hpo.engine.checkpoint import count_epochs
-from hpo.engine.compiled import APART
+from hpo.engine.compiled import PATHS, WITH_NUMBERS
 from hpo.engine.criterion import criterion_of
 from hpo.engine.engine import Engine
 from hpo.engine.processor import processor
@@ -43,11 +43,11 @@ class Trainer:
 
     def ways(self) -> dict[str, str]:
         """Return the path that is the best here and elsewhere, and this machine's processor."""
-        return {"path": APART, "processor": processor()}
+        return {"path": WITH_NUMBERS, "processor": processor()}
 
     def load(self, definition: StudyDefinition, dataset: Dataset, *, path: str | None) -> None:
         """Hand the data to TensorFlow."""
-        if path not in (None, APART):
+        if path not in PATHS:
             message = f"The study's models are trained by a path that this hpo does not know: {path!r}."
             raise StudyMismatchError(message, "Install the hpo that the study was made with.")
         build = functools.partial(build_model, definition)

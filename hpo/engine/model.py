@@ -29,6 +29,7 @@ from hpo.engine.epoch import Sums, no_sums, results, row_order, train_steps, val
 from hpo.engine.evaluation import evaluate
 from hpo.engine.feed import gathered
 from hpo.engine.keras_optimizer import KerasOptimizer, Rule
+from hpo.engine.numbers import find_numbers, values_of
 from hpo.engine.optimizers import EpochOptimizer
 from hpo.engine.precision import described
 from hpo.engine.refusals import check_averaged, check_calls, scaled_inputs
@@ -48,6 +49,7 @@ class EpochModel(keras.Model):
         n_chunks: Compiled calls per epoch, for fit's `steps_per_epoch`.
         n_steps: Batches per epoch.
         momentum: For "sgd".
+        numbers: Of the inner model, which compiled functions take as inputs; none where they are constants there.
         train_chunk: Trains on a chunk's rows; it can say what does.
     """
 
@@ -68,6 +70,7 @@ class EpochModel(keras.Model):
         self.output_names = getattr(inner, "output_names", None)
         self.built = True
         self.momentum, self._precision = 0.0, manner.precision
+        self.numbers = find_numbers(inner) if manner.has_numbers else []
         self._shared = shared
         self.take(split)
         self._batch_size = min(batch_size, len(split.train_rows))
@@ -173,7 +176,8 @@ class EpochModel(keras.Model):
         rows = tf.constant(self.rows(*data.numpy().tolist()))
         n_before = tf.constant(self._n_chunks_done * self._n_chunk_steps)
         momentum = tf.constant(self.momentum, tf.float32)
-        self._sums = self.train_chunk(self._data, rows, self._sums, momentum, n_before)
+        values = values_of(self.numbers)
+        self._sums = self.train_chunk(self._data, rows, self._sums, momentum, n_before, values)
         self._n_chunks_done += 1
         n_steps = min(self._n_chunks_done * self._n_chunk_steps, self.n_steps)
         logs = {"loss": self._sums.loss / n_steps, **results(self, self._sums)}
@@ -183,7 +187,7 @@ class EpochModel(keras.Model):
         """Return val_loss and the other metrics of validation, as the weights are now; nothing without rows for it."""
         if self._validate is None:
             return {}
-        val_loss, others = self._validate(self._val_data, self._val_rows, self._none)
+        val_loss, others = self._validate(self._val_data, self._val_rows, self._none, values_of(self.numbers))
         return {"val_loss": val_loss, **{f"val_{name}": value for name, value in others.items()}}
 
     def reset_metrics(self) -> None:

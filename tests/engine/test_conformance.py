@@ -83,6 +83,24 @@ def dense(n_outputs: int = 1, activation: str | None = None, **options: Any) -> 
     return build
 
 
+def dropped(*dropouts: keras.Layer) -> Callable[[], keras.Model]:
+    def build() -> keras.Model:
+        hidden = [layers.Dense(8, activation="relu"), *(type(one).from_config(one.get_config()) for one in dropouts)]
+        return keras.Sequential([keras.Input((6,)), *hidden, layers.Dense(1)])
+
+    return build
+
+
+def dropped_filters() -> keras.Model:
+    hidden = [layers.Conv1D(6, 3), layers.SpatialDropout1D(0.4, seed=3), layers.GlobalAveragePooling1D()]
+    return keras.Sequential([keras.Input((9, 2)), *hidden, layers.Dense(1)])
+
+
+def dropped_pixels() -> keras.Model:
+    hidden = [layers.Conv2D(4, 3), layers.Dropout(0.3, seed=1), layers.Flatten(), layers.Dropout(0.6, seed=2)]
+    return keras.Sequential([keras.Input((8, 8, 3)), *hidden, layers.Dense(3, activation="softmax")])
+
+
 def two_inputs() -> keras.Model:
     table, series = keras.Input((6,), name="table"), keras.Input((9, 2), name="series")
     joined = layers.Concatenate()([layers.Dense(5)(table), layers.GlobalAveragePooling1D()(series)])
@@ -368,6 +386,11 @@ ROWS: dict[str, Row] = {
         build=dense(3, "softmax"), y=ONE_HOT, loss="categorical_crossentropy", class_weight={1: 2.0}
     ),
     "regularised": Row(build=dense(kernel_regularizer=keras.regularizers.L2(0.1))),
+    "regularised by both": Row(build=dense(kernel_regularizer="l1", bias_regularizer=keras.regularizers.L2(0.3))),
+    # Without XLA, which draws other random numbers from the same seeds than fit does.
+    "dropout, convolutions": Row(x=IMAGES, y=CLASSES, build=dropped_pixels, loss=Criterion.loss, is_classifier=True),
+    "dropout, bfloat16": Row(build=dropped(layers.Dropout(0.3, seed=1)), precision="bfloat16"),
+    "dropout of whole filters": Row(x=SERIES, build=dropped_filters),
     "constraint": Row(build=dense(kernel_constraint=keras.constraints.MaxNorm(0.5))),
     "layer with its own state": Row(build=with_state),
     "subclassed": Row(build=Subclassed),
