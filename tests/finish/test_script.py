@@ -15,7 +15,7 @@ import pytest
 
 from hpo.data import load_dataset, split_of
 from hpo.definition import StudyFile, build_model, load_definition, predicts_classes
-from hpo.engine import criterion_of, model_of_rows
+from hpo.engine import criterion_of, learn, model_of_rows
 from hpo.engine.engine import Engine
 from hpo.errors import StudyFileError
 from hpo.finish.fitting import Setting, literal
@@ -396,3 +396,60 @@ def test_values_are_written_as_they_are(value: Any, expected: str) -> None:
 def test_a_value_that_no_text_stands_for_is_refused() -> None:
     with pytest.raises(StudyFileError, match="cannot be written as Python"):
         literal({"activation": object()})
+
+
+LEARNING = '''
+"""Words and a number."""
+
+import keras
+import numpy as np
+
+from hpo import Parameters, StudyDefinition, TrainingParameters
+
+
+def data():
+    size = np.random.default_rng(0).uniform(20, 120, 200)
+    return {"x": {"town": np.array(["Rom", "Bern"] * 100), "size": size}, "y": size.reshape(-1, 1)}
+
+
+def preprocess(train):
+    town, size = keras.layers.StringLookup(output_mode="one_hot"), keras.layers.Normalization()
+    town.adapt(train["town"])
+    size.adapt(train["size"])
+    return {"town": town, "size": size}
+
+
+def model(width, input_shape):
+    inputs = {name: keras.Input(shape, name=name) for name, shape in input_shape.items()}
+    hidden = keras.layers.Concatenate()(list(inputs.values()))
+    return keras.Model(inputs, keras.layers.Rescaling(30.0, offset=70.0)(keras.layers.Dense(1)(hidden)))
+
+
+CHOSEN = Parameters(
+    training=TrainingParameters(optimizer="adam", learning_rate=0.05, batch_size=16, epochs=8), model=4
+)
+STUDY = StudyDefinition(
+    dataset=data, search_space=lambda trial: CHOSEN, model=model, preprocess=preprocess, loss="mse", metrics=["mae"],
+    metric="val_mae", baseline=CHOSEN,
+)
+'''
+
+
+@pytest.mark.slow
+def test_preprocess_is_part_of_the_script(tmp_path: Path) -> None:
+    path = tmp_path / "towns.py"
+    path.write_text(LEARNING)
+    file = StudyFile(name="towns", path=path, title="")
+    definition = load_definition(file)
+    dataset = load_dataset(definition.dataset, is_classes=False)
+    split = split_of(dataset, seed=7)
+    learnt = learn(definition, dataset, split)
+    rows = replace(dataset, x=learnt.rows(dataset.x))
+    parameters: Any = definition.baseline
+    is_scaled = model_of_rows(definition, parameters, dataset, rows, learnt).is_scaled
+    setting = Setting(
+        study="towns", file=path, definition=definition, parameters=parameters, dataset=dataset, rows=rows,
+        is_scaled=is_scaled, split_seed=7, seed=11,
+    )  # fmt: skip
+    (line,) = run_bare(tmp_path, write_script(setting, expected="hpo measured 0.1."))
+    assert float(line.removeprefix("val_mae: ")) < 15  # 25 without a model
