@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from hpo.database import Store, open_store
 from hpo.database.address import parse_address
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+# Where a shell starts the tests in the background, they and all that they start would ignore an interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -589,7 +589,7 @@ def test_database_away_at_the_launcher_s_first_look_is_no_finished_study(postgre
     limits = SimpleNamespace(patience_seconds=0.0)
     settings: Any = SimpleNamespace(options=SimpleNamespace(runs_dir=tmp_path), limits=limits)
     signals: Any = SimpleNamespace(ending=None)
-    view: Any = None
+    view: Any = SimpleNamespace(say=print)
     launcher = Launcher(settings, view, signals, context=None, study=toy.study)
     with stopped(postgres), pytest.raises(DatabaseAwayError):
         launcher.run()
