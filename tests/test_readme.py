@@ -98,6 +98,8 @@ def test_command_for_postgresql_runs_at_another_address(line: str, project: Path
     there = f"postgresql://{postgres.new_role('secret')}@/{url.database}?host={url.query['host']}"
     command = line.replace("postgresql://hpo@localhost/hpo?", f"{there}&")
     assert there in command
+    if command.startswith("hpo study "):
+        run(f'hpo run --study digits_mlp --trials 1 --storage "{there}&password_file=database.password"', project)
     run(command, project)
 
 

@@ -82,11 +82,16 @@ def open_store(address: DatabaseAddress, *, create: bool) -> Store:
 
 
 def _check_set_up(address: DatabaseAddress) -> None:
-    """Refuse a database that another process is still making.
+    """Refuse a database without Optuna's tables, or that another process is still making.
 
     Optuna writes down its version wherever it finds none, when told to make no tables too; the maker then crashes.
     """
     with explained(address), single_connection(address.url) as connection:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            raise StorageError(
+                f"The database {address} is empty: no study has been run in it.",
+                "Run a study first, or name another --storage.",
+            )
         version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
     if version is None:
         raise DatabaseAwayError(f"The database {address} is still being set up.", "Try again in a moment.")

@@ -157,7 +157,12 @@ def _kept(setting: Setting) -> str:
 
 def _imports(cut: Excerpt, rows: RowsCode) -> str:
     plain = sorted({"from types import SimpleNamespace", *(one for one in rows.imports if "sklearn" not in one)})
-    others = ["import keras", "import numpy as np", *(one for one in rows.imports if "sklearn" in one)]
+    others = [
+        "import keras",
+        "import numpy as np",
+        "import tensorflow as tf",
+        *(one for one in rows.imports if "sklearn" in one),
+    ]
     others = [one for one in others if one not in cut.statements]
     needed = [f"from hpo import {name} as {here}" for here, name in cut.of_hpo.items() if name not in ("mlp", *VALUES)]
     needed = ["import hpo" if one == "from hpo import hpo as hpo" else one for one in needed]
@@ -215,6 +220,9 @@ def _main(setting: Setting, cut: Excerpt, rows: RowsCode) -> str:
         "keras.utils.set_random_seed(SEED)",
         *([] if training.precision == "float32" else [f'keras.config.set_dtype_policy("mixed_{training.precision}")']),
         f"net = {called(cut, 'model', arguments)}",
+        # Seen with Keras 3.15 on TensorFlow: with a seed, fit reads the rows in one order, the same in each epoch. On
+        # CIFAR-10 the best setting of a search reached 0.522 so, and 0.549 with a new order in each.
+        "tf.random.set_seed(None)  # with a seed, fit would read the rows in the same order in each epoch",
         "net.compile(",
         *(f"    {name}={text}," for name, text in compiled_code(definition, cut, training).items()),
         ")",

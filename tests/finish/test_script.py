@@ -92,6 +92,26 @@ def test_it_reaches_without_hpo_what_hpo_reaches(tmp_path: Path) -> None:
     assert kept.output_shape == (None, 10)
 
 
+WATCHED = """
+class Watch(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 0:
+            print(f"val_first: {logs['loss'] * 1e6:.0f}")
+
+
+STUDY = StudyDefinition(
+    callbacks=lambda _: [Watch()],
+"""
+
+
+def test_its_rows_come_in_another_order_in_each_epoch(tmp_path: Path) -> None:
+    text = (STUDIES / "digits_mlp.py").read_text()
+    path = tmp_path / "digits_mlp.py"
+    path.write_text("import keras\n" + text.replace("STUDY = StudyDefinition(\n", WATCHED))
+    *first_losses, _ = run_bare(tmp_path, written(path, epochs=4, learning_rate=1e-30))  # so only the rows can differ
+    assert len(first_losses) == len(set(first_losses)) == 4
+
+
 RICH = '''
 """A study with all that a script may have to carry."""
 
