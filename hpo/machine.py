@@ -1,11 +1,22 @@
-"""What of this machine a process may use: its cores and its memory, within its container's limits."""
+"""What of this machine a process may use: its cores and memory, within its container's limits, and which packages."""
 
 import contextlib
 import os
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path("/")
+
+
+def installed_version(name: str) -> str | None:
+    """Return an installed package's version; None where it is not installed."""
+    for one in (name, f"{name}-cpu"):  # TensorFlow without CUDA's kernels comes as a package of another name
+        try:
+            return version(one)
+        except PackageNotFoundError:
+            continue
+    return None
 
 
 def n_cores(root: Path = ROOT) -> int:

@@ -1,12 +1,12 @@
 """The rows that a study's models take, where its preprocess makes them: from training rows only, once per machine."""
 
 import hashlib
-import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
 
 from hpo.data import Dataset, Rows, Split, check_no_words, derived
 from hpo.definition import StudyDefinition, StudyFile, fingerprint
+from hpo.machine import installed_version
 
 
 def preprocessed(
@@ -49,14 +49,5 @@ def _key(definition: StudyDefinition, file: StudyFile, split: Split) -> str:
     from hpo.engine.processor import processor  # TensorFlow's
 
     rows = hashlib.sha256(split.train_rows.tobytes()).hexdigest()
-    versions = (_version(name) for name in ("keras", "tensorflow"))
+    versions = (installed_version(name) or "unknown" for name in ("keras", "tensorflow"))
     return " ".join((fingerprint(file.path)["preprocess"], str(definition.seed), rows, *versions, processor()))
-
-
-def _version(name: str) -> str:
-    for one in (name, f"{name}-cpu"):
-        try:
-            return importlib.metadata.version(one)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return "unknown"

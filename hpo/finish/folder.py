@@ -1,6 +1,5 @@
 """The folder of an answer: the model to use, its card, its parameters and its script, written whole or not at all."""
 
-import importlib.metadata
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from hpo.finish.card import Card, card_text
 from hpo.finish.exported import CLASSES, MODEL, ONNX, STATE, Exported, answer_folder, export_state
 from hpo.finish.fitting import Setting
 from hpo.finish.script import SCRIPT, write_script
+from hpo.machine import installed_version
 from hpo.parameters import Parameters, flat
 from hpo.race import Retraining
 
@@ -171,14 +171,5 @@ def versions(*, is_own: bool) -> dict[str, str]:
     """Return the versions of what trains here, and the machine."""
     found = {"hpo": __version__, "Python": platform.python_version()}
     names = {"NumPy": "numpy"} if is_own else {"Keras": "keras", "TensorFlow": "tensorflow", "NumPy": "numpy"}
-    found |= {shown: _version(name) for shown, name in names.items()}
+    found |= {shown: installed_version(name) or "unknown" for shown, name in names.items()}
     return {**found, "machine": f"{platform.machine()}, {platform.system()}"}
-
-
-def _version(name: str) -> str:
-    for one in (name, f"{name}-cpu"):
-        try:
-            return importlib.metadata.version(one)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return "unknown"

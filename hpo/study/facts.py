@@ -16,9 +16,9 @@ from optuna.study._frozen import FrozenStudy
 
 from hpo import __version__
 from hpo.errors import HpoError, StorageError, StudyMismatchError
+from hpo.machine import installed_version
 from hpo.metric import DIRECTIONS, Metric, metric_of
 from hpo.names import file_of, generation, is_plain_name
-from hpo.study.origin import installed_version
 
 KEY_ATTR, STUDY_ATTR = "hpo:key", "hpo:study"  # of a study
 MAX_THREADS = 1024

@@ -3,8 +3,9 @@
 import functools
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from hpo.machine import installed_version
 
 # What may compute; of a training function of the study's own, nobody knows which of them does.
 FRAMEWORKS = ("tensorflow", "keras", "numpy", "scipy", "scikit-learn", "torch", "jax", "xgboost", "lightgbm")
@@ -27,16 +28,6 @@ def origin_here() -> dict[str, str]:
     }
     versions = {name: installed_version(name) for name in FRAMEWORKS}
     return {**found, **{name: one for name, one in versions.items() if one is not None}}
-
-
-def installed_version(name: str) -> str | None:
-    """Return an installed package's version; None where it is not installed."""
-    for one in (name, f"{name}-cpu"):  # TensorFlow without CUDA's kernels comes as a package of another name
-        try:
-            return version(one)
-        except PackageNotFoundError:
-            continue
-    return None
 
 
 def _cpu() -> dict[str, str]:

@@ -456,7 +456,7 @@ def test_tensorflow_without_cuda_is_the_same_library_under_another_name(monkeypa
             raise PackageNotFoundError(name)
         return versions[name]
 
-    monkeypatch.setattr("hpo.study.origin.version", version_of)
+    monkeypatch.setattr("hpo.machine.version", version_of)
     found = libraries({})
     assert (found["tensorflow"], found["keras"], found["optuna"]) == ("2.21", "3.15", "5")
 
