@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage
 
 from hpo.database.address import DatabaseAddress
 from hpo.database.connections import IDLE_SECONDS, engine_arguments, guarded, single_connection
-from hpo.database.outage import explained
+from hpo.database.outage import explained, is_permanent
 from hpo.database.rdb import Storage
 from hpo.errors import DatabaseAwayError, FolderError, StorageError
 from hpo.files import make_private
@@ -86,13 +86,14 @@ def _check_set_up(address: DatabaseAddress) -> None:
 
     Optuna writes down its version wherever it finds none, when told to make no tables too; the maker then crashes.
     """
-    with explained(address), single_connection(address.url) as connection:
-        if not sa.inspect(connection).has_table("alembic_version"):
-            raise StorageError(
-                f"The database {address} is empty: no study has been run in it.",
-                "Run a study first, or name another --storage.",
-            )
-        version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    try:
+        with explained(address), single_connection(address.url) as connection:
+            version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    except StorageError as error:
+        if error.__cause__ is None or not is_permanent(error.__cause__):
+            raise
+        message = f"The database {address} is empty: no study has been run in it."
+        raise StorageError(message, "Run a study first, or name another --storage.") from error.__cause__
     if version is None:
         raise DatabaseAwayError(f"The database {address} is still being set up.", "Try again in a moment.")
 

@@ -382,3 +382,11 @@ def test_sqlite_file_is_closed_by_close(sqlite_url: str, tmp_path: Path) -> None
     connection = sqlite3.connect(tmp_path / "hpo.db", timeout=0)
     connection.execute("BEGIN EXCLUSIVE")
     connection.close()
+
+
+def test_database_in_which_no_study_was_run_is_called_empty(database_url: str) -> None:
+    with sa.create_engine(database_url).connect():  # makes SQLite's file
+        pass
+    with pytest.raises(StorageError, match="is empty: no study has been run in it") as caught:
+        open_store(parse_address(database_url), create=False)
+    assert "Run a study first" in caught.value.hint
