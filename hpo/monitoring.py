@@ -8,7 +8,7 @@ from typing import Any
 
 from hpo.database import ODD, Store, explained
 from hpo.errors import HpoError, StorageError
-from hpo.study import OpenStudy, Ticket, TicketState, all_studies, check_schema, count_by_state
+from hpo.study import OpenStudy, TicketState, all_studies, check_schema, count_by_state
 
 NO_FOLDER = Path("runs")  # a study's own is not looked at
 # Of each study, by name: what it says, and the label beside the study's name.
@@ -85,7 +85,7 @@ def _of_study(study: OpenStudy) -> list[Sample]:
     named = {"study": study.name}
     leased = [ticket for ticket in tickets if ticket.state == TicketState.LEASED]
     silent_seconds = [time.time() - ticket.seen for ticket in leased if ticket.seen is not None]
-    best = study.metric.best(map(_value, filter(_has_value, tickets)), key=float)
+    best = study.metric.best((one.reached for one in tickets if one.reached is not None), key=float)
     return [
         *(("hpo_trials", {**named, "state": state}, float(n)) for state, n in count_by_state(tickets).items()),
         ("hpo_workers", named, float(len(leased))),
@@ -96,14 +96,6 @@ def _of_study(study: OpenStudy) -> list[Sample]:
         *([] if best is None else [("hpo_best_value", {**named, "metric": study.metric.name}, best)]),
         ("hpo_paused", named, float(is_paused)),
     ]
-
-
-def _has_value(ticket: Ticket) -> bool:
-    return ticket.value is not None and ticket.outcome != "FAIL"
-
-
-def _value(ticket: Ticket) -> float:
-    return ticket.value or 0.0
 
 
 class _Registry:

@@ -48,6 +48,11 @@ class StudyStatus:
     baseline: dict[str, Any] | None
     workers: list[dict[str, Any]]
 
+    @property
+    def n_ended(self) -> int:
+        """How many of the trials have ended."""
+        return self.n_trials - sum(self.trials.get(word, 0) for word in ("running", "waiting", "free"))
+
 
 def read_statuses(found: list[OpenStudy], studies: list[OpenStudy]) -> Iterator[StudyStatus]:
     """Read the statuses of those found among all studies; one that cannot be read is named and left out."""
@@ -66,8 +71,8 @@ def read_status(study: OpenStudy, *, is_latest: bool = True) -> StudyStatus:
     """Read one study's status from its tickets, and no more than three of its trials."""
     tickets, now = study.tickets.read(), time.time()
     leased = [ticket for ticket in tickets if ticket.state == TicketState.LEASED]
-    valued = [ticket for ticket in tickets if ticket.value is not None and ticket.outcome != "FAIL"]
-    best = study.metric.best(valued, key=lambda ticket: ticket.value or 0.0)
+    valued = [ticket for ticket in tickets if ticket.reached is not None]
+    best = study.metric.best(valued, key=lambda ticket: ticket.reached or 0.0)
     baseline = next((ticket for ticket in tickets if study.facts.is_baseline(ticket.number)), None)
     workers = [describe_worker(study, ticket, now) for ticket in leased]
     state = "paused" if study.is_paused() else state_of(tickets, now)

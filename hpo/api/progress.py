@@ -149,7 +149,7 @@ class Progress:
             self._take(line, is_there=status is not None)
         if status is not None and not self._is_over:
             now_seconds = time.monotonic()
-            n_ended = ended_of(status)
+            n_ended = status.n_ended
             if self._first is None and status.workers:
                 self._first = n_ended, now_seconds
             self._share = n_ended / max(1, status.n_trials)
@@ -181,14 +181,9 @@ class Progress:
             self._screen.say(line)
 
 
-def ended_of(status: StudyStatus) -> int:
-    """Return how many of a study's trials have ended."""
-    return status.n_trials - sum(status.trials.get(word, 0) for word in ("running", "waiting", "free"))
-
-
 def describe(status: StudyStatus, *, seconds: float, left_seconds: float | None) -> str:
     """Say a study's course in one line."""
-    parts = [f"{status.study}: {ended_of(status)} of {status.n_trials} trials"]
+    parts = [f"{status.study}: {status.n_ended} of {status.n_trials} trials"]
     if status.best is not None:
         chosen = describe_params(status.best["parameters"])
         parts.append(f"best {status.metric} {number(status.best['value'])} ({chosen})")
@@ -196,6 +191,6 @@ def describe(status: StudyStatus, *, seconds: float, left_seconds: float | None)
     if at:
         parts.append(f"trial {', '.join(at)}" if len(at) == 1 else f"trials {', '.join(at)}")
     parts.append(f"{duration(seconds)} so far")
-    if left_seconds is not None and ended_of(status) < status.n_trials:
+    if left_seconds is not None and status.n_ended < status.n_trials:
         parts.append(f"about {duration(left_seconds)} left")
     return "; ".join(parts)

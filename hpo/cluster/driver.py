@@ -19,6 +19,7 @@ from hpo.cluster.plan import RayPlan, read_plan
 from hpo.cluster.slots import AWAY, MISTAKES
 from hpo.errors import HpoError
 from hpo.run import UNFINISHED
+from hpo.words import counted
 
 LOOK_SECONDS = 2.0
 LEAVE_SECONDS = 15.0  # a worker hands its trial back within ten
@@ -162,10 +163,9 @@ def looker(plan: RayPlan) -> Callable[[], str]:
             status = read_status(found[0])
         except (HpoError, *TRANSIENT):
             return ""
-        n_ended = sum(status.trials[state] for state in ("complete", "pruned", "failed", "unused"))
         best = "" if status.best is None else f", best {status.metric} {status.best['value']:.4f}"
-        workers = f"{len(status.workers)} {'worker' if len(status.workers) == 1 else 'workers'}"
-        return f"{status.study}: {n_ended} of {status.n_trials} trials have ended{best}; {workers} at work"
+        workers = counted(len(status.workers), "worker")
+        return f"{status.study}: {status.n_ended} of {status.n_trials} trials have ended{best}; {workers} at work"
 
     return look
 

@@ -164,9 +164,7 @@ def signature(inner: keras.Model, numbers: Sequence[Number], x: Any) -> str | No
 
 def _unnamed(config: Any) -> Any:
     if isinstance(config, dict):
-        return {
-            key: _unnamed(one) for key, one in config.items() if key not in ("name", "input_layers", "output_layers")
-        }
+        return {key: _unnamed(one) for key, one in config.items() if key not in NAMING}
     return [_unnamed(one) for one in config] if isinstance(config, list | tuple) else config
 
 

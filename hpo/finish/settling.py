@@ -134,8 +134,7 @@ def settle(request: FinishRequest, say: Callable[[str], None]) -> None:
         row=row,
         say=say,
     )
-    kept = study.folder.model(row.number)
-    if not kept.is_there and not fetch_model(study, row.number):
+    if not fetch_model(study, row.number):
         raise FolderError(
             f"The model of trial {row.number} of {study.name} is not in {study.folder}: it was trained elsewhere.",
             "Run the command where that runs folder is. The answer itself is stored, and shown everywhere.",

@@ -26,19 +26,14 @@ class Carrier:
         context: The worker's.
         token: Of the ticket that it holds.
         trial: The trial's number.
-        clock: Seconds; another than time.monotonic in tests.
     """
 
     context: WorkerContext
     token: str
     trial: int
-    clock: Callable[[], float] = time.monotonic
-    _put_at: float = field(init=False)
+    _put_at: float = field(default_factory=time.monotonic)
     _put_seconds: float = 0.0
     _is_behind: bool = False
-
-    def __post_init__(self) -> None:
-        self._put_at = self.clock()
 
     def __str__(self) -> str:
         return str(self._file)
@@ -72,7 +67,7 @@ class Carrier:
         """Write it, and carry it when that is due."""
         self._file.save(write)
         self._is_behind = True
-        if self.clock() - self._put_at >= max(CARRY_SECONDS, self._put_seconds / CARRY_SHARE):
+        if time.monotonic() - self._put_at >= max(CARRY_SECONDS, self._put_seconds / CARRY_SHARE):
             self.carry()
 
     def load(self) -> BinaryIO:
@@ -87,14 +82,14 @@ class Carrier:
         """
         if not self._is_behind or self.context.carried is None:
             return
-        begun_seconds = self.clock()
+        begun_seconds = time.monotonic()
         try:
             content = self._file.path.read_bytes()
             self._put(self._file, content, self.context.trainer.count_epochs(lambda: io.BytesIO(content)))
             self._is_behind = False
         except (OSError, *TRANSIENT) as error:
             self.context.say(f"its checkpoint was not carried into the database: {error}")
-        self._put_at = self.clock()
+        self._put_at = time.monotonic()
         self._put_seconds = self._put_at - begun_seconds
 
     def carry_model(self, model: TrialFile, *, epoch: int) -> None:
@@ -118,14 +113,14 @@ class Carrier:
 def drop_checkpoint(context: WorkerContext, number: int) -> None:
     """Drop the checkpoint of a trial that has ended."""
     if context.carried is not None:
-        found = context.carried.find(number, context.study.folder.checkpoint(number).path.name)
-        context.carried.drop([] if found is None else [found])
+        context.carried.drop([(number, context.study.folder.checkpoint(number).path.name)])
 
 
 def drop_carried(context: WorkerContext, rows: Sequence[TrialRow], keep: Collection[int]) -> None:
     """Drop what ended trials need no more: their checkpoints, and their models but for those to keep, by number."""
-    if context.carried is not None:
-        ended, folder = {row.number for row in rows if row.state.is_finished()}, context.study.folder
-        listed = [one for one in context.carried.listed() if one.trial in ended]
-        is_spare = (one.trial not in keep or one.name == folder.checkpoint(one.trial).path.name for one in listed)
-        context.carried.drop(list(itertools.compress(listed, is_spare)))
+    if context.carried is None:
+        return
+    ended, folder = {row.number for row in rows if row.state.is_finished()}, context.study.folder
+    listed = [(one.trial, one.name) for one in context.carried.listed() if one.trial in ended]
+    is_spare = (trial not in keep or name == folder.checkpoint(trial).path.name for trial, name in listed)
+    context.carried.drop(list(itertools.compress(listed, is_spare)))

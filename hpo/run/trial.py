@@ -212,7 +212,8 @@ class _Run:
 
     def fetch(self) -> None:
         """Bring the checkpoint here, where another machine's worker has got further than the files here tell."""
-        self._record.patiently(self._carrier.fetch)
+        if self._ticket.trial_id is not None:  # a trial that is born here has been trained nowhere
+            self._record.patiently(self._carrier.fetch)
 
     def hand_back(self, result: TrainingResult) -> None:
         """Leave the trial for this or another worker to go on with."""

@@ -100,11 +100,11 @@ class CarriedFiles:
                 content += part
         return bytes(content) if len(content) == found.n_bytes else None
 
-    def drop(self, dropped: Collection[CarriedFile]) -> None:
-        """Free the space of files that are needed no more."""
+    def drop(self, dropped: Collection[tuple[int, str]]) -> None:
+        """Free the space of files that are needed no more, by trial and name; one that is not there is none."""
         if not dropped:
             return
-        is_one = sa.tuple_(_columns.trial, _columns.name).in_([(one.trial, one.name) for one in dropped])
+        is_one = sa.tuple_(_columns.trial, _columns.name).in_(dropped)
         with self.tickets.engine.begin() as connection:
             connection.execute(sa.update(_files).where(self._is_there(), is_one).values(content=None))
 

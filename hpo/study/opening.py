@@ -56,8 +56,9 @@ def open_study(options: StudyOptions, report: Callable[[str], None], *, patience
     database = patiently(lambda: open_store(options.address, create=True))
     dataset = prepare(definition, space, options, report)  # before the lock: a download may take minutes
     data = dataset.fingerprint
-    rows, seed = patiently(partial(rows_of, database, options, definition, dataset, report))
-    patiently(partial(rehearse_new, database, options, definition, rows))
+    latest = patiently(partial(find_joined, database, options))
+    rows, seed = rows_of(latest, options, definition, dataset, report)
+    rehearse_new(latest, options, definition, rows)
     ways = load_trainer(options.file.trainer).ways()
     found_first: list[str | None] = []
     plans: list[NewStudy] = []  # of a study that takes another one's place
@@ -153,7 +154,7 @@ def largest_batch(definition: StudyDefinition, space: Mapping[str, Sequence[obje
 
 
 def rows_of(
-    database: Store,
+    study: OpenStudy | None,
     options: StudyOptions,
     definition: StudyDefinition,
     dataset: Dataset,
@@ -164,7 +165,6 @@ def rows_of(
     Raises:
         StudyFileError: The study's preprocess cannot be used.
     """
-    study = _latest(database, options)
     seed = options.seed
     if seed is None:
         seed = definition.seed if study is None else study.facts.seed
@@ -172,18 +172,17 @@ def rows_of(
     return preprocessed(definition, options.file, dataset, split, data_dir=options.data_dir, report=report), seed
 
 
-def rehearse_new(database: Store, options: StudyOptions, definition: StudyDefinition, rows: Dataset) -> None:
+def rehearse_new(study: OpenStudy | None, options: StudyOptions, definition: StudyDefinition, rows: Dataset) -> None:
     """Look at the model and callbacks of a study that is to be made; one that is joined has been looked at.
 
     Raises:
         StudyFileError: It cannot be trained.
     """
-    study = _latest(database, options)
     if study is None or mismatch(study.facts, options, rows.fingerprint) is not None:
         load_trainer(options.file.trainer).rehearse(definition, rows)
 
 
-def _latest(database: Store, options: StudyOptions) -> OpenStudy | None:
+def find_joined(database: Store, options: StudyOptions) -> OpenStudy | None:
     """Return the study that may be joined; one that is half deleted may be made anew."""
     with contextlib.suppress(TicketlessError):
         return None if options.is_new_generation else find_latest(database, options.runs_dir, options.file.name)

@@ -130,10 +130,10 @@ def _find(study: OpenStudy, number: int, tickets: Sequence[Ticket]) -> tuple[Fro
 
 
 def _place(study: OpenStudy, ticket: Ticket, tickets: Sequence[Ticket]) -> tuple[int, int] | None:
-    if ticket.value is None or ticket.outcome == "FAIL":
+    if ticket.reached is None:
         return None
-    valued = [one.value for one in tickets if one.value is not None and one.outcome != "FAIL"]
-    n_better = sum(study.metric.is_better(value, ticket.value) for value in valued)
+    valued = [one.reached for one in tickets if one.reached is not None]
+    n_better = sum(study.metric.is_better(value, ticket.reached) for value in valued)
     return n_better + 1, len(valued)
 
 

@@ -80,6 +80,11 @@ class Ticket:
         return self.state == TicketState.LEASED or self.epoch > 0 or has_result
 
     @property
+    def reached(self) -> float | None:
+        """The value that counts for it: None before there is one, and of a trial that failed."""
+        return None if self.outcome == "FAIL" else self.value
+
+    @property
     def is_begun(self) -> bool:
         """Whether a worker has ever held it, or it has ended; one added by hand waits to be gone on with from birth."""
         return self.worker is not None or self.state == TicketState.ENDED
