@@ -1,4 +1,4 @@
-"""What looking at a long study costs: its report, hpo status, hpo study show, and TensorBoard's pages.
+"""What looking at a long study costs: its report, hpo status, hpo study show, hpo.load, and TensorBoard's pages.
 
     python benchmarks/looking.py [--trials 5000] [--skip report|tensorboard]
 
@@ -29,6 +29,12 @@ from storage import fill, postgresql
 from hpo.events import Session, open_log, write_experiment, write_session
 
 STUDY = "bench"
+LOAD = """
+import hpo
+study = hpo.load({study!r}, storage={url!r}, runs_dir={runs_dir!r})
+if {looks!r}:
+    len(study.trials), study.history(study.best_trial), study.figures.curves, study.figures.optimizers
+"""
 WAIT_SECONDS = 1800.0
 
 
@@ -66,16 +72,23 @@ def measure_commands(folder: Path, n_trials: int) -> None:
 
 def report_on(url: str, database: str, folder: Path, server_seconds: Callable[[], float]) -> None:
     """Print a line for each command."""
-    where = ["--storage", url, "--runs-dir", str(folder / "runs")]
+    runs_dir = str(folder / "runs")
+    where = ["--storage", url, "--runs-dir", runs_dir]
+
+    def load(*, looks: bool) -> list[str]:
+        return ["-c", LOAD.format(study=STUDY, url=url, runs_dir=runs_dir, looks=looks)]
+
     commands = {
-        "hpo report": ["report", "--study", STUDY, "--output", str(folder / "report.html")],
-        "hpo status": ["status", "--study", STUDY],
-        "hpo study show": ["study", "show", STUDY],
-        "hpo study show --trial": ["study", "show", STUDY, "--trial", "7"],
+        "hpo report": ["-m", "hpo", "report", "--study", STUDY, "--output", str(folder / "report.html"), *where],
+        "hpo status": ["-m", "hpo", "status", "--study", STUDY, *where],
+        "hpo study show": ["-m", "hpo", "study", "show", STUDY, *where],
+        "hpo study show --trial": ["-m", "hpo", "study", "show", STUDY, "--trial", "7", *where],
+        "hpo.load": load(looks=False),
+        "hpo.load, tables and two figures": load(looks=True),
     }
     for name, words in commands.items():
         server_began, began, before = server_seconds(), time.perf_counter(), usage()
-        subprocess.run([sys.executable, "-m", "hpo", *words, *where], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
         seconds, spent = time.perf_counter() - began, usage() - before
         of_server = f"{server_seconds() - server_began:.1f}" if database != "SQLite" else "-"
         size = f"{(folder / 'report.html').stat().st_size / 1e6:.1f}" if name == "hpo report" else ""
