@@ -23,10 +23,10 @@ from hpo.command import (
 from hpo.errors import OptionError
 from hpo.run.amounts import (
     MAX_PROCESSES,
-    MAX_SEED,
     MAX_TRIALS,
-    MIN_SEED,
+    Seed,
     StalledAfter,
+    TrustStoredFile,
     gigabytes_of,
     lease_of,
     number_of,
@@ -85,15 +85,7 @@ def run(
     runs_dir: RunsDir = Path("runs"),
     data_dir: DataDir = None,
     studies_dir: StudiesDir = Path("studies"),
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            envvar="HPO_SEED",
-            parser=whole_number(MIN_SEED, MAX_SEED, "a whole number of at most 64 bits"),
-            metavar="N",
-            help="A new study's seed. Default: its file's.",
-        ),
-    ] = None,
+    seed: Seed = None,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -162,6 +154,7 @@ def run(
     ] = False,
     when_done: WhenDone = None,
     stalled_after: StalledAfter = "30m",  # type: ignore[assignment]
+    trust_stored_file: TrustStoredFile = False,
     slot: Annotated[
         bool,
         typer.Option(
@@ -176,7 +169,7 @@ def run(
     ] = False,
 ) -> None:
     """Tune a Keras model: run a study's trials until its budget is spent; the same command again goes on with it."""
-    from hpo.definition import find_study, list_studies
+    from hpo.definition import list_studies
 
     if list_:
         for file in list_studies(studies_dir):
@@ -191,11 +184,13 @@ def run(
         )
     from hpo.database import address_of
     from hpo.run.settings import RunSettings, WorkerLimits
+    from hpo.run.stored_file import find_file
     from hpo.study import StudyOptions
 
+    address, is_trusted = address_of(storage, runs_dir), trust_stored_file
     options = StudyOptions(
-        file=find_study(study, studies_dir),
-        address=address_of(storage, runs_dir),
+        file=find_file(study, studies_dir, address, runs_dir, is_stored_trusted=is_trusted, patience_seconds=patience),
+        address=address,
         runs_dir=runs_dir,
         data_dir=data_dir,
         n_trials=trials,

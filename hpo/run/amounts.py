@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from hpo.command import whole_number
+
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_SECONDS = 366 * 86400  # threading's waits overflow beyond 292 years; nobody means more than one
 MIN_LEASE_SECONDS = 2.0  # six beats are due in it, and a busy database may take longer than a third of a second
@@ -35,6 +37,15 @@ def positive_seconds_of(text: str) -> float:
     return seconds
 
 
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        envvar="HPO_SEED",
+        parser=whole_number(MIN_SEED, MAX_SEED, "a whole number of at most 64 bits"),
+        metavar="N",
+        help="A new study's seed. Default: its file's.",
+    ),
+]
 StalledAfter = Annotated[
     float,
     typer.Option(
@@ -42,6 +53,15 @@ StalledAfter = Annotated[
         parser=positive_seconds_of,
         metavar="30m",
         help="A study of which no epoch ends for so long is said to stall.",
+    ),
+]
+
+TrustStoredFile = Annotated[
+    bool,
+    typer.Option(
+        "--trust-stored-file",
+        envvar="HPO_TRUST_STORED_FILE",
+        help="Without the study's file here, run the one stored with the study: whoever writes the database wrote it.",
     ),
 ]
 

@@ -64,6 +64,8 @@ from .sampling import Mirror as Mirror
 from .sampling import key_of as key_of
 from .schema import check_schema as check_schema
 from .shown import curve_of as curve_of
+from .source import read_source as read_source
+from .source import write_source as write_source
 from .ticket import Ticket as Ticket
 from .ticket import TicketState as TicketState
 from .ticket import count_by_state as count_by_state

@@ -17,6 +17,7 @@ from hpo.study.tickets import TicketTable
 
 _columns = _files.c
 PIECE_BYTES = 2**20  # on its way a row takes ten times its size of memory
+WHOLE = -1  # in the place of a trial's number: a file of the study itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,17 +109,41 @@ class CarriedFiles:
         with self.tickets.engine.begin() as connection:
             connection.execute(sa.update(_files).where(self._is_there(), is_one).values(content=None))
 
-    def delete(self) -> None:
-        """Delete all of the study's."""
-        with self.tickets.engine.begin() as connection:
-            connection.execute(sa.delete(_files).where(_columns.study == self.tickets.study))
-
     def _is_there(self) -> sa.ColumnElement[bool]:
         return sa.and_(_columns.study == self.tickets.study, _columns.content.is_not(None))
 
 
 def carried_of(tickets: TicketTable) -> CarriedFiles | None:
     """Return the files of a study in PostgreSQL; None in SQLite, and where an older hpo made the tables."""
-    if tickets.engine.dialect.name != "postgresql" or not sa.inspect(tickets.engine).has_table(_files.name):
+    if tickets.engine.dialect.name != "postgresql" or not has_files(tickets.engine):
         return None
     return CarriedFiles(tickets=tickets)
+
+
+def has_files(engine: sa.Engine) -> bool:
+    """Whether the database can hold files: not where an older hpo made the tables."""
+    return sa.inspect(engine).has_table(_files.name)
+
+
+def add_to_study(tickets: TicketTable, name: str, content: bytes) -> None:
+    """Store a small file of a study itself, which it has none of that name of yet; in SQLite too."""
+    row = {"study": tickets.study, "trial": WHOLE, "name": name, "piece": 0, "epoch": 0, "content": content}
+    with tickets.engine.begin() as connection:
+        connection.execute(sa.insert(_files).values(row))
+
+
+def read_of_study(tickets: TicketTable, name: str) -> bytes | None:
+    """Return such a file's content; None where there is none."""
+    is_it = sa.and_(_columns.study == tickets.study, _columns.trial == WHOLE, _columns.name == name)
+    if not has_files(tickets.engine):
+        return None
+    with tickets.engine.connect() as connection:
+        content: bytes | None = connection.scalar(sa.select(_columns.content).where(is_it, _columns.piece == 0))
+    return content
+
+
+def delete_files(tickets: TicketTable) -> None:
+    """Delete all files of a study's that the database has, in SQLite too."""
+    if has_files(tickets.engine):
+        with tickets.engine.begin() as connection:
+            connection.execute(sa.delete(_files).where(_columns.study == tickets.study))

@@ -14,6 +14,7 @@ from hpo.database import Store
 from hpo.definition import Draw, StudyDefinition, place_baseline
 from hpo.errors import StudyMismatchError
 from hpo.metric import metric_of
+from hpo.study.carried import delete_files
 from hpo.study.facts import KEY_ATTR, STUDY_ATTR, StudyFacts, copied, direction_of, libraries, odd, stamp
 from hpo.study.folder import StudyFolder, folder_of
 from hpo.study.handle import OpenStudy
@@ -115,6 +116,7 @@ def sweep(database: Store, name: str) -> None:
         if any(row.worker or row.outcome for row in tickets.read()):  # a creation cut short has not been worked at
             raise odd(name, f'its attribute "{STUDY_ATTR}" is gone or cannot be read, and it has trials')
         tickets.delete()
+        delete_files(tickets)
     database.optuna.delete_study(study_id)
 
 
@@ -127,6 +129,7 @@ def withdraw(study: OpenStudy) -> bool:
         return False
     if study.is_paused() or not study.tickets.delete_untrained():
         return False
+    delete_files(study.tickets)
     study.folder.delete(study.facts.key)
     study.database.optuna.delete_study(study.facts.study_id)
     return True

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hpo.errors import StudyMismatchError, TicketlessError
 from hpo.study import finishes
+from hpo.study.carried import delete_files
 from hpo.study.folder import folder_of
 from hpo.study.handle import OpenStudy
 
@@ -33,9 +34,7 @@ def delete_whole(study: OpenStudy) -> str:
     until then it is found, and the rest of it can be deleted.
     """
     study.tickets.delete()
-    carried = study.carried
-    if carried is not None:
-        carried.delete()
+    delete_files(study.tickets)
     left = study.folder.delete(study.facts.key)
     with contextlib.suppress(KeyError):  # gone: only the answer to the COMMIT was lost
         study.database.optuna.delete_study(study.facts.study_id)

@@ -33,6 +33,7 @@ from hpo.study.folder import folder_of
 from hpo.study.handle import OpenStudy, find_latest
 from hpo.study.request import StudyOptions
 from hpo.study.schema import create_tables
+from hpo.study.source import keep_source
 
 DEFAULT_THREADS = 1  # two of them train 1.05 to 1.9 times the epochs of one with two: benchmarks/scaling.py
 
@@ -91,6 +92,7 @@ def open_study(options: StudyOptions, report: Callable[[str], None], *, patience
                 check_rows(study.facts, rows, seed, ways, report)
             if options.n_trials is not None:
                 study.grow(options.n_trials)
+            keep_source(study, options.file.path)
             study.folder.mark(study.facts.key)
         return study
 

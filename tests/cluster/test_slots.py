@@ -60,6 +60,12 @@ def test_further_options_are_read_as_hpo_run_reads_them(folder: Path) -> None:
     check_more(["--trials", "7", "--target=0.9"])
 
 
+def test_slots_run_the_stored_file_only_where_that_is_typed(folder: Path) -> None:
+    words = [*SLURM, "1", "--storage", NOWHERE]
+    assert "--trust-stored-file" not in CliRunner().invoke(app, words).stdout
+    assert " --trust-stored-file " in CliRunner().invoke(app, [*words, "--", "--trust-stored-file"]).stdout
+
+
 def test_a_database_that_is_not_seen_from_here_is_a_note(folder: Path) -> None:
     done = CliRunner().invoke(app, [*SLURM, "8", "--storage", NOWHERE])
     assert done.exit_code == 0
