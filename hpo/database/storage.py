@@ -148,16 +148,16 @@ def _advisory_lock(address: DatabaseAddress) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         with explained(address):
             connection = stack.enter_context(single_connection(address.url))
-            try:
-                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {SETUP_SECONDS * 1000:.0f}")
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({SETUP_LOCK})")
-            except sa.exc.OperationalError as error:
-                connection.rollback()
+            until_seconds = time.monotonic() + SETUP_SECONDS
+            # Asked for again and again: behind a pooler, who waits within a transaction keeps a session of the few
+            # that its holder needs one of.
+            while not connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({SETUP_LOCK})").scalar_one():
                 holder = connection.exec_driver_sql(f"{HOLDER} AND l.objid = {SETUP_LOCK}").one_or_none()
-                if holder is None:
-                    raise
-                who = f"the server's process {holder[0]} has the lock, for {holder[1]}"
-                raise _being_set_up(address, who) from error
+                connection.rollback()
+                if holder is not None and time.monotonic() >= until_seconds:
+                    who = f"the server's process {holder[0]} has the lock, for {holder[1]}"
+                    raise _being_set_up(address, who)
+                time.sleep(SETUP_POLL_SECONDS)
             idle = f"{SETUP_IDLE_SECONDS * 1000:.0f}"
             connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {idle}")
         # Whoever was frozen long enough to lose the lock must not commit what another may have done meanwhile.
