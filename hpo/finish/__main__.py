@@ -130,13 +130,14 @@ def finish(
         n_seeds=seeds,
         is_retrained=retrain,
         patience_seconds=patience,
+        max_carried_bytes=max_carried * 10**6,
     )
     limits = WorkerLimits(
         trial_timeout_seconds=None,
         patience_seconds=patience,
         n_kept_models=1,
         max_growth_bytes=GROWTH_BYTES,
-        max_carried_bytes=max_carried * 10**6,
+        max_carried_bytes=request.max_carried_bytes,
     )
     settings = RunSettings(
         options=options,
@@ -198,7 +199,11 @@ def shown(finished: "Finished", request: "FinishRequest") -> list[str]:
         head = f"{name} is finished."
     lines_found = [*finished.found.lines]
     if finished.found.settled is not None:
-        lines_found.append(("model", f"{finished.search.folder.answer_dir} (card.md says how to use it)"))
+        folder, where = finished.search.folder.answer_dir, request.options.address.as_options(request.options.runs_dir)
+        is_here = folder.is_dir()
+        fetch = f"{typed_hpo()} study fetch --study {shlex.quote(name)}{where}"
+        how = "card.md says how to use it" if is_here else f"it was written elsewhere; {fetch} brings it"
+        lines_found.append(("model", f"{folder} ({how})"))
     lines = [head, *aligned(lines_found)]
     if finished.n_since > 0:
         ended = "1 more trial has" if finished.n_since == 1 else f"{finished.n_since} more trials have"

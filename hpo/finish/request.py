@@ -16,6 +16,7 @@ class FinishRequest:
         n_seeds: With how many untouched seeds the winner and those it is compared with are trained.
         is_retrained: Whether it ends with a model that is trained on the validation rows too.
         patience_seconds: How long the database may be away.
+        max_carried_bytes: An answer whose files are no larger is kept in a PostgreSQL database too.
     """
 
     search: str
@@ -24,3 +25,4 @@ class FinishRequest:
     n_seeds: int | None
     is_retrained: bool | None
     patience_seconds: float
+    max_carried_bytes: int

@@ -34,6 +34,7 @@ from hpo.study import (
     StudyFolder,
     TrialRow,
     attach,
+    carry_answer,
     check_preprocessed,
     detach,
     drop_files,
@@ -160,6 +161,9 @@ def settle(request: FinishRequest, say: Callable[[str], None]) -> None:
         n_epochs=None if chosen.retraining is None else chosen.retraining.n_epochs,
         best_epochs=() if chosen.retraining is None else chosen.retraining.best_epochs,
     )
+    large = carry_answer(search, request.max_carried_bytes)
+    if large and request.max_carried_bytes:
+        say(f"{search.folder.answer_dir} is kept here only: of it, {', '.join(large)} is larger than --max-carried")
     publish(search, found_of(answer, settled, read_opening(search)))
     store_settled(study, settled)
     drop_files(study.folder, study.rows(), kept_of(plan, rows, answer.winner, search))

@@ -17,6 +17,7 @@ from .creation import make as make
 from .facts import ENGINE as ENGINE
 from .facts import StudyFacts as StudyFacts
 from .facts import libraries as libraries
+from .fetching import carry_answer as carry_answer
 from .fetching import fetch_model as fetch_model
 from .files import TrialFile as TrialFile
 from .finishes import find_finish as find_finish

@@ -15,7 +15,7 @@ from hpo.command import Storage, StudiesDir, plain_app, run_command, stderr_to, 
 from hpo.errors import OptionError, ParameterError, StudyMismatchError
 from hpo.names import file_of, search_of
 from hpo.study.show import show
-from hpo.terminal import plain
+from hpo.terminal import plain, plain_lines
 
 if TYPE_CHECKING:
     from hpo.definition import Draw
@@ -167,13 +167,14 @@ def export(
 
 @app.command()
 def fetch(study: Name, storage: Storage = None, runs_dir: RunsDir = Path("runs")) -> None:
-    """Write the best trials' models, which a PostgreSQL database keeps, into this machine's runs folder."""
+    """Write the best models and the answer, which a PostgreSQL database keeps, into this machine's runs folder."""
     from hpo.database import wait_shortly
-    from hpo.study.fetching import fetch_models
+    from hpo.study.fetching import fetch_answer, fetch_models
 
     opened = find(study, storage, runs_dir)
-    paths = wait_shortly(lambda: fetch_models(opened), opened.database.address)
-    print(plain("\n".join(map(str, paths)) or f"The database has no model of {opened.name} that {runs_dir} lacks."))
+    paths = wait_shortly(lambda: [*fetch_models(opened), *fetch_answer(opened)], opened.database.address)
+    lacks = f"The database has no model or answer of {opened.name} that {runs_dir} lacks."
+    print(plain_lines("\n".join(map(str, paths)) or lacks))
 
 
 @app.command()

@@ -6,7 +6,7 @@ in the same transaction, so a worker that lost its trial overwrites nothing of i
 
 import itertools
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -25,8 +25,8 @@ class CarriedFile:
     """A file in the database.
 
     Attributes:
-        trial: Its trial's number.
-        name: As in the trial's folder.
+        trial: Its trial's number; WHOLE for the study's own.
+        name: As in the trial's folder; of the study's own, as in the study's.
         epoch: Of its content.
         n_bytes: Of its content.
     """
@@ -39,7 +39,7 @@ class CarriedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class CarriedFiles:
-    """The files of one study's trials; methods pass on what SQLAlchemy raises when the database is away.
+    """The files of one study and its trials; methods pass on what SQLAlchemy raises when the database is away.
 
     Attributes:
         tickets: The study's.
@@ -53,18 +53,31 @@ class CarriedFiles:
         Raises:
             LeaseLostError: The token is no longer the current one; nothing is stored.
         """
+        with self.tickets.engine.begin() as connection:
+            self._write(connection, trial, name, epoch=epoch, content=content)
+            self.tickets.check(connection, token)  # last: it locks the ticket, which beats meanwhile
+
+    def put_folder(self, folder: str, contents: Mapping[str, bytes]) -> None:
+        """Store a folder of the study itself, by its files' names, in place of what was stored of it."""
+        is_in = sa.and_(_columns.trial == WHOLE, _columns.name.startswith(f"{folder}/", autoescape=True))
+        newest = sa.select(sa.func.max(_columns.epoch)).where(_columns.study == self.tickets.study, is_in)
+        with self.tickets.engine.begin() as connection:
+            epoch = 1 + (connection.scalar(newest) or 0)  # of all its files: who reads meanwhile mixes none of two
+            connection.execute(sa.update(_files).where(self._is_there(), is_in).values(content=None))
+            for name in sorted(contents):
+                self._write(connection, WHOLE, f"{folder}/{name}", epoch=epoch, content=contents[name])
+
+    def _write(self, connection: sa.Connection, trial: int, name: str, *, epoch: int, content: bytes) -> None:
         whole, row = memoryview(content), {"study": self.tickets.study, "trial": trial, "name": name, "epoch": epoch}
         insert = postgresql.insert(_files)
         changed = {"epoch": insert.excluded.epoch, "content": insert.excluded.content}
         upsert = insert.on_conflict_do_update(index_elements=list(_files.primary_key), set_=changed)
         n_pieces = math.ceil(len(content) / PIECE_BYTES)
         is_left = sa.and_(_columns.trial == trial, _columns.name == name, _columns.piece >= n_pieces)
-        with self.tickets.engine.begin() as connection:
-            for piece in range(n_pieces):
-                part = bytes(whole[piece * PIECE_BYTES : (piece + 1) * PIECE_BYTES])
-                connection.execute(upsert, {**row, "piece": piece, "content": part})
-            connection.execute(sa.update(_files).where(self._is_there(), is_left).values(content=None))
-            self.tickets.check(connection, token)  # last: it locks the ticket, which beats meanwhile
+        for piece in range(n_pieces):
+            part = bytes(whole[piece * PIECE_BYTES : (piece + 1) * PIECE_BYTES])
+            connection.execute(upsert, {**row, "piece": piece, "content": part})
+        connection.execute(sa.update(_files).where(self._is_there(), is_left).values(content=None))
 
     def find(self, trial: int, name: str) -> CarriedFile | None:
         """Look for a file."""

@@ -271,7 +271,14 @@ def test_database_away_in_the_middle_of_a_finish_costs_nothing_but_time(tmp_path
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert json.loads(out)["answer"]["is_complete"]
-    assert json.loads(out)["answer_dir"] is not None
+    answer_dir = tmp_path / json.loads(out)["answer_dir"]
+    made = {path.name: path.read_bytes() for path in answer_dir.iterdir()}
+    shutil.rmtree(tmp_path / "runs")
+    again = project.run("--study", "blobs", "--storage", url, command="finish")
+    assert "it was written elsewhere; " in again.stdout
+    fetched = project.run("fetch", "--study", "blobs", "--storage", url, command="study")
+    assert {str(answer_dir / name) for name in made} <= {str(tmp_path / line) for line in fetched.stdout.splitlines()}
+    assert {path.name: path.read_bytes() for path in answer_dir.iterdir()} == made
 
 
 def n_ended(url: str) -> int:

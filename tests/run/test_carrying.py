@@ -19,9 +19,9 @@ from hpo.errors import LeaseLostError
 from hpo.parameters import Parameters
 from hpo.run.context import WorkerContext
 from hpo.run.trial import run_trial
-from hpo.study import CarriedFiles, Ticket, fetch_model
+from hpo.study import CarriedFiles, OpenStudy, Ticket, carry_answer, fetch_model
 from hpo.study.deletion import delete_whole
-from hpo.study.fetching import fetch_models
+from hpo.study.fetching import fetch_answer, fetch_models
 from hpo.study.folder import CHECKPOINT, MODEL
 from hpo.study.schema import create_tables
 
@@ -191,6 +191,56 @@ def test_model_whose_name_another_program_wrote_is_not_fetched(machines: Machine
     with machines.toy.store.engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE hpo_files SET name = '../{MODEL}' WHERE name = '{MODEL}'")
     assert fetch_models(machines.toy.at(machines.folder / "other" / "toy").study) == []
+
+
+ANSWER = {"model.keras": b"m" * (2**20 + 7), "card.md": b"# How good it is\n", "parameters.json": b"{}\n"}
+
+
+def write_answer(study: OpenStudy, files: dict[str, bytes] = ANSWER) -> None:
+    study.folder.answer_dir.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (study.folder.answer_dir / name).write_bytes(content)
+
+
+def test_answer_is_fetched_to_another_machine_and_goes_before_none_that_is_there(
+    machines: Machines, caplog: pytest.LogCaptureFixture
+) -> None:
+    there, here = machines.new("first").context.study, machines.toy.at(machines.folder / "other" / "toy").study
+    assert fetch_answer(here) == []
+    write_answer(there)
+    assert carry_answer(there, max_bytes=2**21) == []
+    assert {path.name: path.read_bytes() for path in fetch_answer(here)} == ANSWER
+    assert {path.name: path.read_bytes() for path in here.folder.answer_dir.iterdir()} == ANSWER
+    assert fetch_answer(here) == []
+    assert not caplog.messages
+    write_answer(there, {"card.md": b"# Another one\n"})
+    assert carry_answer(there, max_bytes=2**21) == []
+    assert fetch_answer(here) == []
+    assert (here.folder.answer_dir / "card.md").read_bytes() == ANSWER["card.md"]
+    assert ["is another answer than the database has" in line for line in caplog.messages] == [True]
+    here.folder.answer_dir.rename(machines.folder / "moved away")
+    (card,) = (path for path in fetch_answer(here) if path.name == "card.md")
+    assert card.read_bytes() == b"# Another one\n"
+    assert fetch_models(here) == []
+
+
+def test_answer_with_a_larger_file_than_allowed_is_not_carried_nor_is_an_earlier_one_left(machines: Machines) -> None:
+    there, here = machines.new("first").context.study, machines.toy.at(machines.folder / "other" / "toy").study
+    write_answer(there)
+    carry_answer(there, max_bytes=2**21)
+    assert carry_answer(there, max_bytes=2**20) == ["model.keras"]
+    assert machines.listed() == []
+    assert fetch_answer(here) == []
+
+
+def test_answer_whose_names_another_program_wrote_is_not_fetched(machines: Machines) -> None:
+    there, here = machines.new("first").context.study, machines.toy.at(machines.folder / "other" / "toy").study
+    write_answer(there)
+    carry_answer(there, max_bytes=2**21)
+    with machines.toy.store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE hpo_files SET name = 'answer/../../x' WHERE name = 'answer/card.md'")
+    assert "card.md" not in {path.name for path in fetch_answer(here)}
+    assert [path.name for path in machines.folder.rglob("x")] == []
 
 
 def test_folder_that_is_further_on_than_the_database_is_gone_on_with(machines: Machines) -> None:
