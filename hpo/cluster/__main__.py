@@ -1,5 +1,6 @@
 """Have an engine start workers on many machines: python -m hpo.cluster slurm | kubernetes | ray."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -262,10 +263,13 @@ def prepare(
         HpoError: There is such a thing.
     """
     from hpo.cluster.seen import look
-    from hpo.cluster.slots import check_more, check_sessions, check_shared
+    from hpo.cluster.slots import NOT_READ, check_more, check_sessions, check_shared
     from hpo.run import app as run_app
 
     check_more(more)
+    found = [name for name in NOT_READ if os.environ.pop(name, "")]
+    if found:
+        print(f"note: {', '.join(found)} of this shell is not for slots, and none of them reads it.", file=sys.stderr)
     command: Any = typer.main.get_command(run_app)
     command.make_context("hpo run", list(more))  # refuses what hpo run would
     check_shared(address, n_workers, advice, is_one_machine=is_one_machine)

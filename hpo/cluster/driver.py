@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.cluster.plan import RayPlan, read_plan
-from hpo.cluster.slots import AWAY, MISTAKES
+from hpo.cluster.slots import AWAY, MISTAKES, NOT_READ
 from hpo.errors import HpoError
 from hpo.run import UNFINISHED
 from hpo.words import counted
@@ -40,7 +40,8 @@ class SlotEnd:
 
 def fill(options: list[str], storage: str) -> SlotEnd:
     """Run one worker until it ends, on whichever node this is; cancelled, it has it hand its trial back."""
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}  # hpo has its own
+    left = {"OMP_NUM_THREADS", *NOT_READ}  # hpo has its own number of threads
+    environment = {name: value for name, value in os.environ.items() if name not in left}
     hpo = [sys.executable, "-m", "hpo"]
     command = [*hpo[:2], "hpo.cluster.tied", str(os.getpid()), *hpo, "run", *options]
     last: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)

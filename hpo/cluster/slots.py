@@ -21,6 +21,8 @@ NOT_FOR_SLOTS = {
     "--json": "hpo status --json tells the same of all slots.",
     "--list": "",
 }
+# The same as variables: a slot reads none of the shell that it was asked for in, which Slurm hands on to its jobs.
+NOT_READ = tuple("HPO_" + option.removeprefix("--").upper().replace("-", "_") for option in NOT_FOR_SLOTS)
 
 
 @dataclass(frozen=True, kw_only=True)

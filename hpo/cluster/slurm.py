@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo import __version__
-from hpo.cluster.slots import Slots, slot_options
+from hpo.cluster.slots import NOT_READ, Slots, slot_options
 from hpo.command import typed_hpo
 from hpo.errors import ClusterError, OptionError
 from hpo.run import UNFINISHED
@@ -47,6 +47,7 @@ tell() {{ # the worker hands its trial back, and leaves within seconds
 trap 'tell time' USR1         # the time is nearly up
 trap 'tell leave' TERM INT    # scancel; or another job takes the place, and Slurm queues this one again by itself
 
+unset {not_read} # of the shell that submits this
 {command} &
 worker=$!
 [ -z "$told" ] || kill -TERM "$worker" 2>/dev/null
@@ -135,6 +136,7 @@ def write_script(slots: Slots, job: SlurmJob, *, python: str = sys.executable, f
         folder=_quoted(str(Path.cwd() if folder is None else folder)),
         warning_seconds=WARNING_SECONDS,
         directives="".join(f"#SBATCH {line}\n" for line in (*directives, *job.directives)),
+        not_read=" ".join(NOT_READ),
         command=" ".join(map(shlex.quote, words)),
         unfinished=UNFINISHED,
         max_restarts=MAX_RESTARTS,

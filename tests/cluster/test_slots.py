@@ -1,22 +1,26 @@
 """What no slot could be filled with is refused before an engine is asked, in one message."""
 
 import contextlib
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+import typer
 from postgres import Postgres
 from tiny_study import TINY
 from toy import ToyStudy
 from typer.testing import CliRunner
 
 from hpo.__main__ import app
+from hpo.cluster.driver import fill
 from hpo.cluster.seen import look
-from hpo.cluster.slots import check_more, check_sessions
+from hpo.cluster.slots import NOT_FOR_SLOTS, NOT_READ, check_more, check_sessions
 from hpo.database import connections, count_sessions
 from hpo.database.address import parse_address
 from hpo.errors import HpoError, OptionError, StudyMismatchError
+from hpo.run import app as run_app
 
 SLURM = ["cluster", "slurm", "--study", "tiny", "--time", "1:00:00", "--workers"]
 KUBERNETES = ["cluster", "kubernetes", "--study", "tiny", "--image", "hpo", "--workers"]
@@ -58,6 +62,32 @@ def test_further_options_are_read_as_hpo_run_reads_them(folder: Path) -> None:
     done = CliRunner().invoke(app, [*SLURM, "1", "--", "--trails", "7"])
     assert done.exit_code == 2
     check_more(["--trials", "7", "--target=0.9"])
+
+
+def test_no_slot_obeys_a_variable_that_it_would_refuse_as_an_option(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    variables = {max(one.opts, key=len): one.envvar for one in typer.main.get_command(run_app).params}
+    assert {variables[option] for option in NOT_FOR_SLOTS} == set(NOT_READ)
+    for name in NOT_READ:
+        monkeypatch.setenv(name, "1")
+    done = CliRunner().invoke(app, [*SLURM, "1", "--storage", NOWHERE])
+    assert done.stderr.startswith(
+        "note: HPO_TIMEOUT, HPO_NEW_GENERATION, HPO_FINISH, HPO_WHEN_DONE, HPO_JSON, HPO_LIST of"
+    )
+    lines = done.stdout.splitlines()
+    begun = next(number for number, line in enumerate(lines) if line.startswith("unset "))
+    for name in NOT_READ:
+        monkeypatch.setenv(name, "1")
+    shell = subprocess.run(["bash", "-c", f"{lines[begun]}\nenv"], capture_output=True, text=True, check=True)
+    assert not [line for line in shell.stdout.splitlines() if line.partition("=")[0] in NOT_READ]
+    assert lines[begun + 1].endswith(" &"), "and then the worker is started"
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    given: list[dict[str, str]] = []
+    monkeypatch.setattr("hpo.cluster.driver.subprocess.Popen", lambda *_, env, **__: given.append(env) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        fill(["--study", "tiny"], NOWHERE)
+    assert not set(given[0]) & set(NOT_READ)
 
 
 def test_slots_run_the_stored_file_only_where_that_is_typed(folder: Path) -> None:
