@@ -11,6 +11,7 @@ from .models import mlp as mlp
 from .parameters import MLPParameters as MLPParameters
 from .parameters import Parameters as Parameters
 from .parameters import TrainingParameters as TrainingParameters
+from .stream import Stream as Stream
 from .validation import validation_rows as validation_rows
 
 __version__: str

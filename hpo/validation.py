@@ -9,6 +9,7 @@ from hpo.data import each, load_dataset, split_of
 from hpo.definition import find_study, load_definition, predicts_classes
 from hpo.engine import preprocessed
 from hpo.errors import StudyFileError
+from hpo.stream import Stream
 
 
 def validation_rows(
@@ -35,6 +36,9 @@ def validation_rows(
     if definition.dataset is None:
         message = f"{file.path}: STUDY has no dataset, so its function reads its own data."
         raise StudyFileError(message, "Read them in the same way.")
+    if isinstance(definition.dataset, Stream):
+        message = f"{file.path}: STUDY.dataset is a Stream, whose rows are read batch by batch."
+        raise StudyFileError(message, "Call its validation(batch_size): Keras's evaluate takes what it returns.")
     where = None if data_dir is None else Path(data_dir)
     is_classes = predicts_classes(definition)
     dataset = load_dataset(definition.dataset, data_dir=where, base_dir=file.path.parent, is_classes=is_classes)

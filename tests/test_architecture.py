@@ -33,7 +33,7 @@ HOMES = {
     "prometheus_client": {"monitoring"},
     "yaml": {"cluster.manifest"},
     "ray": {"cluster.driver", "cluster.ray_jobs"},
-    "tensorflow": {"engine"},
+    "tensorflow": {"data.glimpse", "engine"},  # of what a Stream's functions return
     "keras": {"api.models", "models", "engine", "definition.study", "finish.export", "finish.testing"},
     "typer": {
         "__main__",

@@ -20,6 +20,7 @@ PUBLIC = {
     "Parameters",
     "RunningTrial",
     "StoredStudy",
+    "Stream",
     "StudyDefinition",
     "TrainingRun",
     "TrainingParameters",

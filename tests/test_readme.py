@@ -57,6 +57,7 @@ def run(command: str | list[str], folder: Path, *, seconds: float = 200) -> None
 def load(text: str, name: str) -> ModuleType:
     """Import a study's file from its text."""
     module = ModuleType(name)
+    module.__file__ = f"{name}.py"
     sys.modules[name] = module  # dataclasses look their module up there
     try:
         exec(text, vars(module))

@@ -22,13 +22,16 @@ from hpo.data import cifar10
 from hpo.data.arrays import Arrays, Report, checked, split
 from hpo.data.cache import home_dirs
 from hpo.data.columns import as_rows
+from hpo.data.glimpse import open_stream
 from hpo.data.held_out import TEST_KEYS, with_test_rows
 from hpo.data.npz import PARTS, check_parts, open_npz
 from hpo.data.prepared import kept, map_prepared
 from hpo.data.rows import Rows, arrays_of, each, n_rows_of
 from hpo.data.sources import Prepared, Source, Stamp, prepare, remembered, tell_unsteady
+from hpo.data.streams import OpenStream
 from hpo.data.targets import check_classes, n_classes_of
 from hpo.errors import DatasetError
+from hpo.stream import Stream
 from hpo.tracebacks import told
 
 NAMES = ("cifar10", "digits")
@@ -60,6 +63,7 @@ class Dataset:
         test_fingerprint: SHA-256 in hex of the test rows, which are not read for it; empty where there are none, None
             where nobody has looked.
         preprocessed: Where the study's preprocess has made x, the fingerprint of all that there is then; else None.
+        stream: Where the rows come from a Stream, that: all else here is said of its first rows.
     """
 
     name: str
@@ -74,6 +78,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     test_fingerprint: str | None = None
     preprocessed: str | None = None
+    stream: OpenStream | None = None
 
     @property
     def n_rows(self) -> int:
@@ -106,7 +111,7 @@ def describe_numbering(dataset: Dataset) -> str:
 
 
 def load_dataset(
-    source: str | Path | Function | None,
+    source: str | Path | Function | Stream | None,
     *,
     data_dir: Path | None = None,
     base_dir: Path | None = None,
@@ -120,7 +125,7 @@ def load_dataset(
         source: "cifar10"; "digits"; a path that ends in .npz; or a function that returns what such a file holds. Keys:
             x, y (or x_train, y_train); x_val, y_val where the data bring their validation rows; sample_weight,
             sample_weight_val, groups and order, one for each row; and x_test, y_test, sample_weight_test, order_test,
-            which are checked, prepared in a folder of their own and not loaded. None for no rows.
+            which are checked, prepared in a folder of their own and not loaded. Or a Stream. None for no rows.
         data_dir: Searched for CIFAR-10, and the place for what is downloaded and prepared. Without it, or where it
             cannot be written: $HPO_CACHE_DIR, $XDG_CACHE_HOME/hpo or ~/.cache/hpo; failing that, a temporary folder.
         base_dir: The study file's folder. A relative .npz path is looked up there, then in the current folder.
@@ -135,6 +140,10 @@ def load_dataset(
     if source is None:
         return no_data()
     is_new, report = fingerprint is None and report is not None, report or (lambda line: None)
+    if isinstance(source, Stream):
+        arrays, stream, found_as, test = open_stream(source, report, is_new=is_new, is_classes=is_classes)
+        dataset = dataset_of(arrays, found_as, "stream")
+        return replace(dataset, n_classes=source.n_classes, test_fingerprint=test, stream=stream)
     dirs = home_dirs(data_dir)
     find = functools.partial(find_source, source, dirs, base_dir, report, is_classes=is_classes)
     found = find()
@@ -156,7 +165,11 @@ def load_dataset(
 
 def dataset_in(folder: Path, name: str) -> Dataset:
     """Map what was prepared there."""
-    arrays, fingerprint = map_prepared(folder)
+    return dataset_of(*map_prepared(folder), name)
+
+
+def dataset_of(arrays: Arrays, fingerprint: str, name: str) -> Dataset:
+    """Name arrays."""
     return Dataset(
         name=name,
         x=arrays.x,
@@ -237,8 +250,8 @@ def function_source(function: Function, report: Report, *, is_classes: bool) -> 
         except Exception as error:
             raise DatasetError(f"{where} raised {told(error)}", "Mend the function in the study file.") from error
         if not isinstance(returned, Mapping):
-            kind = type(returned).__name__
-            raise DatasetError(f"{where} returned a {kind}.", 'Return a dictionary: {"x": ..., "y": ...}.')
+            hint = 'Return a dictionary: {"x": ..., "y": ...}. Batches come from a Stream: dataset=Stream(train=...).'
+            raise DatasetError(f"{where} returned a {type(returned).__name__}.", hint)
         keys = list(returned)
 
         def part(key: str) -> Rows:

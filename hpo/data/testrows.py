@@ -1,8 +1,10 @@
 """The test rows of a study's data, for the one look at the end: what searches, trains or validates never loads them."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,11 @@ from hpo.data.notices import describe_repeated, describe_untaught
 from hpo.data.prepared import is_unchanged, kept, map_prepared
 from hpo.data.rows import Rows, n_rows_of
 from hpo.data.sources import prepare, test_name
+from hpo.data.streams import batches_of
 from hpo.errors import DatasetError
+from hpo.stream import Stream
+
+N_BATCH_ROWS = 256  # of a Stream's
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -27,6 +33,7 @@ class TestRows:
         n_classes: The data's, which a model has outputs for; None where the targets are no class numbers.
         classes: Names of the classes, by their numbers; empty where they have none.
         fingerprint: SHA-256 in hex of all this.
+        batches: Of a Stream, returns its batches, in which the rows are: there are none in x, y and sample_weight then.
     """
 
     x: Rows
@@ -35,6 +42,7 @@ class TestRows:
     n_classes: int | None
     classes: tuple[str, ...]
     fingerprint: str
+    batches: Callable[[], Any] | None = None
 
     @property
     def n_rows(self) -> int:
@@ -43,7 +51,7 @@ class TestRows:
 
 
 def load_test_rows(
-    source: str | Path | Function | None,
+    source: str | Path | Function | Stream | None,
     *,
     fingerprints: tuple[str, str | None],
     data_dir: Path | None = None,
@@ -73,6 +81,8 @@ def load_test_rows(
         source, data_dir=data_dir, base_dir=base_dir, fingerprint=fingerprint, report=report, is_classes=is_classes
     )
     _check_same("training rows", dataset.name, fingerprint, dataset.fingerprint)
+    if isinstance(source, Stream):
+        return _of_stream(source, dataset, test_fingerprint)
     expected = dataset.test_fingerprint if test_fingerprint is None else test_fingerprint
     folder = kept(test_name(dataset.name), expected, dirs)
     if folder is None or not is_unchanged(folder):
@@ -101,6 +111,24 @@ def _mapped(folder: Path, dataset: Dataset) -> TestRows:
         n_classes=dataset.n_classes,
         classes=dataset.classes,
         fingerprint=fingerprint,
+    )
+
+
+def _of_stream(source: Stream, dataset: Dataset, expected: str | None) -> TestRows | None:
+    found = dataset.test_fingerprint
+    if found is None:
+        raise DatasetError("The test rows cannot be used: see above.", "Mend Stream.test in the study file.")
+    _check_same("test rows", dataset.name, expected or found, found)
+    if not found:
+        return None
+    return TestRows(
+        x=None,
+        y=None,
+        sample_weight=None,
+        n_classes=dataset.n_classes,
+        classes=(),
+        fingerprint=found,
+        batches=functools.partial(batches_of, source, "test", N_BATCH_ROWS),
     )
 
 

@@ -14,8 +14,10 @@ from optuna.samplers import BaseSampler, TPESampler
 from hpo.definition.goal import check_class_weight, settled_direction
 from hpo.definition.own import check_chosen, check_trained_by
 from hpo.definition.running import RunningTrial, takes_trial
+from hpo.definition.streaming import check_stream
 from hpo.errors import StudyFileError
 from hpo.parameters import Chosen, Parameters, is_count, is_number
+from hpo.stream import Stream
 
 if TYPE_CHECKING:
     import keras
@@ -56,8 +58,8 @@ class StudyDefinition:
     Attributes:
         dataset: A name hpo knows ("cifar10", "digits"), the path of an .npz file (relative to the study's file), or a
             function that returns the same arrays as such a file: x, y and, if there are, x_val, y_val, x_test, y_test.
-            No trial sees the latter: hpo finish shows them to the model that it ends with. None where train reads its
-            own.
+            No trial sees the latter: hpo finish shows them to the model that it ends with. Or a Stream, of rows that do
+            not fit into memory. None where train reads its own.
         search_space: Draws one trial's parameters: Parameters, or for train a dataclass of the study's own with a field
             epochs. Called before any data are loaded; must depend on nothing else.
             optuna.TrialPruned, raised in it, refuses a point, and another one is drawn.
@@ -108,7 +110,7 @@ class StudyDefinition:
     """
 
     search_space: Callable[[optuna.Trial], Chosen]
-    dataset: str | Path | Callable[[], Mapping[str, Any]] | None = None
+    dataset: str | Path | Callable[[], Mapping[str, Any]] | Stream | None = None
     model: "Callable[..., keras.Model] | None" = None
     preprocess: "Callable[[Any], keras.Layer | Mapping[str, keras.Layer]] | None" = None
     train: Callable[[Any], object] | None = None
@@ -147,6 +149,7 @@ class StudyDefinition:
         )
         object.__setattr__(self, "direction", direction)
         check_class_weight(self.class_weight)
+        check_stream(self)
         if not is_count(self.n_trials):
             raise StudyFileError(f"STUDY.n_trials must be a whole number of at least 1, not {self.n_trials!r}.")
         if type(self.seed) is not int or not -(2**63) <= self.seed < 2**63:
@@ -185,10 +188,10 @@ def _takes(function: Any, arguments: tuple[str, ...]) -> bool:
 
 def _check_kinds(definition: StudyDefinition) -> None:
     dataset, baseline, pruner = definition.dataset, definition.baseline, definition.pruner
-    if not isinstance(dataset, str | Path | None) and not callable(dataset):
+    if not isinstance(dataset, str | Path | Stream | None) and not callable(dataset):
         raise StudyFileError(
-            f"STUDY.dataset must be a name, a path or a function, not of type {type(dataset).__name__}.",
-            'Write dataset=lambda: {"x": x, "y": y}, or the path of an .npz file.',
+            f"STUDY.dataset must be a name, a path, a function or a Stream, not of type {type(dataset).__name__}.",
+            'Write dataset=lambda: {"x": x, "y": y}, or the path of an .npz file; batches come from a Stream.',
         )
     if baseline is not None and definition.train is not None:
         check_chosen(baseline, "STUDY.baseline")

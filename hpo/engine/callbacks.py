@@ -150,7 +150,7 @@ class StudyCallbacks(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Pass it on where the epoch is whole: of one that was broken off there are no logs, see Discard."""
-        if self._is_cut and logs is not None:
+        if self._is_cut and logs is not None and hasattr(self.model, "validate"):  # else Keras's fit has validated
             logs |= self.model.validate()  # for all callbacks, which share these logs
         if not logs:
             return

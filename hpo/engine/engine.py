@@ -18,6 +18,7 @@ from hpo.engine.numbers import find_numbers, has_floats, set_numbers, signature,
 from hpo.engine.precision import computing_in, described
 from hpo.engine.refusals import check_model
 from hpo.engine.shared import Shared
+from hpo.engine.streamed import REASON, StreamedModel
 from hpo.parameters import Parameters
 
 N_CACHED_MODELS = 16  # a 512-wide MLP with Adam holds 22 MB of variables
@@ -54,7 +55,9 @@ class Engine:
         assert isinstance(found, EpochModel)
         return found
 
-    def any_model(self, parameters: Parameters, seed: int, split: Split, *, hook: str = "") -> EpochModel | FittedModel:
+    def any_model(
+        self, parameters: Parameters, seed: int, split: Split, *, hook: str = ""
+    ) -> EpochModel | FittedModel | StreamedModel:
         """Return a model at its initial weights; it is valid until the next call, which may reuse it.
 
         Weights and all random layers depend on the seed only, not on what was trained before. Another split of equal
@@ -76,11 +79,15 @@ class Engine:
         with computing_in(training.precision):
             inner = self._build_model(parameters.model, dataset.input_shape, dataset.n_classes)
             check_model(inner, dataset, self._shared.criterion)
-        reason = own_training(inner)
+        reason = own_training(inner) if dataset.stream is None else REASON
         if reason:
             check_not_averaged(reason, averaged=training.averaged)
             optimizer = optimizer_of(rule, rate, training.momentum)
-            fitted = FittedModel(inner, optimizer, training.batch_size, self._shared, split, reason)
+            fitted: FittedModel | StreamedModel
+            if dataset.stream is None:
+                fitted = FittedModel(inner, optimizer, training.batch_size, self._shared, split, reason)
+            else:
+                fitted = StreamedModel(inner, optimizer, training.batch_size, self._shared, dataset.stream)
             fitted.trained_by += described(training.precision)
             return fitted
         batch_size = min(training.batch_size, len(split.train_rows))

@@ -67,6 +67,13 @@ def check_fitted(inner: keras.Model) -> None:
         )
 
 
+def compile_for_fit(inner: keras.Model, optimizer: keras.optimizers.Optimizer, shared: Shared) -> None:
+    """Compile a model with what the study measures, and make all that the optimizer keeps."""
+    measured = {**shared.compiled, "metrics": shared.compiled["metrics"] or None}  # of [] Keras wants results
+    inner.compile(optimizer=optimizer, **measured, jit_compile=False)
+    optimizer.build(inner.trainable_variables)
+
+
 class FittedModel:
     """A model under Keras's fit, as training.py asks for one; see hpo.engine.model.EpochModel.
 
@@ -91,9 +98,7 @@ class FittedModel:
         self._batch_size = min(batch_size, len(split.train_rows))
         self.n_calls = len(split.train_rows) // self._batch_size
         self._is_scaled = scaled_inputs(forward_graph(inner, shared.data.x), shared.data.x)
-        measured = {**shared.compiled, "metrics": shared.compiled["metrics"] or None}  # of [] Keras wants results
-        inner.compile(optimizer=optimizer, **measured, jit_compile=False)
-        optimizer.build(inner.trainable_variables)
+        compile_for_fit(inner, optimizer, shared)
         warnings.warn(f"{SLOWER}, because {reason}", stacklevel=2)
 
     @property
@@ -157,10 +162,20 @@ class _EpochSeed(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Seed an epoch."""
-        seed = int(np.random.SeedSequence((self._seed, epoch)).generate_state(1)[0] >> 1)
-        # What keras.utils.set_random_seed does, but for Keras's generator: a step that is compiled has kept that one.
-        random.seed(seed)
-        np.random.seed(seed)
-        tf.random.set_seed(seed)
-        state = global_seed_generator().state
-        state.assign(np.array([seed, 0], dtype=state.dtype))
+        settle_epoch(self._seed, epoch)
+
+
+def seed_of_epoch(seed: int, epoch: int) -> int:
+    """Return the seed of a trial's epoch, of 31 bits."""
+    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0] >> 1)
+
+
+def settle_epoch(seed: int, epoch: int) -> None:
+    """Have what draws without a generator of its own draw what follows from the trial's seed and the epoch."""
+    drawn = seed_of_epoch(seed, epoch)
+    # What keras.utils.set_random_seed does, but for Keras's generator: a step that is compiled has kept that one.
+    random.seed(drawn)
+    np.random.seed(drawn)
+    tf.random.set_seed(drawn)
+    state = global_seed_generator().state
+    state.assign(np.array([drawn, 0], dtype=state.dtype))

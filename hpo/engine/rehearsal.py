@@ -12,7 +12,16 @@ import optuna
 import tensorflow as tf
 
 from hpo.data import Dataset, Split
-from hpo.definition import N_REFUSALS, RunningTrial, StudyDefinition, build_callbacks, build_model, draw, seed_of
+from hpo.definition import (
+    N_REFUSALS,
+    RunningTrial,
+    StudyDefinition,
+    build_callbacks,
+    build_model,
+    draw,
+    find_corner,
+    seed_of,
+)
 from hpo.engine.callbacks import StudyCallbacks
 from hpo.engine.compiled import Manner
 from hpo.engine.costs import forward_graph
@@ -23,6 +32,7 @@ from hpo.engine.model import EpochModel
 from hpo.engine.precision import computing_in
 from hpo.engine.refusals import check_callbacks, check_calls, check_model, step_hook, without_validation
 from hpo.engine.shared import Shared
+from hpo.engine.streamed import REASON, check_streamed
 from hpo.errors import InfeasibleError, StudyFileError, TrialError
 from hpo.tracebacks import field_hint, told
 
@@ -41,6 +51,8 @@ def rehearse_training(definition: StudyDefinition, dataset: Dataset) -> None:
         StudyFileError: They ask for what hpo does not do, cannot be built or trained, or nothing measures the metric.
     """
     points, errors = _points(definition), list[Exception]()
+    if dataset.stream is not None:
+        _check_streamed(definition, dataset, points)
     for parameters in points:
         try:
             _rehearse(definition, dataset, parameters)
@@ -60,12 +72,24 @@ def rehearse_training(definition: StudyDefinition, dataset: Dataset) -> None:
         return
 
 
+def _check_streamed(definition: StudyDefinition, dataset: Dataset, points: list[Any]) -> None:
+    ends = (find_corner(definition, is_largest=is_largest) for is_largest in (False, True))
+    known = [*points, *(one.parameters for one in ends if one is not None)]
+    try:
+        check_streamed(criterion_of(definition), dataset, known)
+    except TrialError as error:
+        raise StudyFileError(f"The study cannot be trained: {error}.", "Mend its file and try again.") from error
+
+
 def rehearse_whole(definition: StudyDefinition, dataset: Dataset, points: Sequence[Any]) -> None:
     """Try what trainings at these points would meet that train on all rows and validate nothing: their callbacks.
 
     Raises:
         StudyFileError: A callback needs validation rows.
     """
+    if dataset.stream is not None:
+        message = "--retrain trains on the training and validation rows together, and a Stream keeps them apart."
+        raise StudyFileError(message, "Leave --retrain out.")
     if definition.callbacks is None:
         return
     try:
@@ -152,7 +176,8 @@ def _train_a_little(
     is_eager = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(run_eagerly=True)  # two steps cost less than compiling them
     try:
-        shared, reason = Shared(dataset.few(2 * N_ROWS), criterion), own_training(inner)
+        shared = Shared(dataset.few(2 * N_ROWS), criterion)
+        reason = own_training(inner) if dataset.stream is None else REASON
         model: EpochModel | FittedModel
         if reason:
             tf.config.run_functions_eagerly(run_eagerly=is_eager)  # tf.data, which feeds it, would warn

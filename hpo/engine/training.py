@@ -12,6 +12,7 @@ from hpo.engine.fitted import FittedModel
 from hpo.engine.model import EpochModel, restore_state, state
 from hpo.engine.refusals import check_callbacks, step_hook, without_validation
 from hpo.engine.saver import Saver
+from hpo.engine.streamed import StreamedModel
 from hpo.engine.trainer import Task, TrainingResult, find_best, is_finite
 from hpo.errors import HpoError, LeaseLostError, TrialError
 from hpo.tracebacks import told
@@ -20,7 +21,9 @@ from hpo.tracebacks import told
 class _Progress:
     """The history and best weights of one call of train, and when to save them."""
 
-    def __init__(self, task: Task, model: EpochModel | FittedModel, begun: Checkpoint, *, has_steps: bool) -> None:
+    def __init__(
+        self, task: Task, model: EpochModel | FittedModel | StreamedModel, begun: Checkpoint, *, has_steps: bool
+    ) -> None:
         self.task, self.model = task, model
         self.history, self.best_weights, self.is_over = list(begun.history), begun.best_weights, begun.is_over
         self.callbacks = StudyCallbacks(
@@ -109,7 +112,7 @@ def train(engine: Engine, task: Task) -> TrainingResult:
     )
 
 
-def _restored(model: EpochModel | FittedModel, task: Task) -> Checkpoint:
+def _restored(model: EpochModel | FittedModel | StreamedModel, task: Task) -> Checkpoint:
     found = checkpoints.load(task.checkpoint)
     if found is None or not found.history or not fits(task.callbacks, found.callbacks):
         return Checkpoint()

@@ -30,6 +30,10 @@ OWN_TEST_NOTE = (
     "as the function measures the validation rows."
 )
 OWN_SCRIPT_NOTE = "There is no train.py: the study's own function is the code that trains."
+STREAM_SCRIPT_NOTE = (
+    "There is no train.py: the study's dataset is a Stream. Keras's fit takes what its functions return, and the "
+    "model with the values in parameters.json."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +110,7 @@ def write_answer(chosen: Chosen, answer_dir: Path, measure: Callable[[Path], Mea
             metric=chosen.definition.metric,
             found=chosen.found,
             data=(chosen.dataset.name, chosen.dataset.fingerprint),
-            n_rows=(len(chosen.split.train_rows), len(chosen.split.val_rows)),
+            n_rows=_n_rows(chosen),
             classes=chosen.dataset.classes,
             exported=exported,
             test=test,
@@ -118,6 +122,13 @@ def write_answer(chosen: Chosen, answer_dir: Path, measure: Callable[[Path], Mea
         _write(folder / CARD, card_text(card))
         _write(folder / PARAMETERS, parameters_text(chosen.parameters))
     return exported
+
+
+def _n_rows(chosen: Chosen) -> tuple[int, int]:
+    stream = chosen.dataset.stream
+    if stream is not None:
+        return stream.n_train_rows, stream.n_val_rows
+    return len(chosen.split.train_rows), len(chosen.split.val_rows)
 
 
 def _export(chosen: Chosen, folder: Path) -> Exported:
@@ -133,6 +144,8 @@ def _write(path: Path, text: str) -> None:
 
 def _script(chosen: Chosen, exported: Exported, folder: Path) -> tuple[str, ...]:
     """Write the script; returns how it is to be run and what it needs, or why there is none."""
+    if chosen.dataset.stream is not None:
+        return (STREAM_SCRIPT_NOTE,)
     setting = Setting(
         study=chosen.study,
         file=chosen.file.path,

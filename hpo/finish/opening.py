@@ -199,7 +199,8 @@ def step_of(metric: Metric, dataset: Dataset, split: Split) -> float:
     """Return the smallest difference between two values of a metric: one row, where it is a share of rows; else 0."""
     is_share = metric.name.endswith(("accuracy", "_acc")) and dataset.sample_weight is None
     is_per_row = is_share and all(array.ndim == 1 for array in arrays_of(dataset.y))
-    return 1 / len(split.val_rows) if is_per_row and len(split.val_rows) else 0.0
+    n_rows = len(split.val_rows) if dataset.stream is None else dataset.stream.n_val_rows
+    return 1 / n_rows if is_per_row and n_rows else 0.0
 
 
 def make_finish(search: OpenStudy, request: FinishRequest, plan: Plan) -> OpenStudy:

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hpo.data import TestRows, are_words, each
+from hpo.data import TestRows, are_words, each, parts_of_all
 from hpo.definition import StudyDefinition, own_names, predicts_classes
 from hpo.engine import criterion_of, values_of_rows
 from hpo.errors import StudyFileError
@@ -34,13 +34,9 @@ def evaluate(path: Path, rows: TestRows, definition: StudyDefinition) -> TestRes
     """
     model = load(path, definition)
     model.compile(**criterion_of(definition).options())
-    given = each(lambda array: keras.ops.convert_to_tensor(array) if are_words(array) else array, rows.x)
-    x, y = (list(one) if isinstance(one, tuple) else one for one in (given, rows.y))
-    answers = model.predict(x, batch_size=N_BATCH_ROWS, verbose=0)
-    weight = rows.sample_weight
-    whole, by_row = values_of_rows(model, rows.y, answers, weight)
+    rows, answers, found = _read(model, rows) if rows.batches is None else _streamed(model, rows)
+    whole, by_row = values_of_rows(model, rows.y, answers, rows.sample_weight)
     # Keras's own: what layers add to the loss is in it. Its losses of single outputs are means of batches' means.
-    found = model.evaluate(x, y, sample_weight=weight, batch_size=N_BATCH_ROWS, verbose=0, return_dict=True)
     values = {**whole, "loss": float(found["loss"])}
     measures = {name: _measured(name, value, by_row[name]) for name, value in values.items()}
     truth, taken = _classes_of(rows, answers, definition)
@@ -55,6 +51,32 @@ def evaluate(path: Path, rows: TestRows, definition: StudyDefinition) -> TestRes
         classes=() if confusion is None else _by_class(names, confusion),
         confusion=() if confusion is None else tuple(tuple(map(int, line)) for line in confusion),
     )
+
+
+def _read(model: keras.Model, rows: TestRows) -> tuple[TestRows, Any, dict[str, float]]:
+    """Return rows, the model's answers to them, and what its evaluate finds."""
+    given = each(lambda array: keras.ops.convert_to_tensor(array) if are_words(array) else array, rows.x)
+    x, y = (list(one) if isinstance(one, tuple) else one for one in (given, rows.y))
+    answers = model.predict(x, batch_size=N_BATCH_ROWS, verbose=0)
+    weight = rows.sample_weight
+    found = model.evaluate(x, y, sample_weight=weight, batch_size=N_BATCH_ROWS, verbose=0, return_dict=True)
+    return rows, answers, found
+
+
+def _streamed(model: keras.Model, rows: TestRows) -> tuple[TestRows, Any, dict[str, float]]:
+    """Return the same of rows that are read batch by batch, with their targets and weights."""
+    assert rows.batches is not None
+    answers, targets, weights = [], [], []
+    for x, y, weight in parts_of_all("test", rows.batches()):
+        answers.append(model.predict_on_batch(list(x) if isinstance(x, tuple) else x))
+        targets.append(y)
+        weights.append(weight)
+    given = [weight for weight in weights if weight is not None]
+    weight = np.concatenate(given).astype(np.float32) if given else None
+    joined = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *answers)
+    found = model.evaluate(rows.batches(), verbose=0, return_dict=True)
+    y = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *targets)
+    return replace(rows, y=y, sample_weight=weight), joined, found
 
 
 def load(path: Path, definition: StudyDefinition) -> keras.Model:

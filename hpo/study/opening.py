@@ -15,6 +15,7 @@ from hpo.data import (
     describe_classes,
     describe_majority,
     describe_numbering,
+    describe_stream,
     describe_unseen,
     load_dataset,
     split_of,
@@ -132,6 +133,9 @@ def prepare(
         is_classes=predicts_classes(definition),
     )
     if definition.dataset is None:
+        return dataset
+    if dataset.stream is not None:
+        report(describe_stream(dataset.stream))
         return dataset
     split = split_of(dataset, seed=definition.seed if options.seed is None else options.seed)
     lines = [describe_classes(dataset.classes), describe_batch(largest_batch(definition, space), split)]

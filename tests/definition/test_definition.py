@@ -38,7 +38,7 @@ POINT["width"] = 4
         ({"baseline": {"learning_rate": 0.001}}, "baseline must be Parameters, not of type dict"),
         ({"pruner": "median"}, "pruner must be a pruner of Optuna, not of type str"),
         ({"pruner": optuna.pruners.NopPruner}, "not the class NopPruner: it lacks its ()"),
-        ({"dataset": {"x": [], "y": []}}, "dataset must be a name, a path or a function, not of type dict"),
+        ({"dataset": {"x": [], "y": []}}, "dataset must be a name, a path, a function or a Stream, not of type dict"),
         ({"audited_share": "half"}, "audited_share must be from 0 to 1, not 'half'"),
         ({"audited_share": True}, "audited_share"),
         ({"allow_duplicates": "no"}, "allow_duplicates must be True or False, not 'no'"),

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from kept_models import (
     CHOSEN,
     REVIEWS,
@@ -142,6 +143,26 @@ def test_weights_of_rows_count_in_the_loss_and_not_in_the_metrics(tmp_path: Path
     assert result.metric.value == pytest.approx((weight * errors**2).mean(), rel=1e-4)
     assert result.metric.interval == testing.OF_A_MEAN
     assert result.others[0].value == pytest.approx(np.abs(errors).mean(), rel=1e-4)
+
+
+def test_rows_that_a_stream_brings_batch_by_batch_measure_the_same(tmp_path: Path) -> None:
+    weight = np.where(np.arange(60) % 2, 3.0, 0.5)
+    task = kept_task(
+        tmp_path,
+        lambda: {**table(), "sample_weight_test": weight},
+        model=regressor,
+        loss="mse",
+        metrics=["mae"],
+        metric="val_loss",
+    )
+    path, rows = file_of(task, tmp_path), (task.test.x, task.test.y, task.test.sample_weight)
+    batches = tf.data.Dataset.from_tensor_slices(rows).batch(16)
+    streamed = replace(task.test, x=None, y=None, sample_weight=None, batches=lambda: batches)
+    found, expected = (testing.evaluate(path, test, task.definition) for test in (streamed, task.test))
+    assert (found.n_rows, found.fingerprint) == (60, task.test.fingerprint)
+    for one, other in zip((found.metric, *found.others), (expected.metric, *expected.others), strict=True):
+        assert (one.name, one.interval) == (other.name, other.interval)
+        assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high), rel=1e-5)
 
 
 def too_far(y_true: Any, y_pred: Any) -> Any:
