@@ -12,7 +12,7 @@ from hpo.engine.criterion import Criterion
 from hpo.engine.epoch import VAL_BATCH_SIZE
 from hpo.engine.fitted import check_fitted, check_not_averaged, compile_for_fit, seed_of_epoch, settle_epoch
 from hpo.engine.shared import Shared
-from hpo.errors import TrialError
+from hpo.errors import DatasetError, TrialError
 from hpo.parameters import Parameters
 
 REASON = "the study's dataset is a Stream, whose rows are read batch by batch"
@@ -57,7 +57,7 @@ class StreamedModel:
         check_fitted(inner)
         self.inner, self._source, self._batch_size = inner, stream.source, batch_size
         self.trained_by = f"Keras's own fit, which is slower, because {REASON}"
-        self.n_calls = n_batches_of("train", batches_of(self._source, "train", 0, batch_size))
+        self.n_calls = n_batches_of("train", self._batches("train", 0, batch_size))
         weights, n_classes = shared.criterion.class_weight, self._source.n_classes
         # Keras wants a weight for each class.
         self._class_weight = weights and {number: weights.get(number, 1.0) for number in range(n_classes or 0)}
@@ -83,8 +83,8 @@ class StreamedModel:
         held.begin()
         for epoch in range(first_epoch, last_epoch):
             settle_epoch(seed, epoch)
-            batches = batches_of(self._source, "train", seed_of_epoch(seed, epoch), self._batch_size)
-            validation = batches_of(self._source, "validation", VAL_BATCH_SIZE)
+            batches = self._batches("train", seed_of_epoch(seed, epoch), self._batch_size)
+            validation = self._batches("validation", VAL_BATCH_SIZE)
             self.inner.fit(
                 _in_order(batches) if is_pipeline(batches) else _Shuffled(batches, seed, epoch),
                 validation_data=_in_order(validation) if is_pipeline(validation) else validation,
@@ -100,6 +100,12 @@ class StreamedModel:
         held.end()
         history: dict[str, list[float]] = self.inner.history.history
         return history
+
+    def _batches(self, name: str, *arguments: int) -> Any:
+        try:
+            return batches_of(self._source, name, *arguments)
+        except DatasetError as error:  # it was whole when the study was opened: this trial's fault, not the study's
+            raise TrialError(f"{error.message} {error.hint}") from error
 
     def validated_weights(self) -> list[np.ndarray]:
         """Return the weights that the last validation saw, in Keras's order."""

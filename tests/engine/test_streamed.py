@@ -155,6 +155,20 @@ def test_callback_that_ends_training_at_a_step_of_a_stream_has_its_epoch_validat
     assert ["val_loss" in logs for logs in found.history] == [True, True]
 
 
+def test_function_that_raises_in_the_middle_fails_its_trial(tmp_path: Path) -> None:
+    seeds = set[int]()
+
+    def train_rows(seed: int, batch_size: int) -> Any:
+        seeds.add(seed)
+        if seed == seed_of_epoch(SEED, 1):
+            raise OSError("the disk is gone")
+        return streams.shuffled(seed, batch_size)
+
+    with pytest.raises(TrialError, match=r"Stream\.train raised OSError: the disk is gone"):
+        run(Stream(train=train_rows, validation=PIPELINES.validation, n_classes=N_CLASSES), tmp_path)
+    assert seed_of_epoch(SEED, 0) in seeds
+
+
 def test_averaged_weights_and_weights_given_twice_are_refused_of_a_stream() -> None:
     dataset = load_dataset(PIPELINES)
     with pytest.raises(TrialError, match=r"averaged=True is done in hpo's compiled epoch, but .* is a Stream"):
