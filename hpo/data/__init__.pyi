@@ -20,7 +20,6 @@ from .splits import describe_majority as describe_majority
 from .splits import split_of as split_of
 from .streams import OpenStream as OpenStream
 from .streams import batches_of as batches_of
-from .streams import describe_stream as describe_stream
 from .streams import is_pipeline as is_pipeline
 from .streams import n_batches_of as n_batches_of
 from .streams import parts_of_all as parts_of_all

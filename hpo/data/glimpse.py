@@ -13,7 +13,7 @@ import numpy as np
 
 from hpo.data.arrays import Arrays, Report, check_alike, checked_rows, checked_weights
 from hpo.data.rows import Rows, arrays_of, built, form_of, joined, n_rows_of, names_of
-from hpo.data.streams import OpenStream, batches_of, is_pipeline, n_batches_of, parts_of_all
+from hpo.data.streams import OpenStream, batches_of, describe_stream, is_pipeline, n_batches_of, parts_of_all
 from hpo.data.targets import checked_targets
 from hpo.errors import DatasetError
 from hpo.stream import Stream
@@ -31,7 +31,7 @@ def open_stream(
     Args:
         source: The Stream.
         report: Takes what should be known.
-        is_new: Whether to look too whether train keeps to its seed.
+        is_new: Whether to look too whether train keeps to its seed, and to say what there is.
         is_classes: Whether the targets must be class numbers.
 
     Returns:
@@ -48,6 +48,8 @@ def open_stream(
     test_fingerprint: str | None = ""
     _check_alike(train, "validation", val)
     found = OpenStream(source=source, n_train_rows=train.n_rows, n_val_rows=val.n_rows)
+    if is_new:
+        report(describe_stream(found))
     if source.test is not None:
         try:
             test = _first(source, "test", is_classes=is_classes)

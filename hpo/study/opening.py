@@ -15,7 +15,6 @@ from hpo.data import (
     describe_classes,
     describe_majority,
     describe_numbering,
-    describe_stream,
     describe_unseen,
     load_dataset,
     split_of,
@@ -132,10 +131,7 @@ def prepare(
         report=report,
         is_classes=predicts_classes(definition),
     )
-    if definition.dataset is None:
-        return dataset
-    if dataset.stream is not None:
-        report(describe_stream(dataset.stream))
+    if definition.dataset is None or dataset.stream is not None:
         return dataset
     split = split_of(dataset, seed=definition.seed if options.seed is None else options.seed)
     lines = [describe_classes(dataset.classes), describe_batch(largest_batch(definition, space), split)]
