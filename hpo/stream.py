@@ -24,8 +24,8 @@ class Stream:
 
     Attributes:
         train: Called for each epoch with a seed of the trial and the epoch, from which the order of rows, and all that
-            is drawn for them, has to follow: an interrupted trial then goes on with the same rows. Of a PyDataset hpo
-            shuffles the batches too, as fit does.
+            is drawn for them, has to follow: an interrupted trial then goes on with the same rows. It returns a new
+            dataset each time. Of a PyDataset hpo shuffles the batches too, as fit does.
         validation: The rows to validate on, the same in the same order each time.
         test: Rows that no trial sees: hpo finish shows them to the model that it ends with.
         n_classes: How many classes there are, where y holds their numbers; model is told it.

@@ -135,6 +135,6 @@ def _rows(where: str, key: str, value: Any) -> Rows:
         if key == "x" and array.dtype == np.uint8:
             raise DatasetError(
                 f"{where}: {name} holds bytes (uint8), and nothing scales them on their way to the model.",
-                "Scale them in the functions of the Stream: tf.cast(x, tf.float32) / 255.",
+                "Make floats of them in the functions of the Stream: tf.cast(x, tf.float32) / 255.",
             )
     return as_rows(where, key, given)
