@@ -20,6 +20,7 @@ import numpy as np
 
 from hpo.data import cifar10
 from hpo.data.arrays import Arrays, Report, checked, split
+from hpo.data.batches import CLASS_NAMES
 from hpo.data.cache import home_dirs
 from hpo.data.columns import as_rows
 from hpo.data.glimpse import open_stream
@@ -59,7 +60,8 @@ class Dataset:
         sample_weight: (n_rows,) float32, how much each row counts; None where all count alike.
         groups: (n_rows,) int32, which rows belong together; None where none do.
         order: (n_rows,) int32, which rows came before which; None where nobody says so.
-        classes: Names of the classes, by their numbers; empty where they have none.
+        classes: Names of the classes, by their numbers, that y brought; empty where it has none.
+        class_names: What people call the classes: those names, or those of a data set that hpo brings.
         test_fingerprint: SHA-256 in hex of the test rows, which are not read for it; empty where there are none, None
             where nobody has looked.
         preprocessed: Where the study's preprocess has made x, the fingerprint of all that there is then; else None.
@@ -76,6 +78,7 @@ class Dataset:
     groups: np.ndarray | None = None
     order: np.ndarray | None = None
     classes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
     test_fingerprint: str | None = None
     preprocessed: str | None = None
     stream: OpenStream | None = None
@@ -155,6 +158,8 @@ def load_dataset(
             tell_unsteady(found, made, report)
         with contextlib.suppress(OSError, ValueError):
             dataset = replace(dataset_in(made.folder, found.name), test_fingerprint=made.test)
+            if not callable(source) and str(source) == "cifar10":
+                dataset = replace(dataset, class_names=CLASS_NAMES)
             if is_classes:  # it may have been prepared for a study of another kind
                 check_classes(found.name, dataset.y, has_validation=dataset.n_given_val > 0)
             if made.test_fault:
@@ -181,6 +186,7 @@ def dataset_of(arrays: Arrays, fingerprint: str, name: str) -> Dataset:
         groups=arrays.groups,
         order=arrays.order,
         classes=arrays.classes,
+        class_names=arrays.classes,
     )
 
 

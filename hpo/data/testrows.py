@@ -31,7 +31,7 @@ class TestRows:
         y: As Dataset.y.
         sample_weight: (n_rows,) float32, how much each row counts; None where all count alike.
         n_classes: The data's, which a model has outputs for; None where the targets are no class numbers.
-        classes: Names of the classes, by their numbers; empty where they have none.
+        class_names: What people call the classes, by their numbers; empty where they have no names.
         fingerprint: SHA-256 in hex of all this.
         batches: Of a Stream, returns its batches, in which the rows are: there are none in x, y and sample_weight then.
     """
@@ -40,7 +40,7 @@ class TestRows:
     y: Rows
     sample_weight: np.ndarray | None
     n_classes: int | None
-    classes: tuple[str, ...]
+    class_names: tuple[str, ...]
     fingerprint: str
     batches: Callable[[], Any] | None = None
 
@@ -109,7 +109,7 @@ def _mapped(folder: Path, dataset: Dataset) -> TestRows:
         y=arrays.y,
         sample_weight=arrays.sample_weight,
         n_classes=dataset.n_classes,
-        classes=dataset.classes,
+        class_names=dataset.class_names,
         fingerprint=fingerprint,
     )
 
@@ -126,7 +126,7 @@ def _of_stream(source: Stream, dataset: Dataset, expected: str | None) -> TestRo
         y=None,
         sample_weight=None,
         n_classes=dataset.n_classes,
-        classes=(),
+        class_names=(),
         fingerprint=found,
         batches=functools.partial(batches_of, source, "test", N_BATCH_ROWS),
     )

@@ -95,8 +95,8 @@ def export(
     with replaced(path) as temporary:
         written(model.save, temporary)
     files = [MODEL]
-    if dataset.classes:
-        replace(answer_dir / CLASSES, lambda file: file.write(json.dumps(dataset.classes).encode()), mode=0o666)
+    if dataset.class_names:
+        replace(answer_dir / CLASSES, lambda file: file.write(json.dumps(dataset.class_names).encode()), mode=0o666)
         files.append(CLASSES)
     n_batch = min(N_BATCH_ROWS, len(split.val_rows))
     rows = each(lambda array: np.asarray(array[split.val_rows[:n_batch]]), dataset.x)
@@ -210,5 +210,5 @@ def _said_rows(dataset: Dataset, *, is_made: bool, has_learnt: bool) -> str:
 
 def _said_answers(answers: list[np.ndarray], dataset: Dataset) -> str:
     shown = " and ".join(repr(("rows", *answer.shape[1:])).replace("'", "") for answer in answers)
-    named = f" Their order: {CLASSES}." if dataset.classes else ""
+    named = f" Their order: {CLASSES}." if dataset.class_names else ""
     return f"{shown}, what the study's model gives.{named}"

@@ -111,7 +111,7 @@ def write_answer(chosen: Chosen, answer_dir: Path, measure: Callable[[Path], Mea
             found=chosen.found,
             data=(chosen.dataset.name, chosen.dataset.fingerprint),
             n_rows=_n_rows(chosen),
-            classes=chosen.dataset.classes,
+            classes=chosen.dataset.class_names,
             exported=exported,
             test=test,
             test_note=note,

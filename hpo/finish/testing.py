@@ -40,7 +40,7 @@ def evaluate(path: Path, rows: TestRows, definition: StudyDefinition) -> TestRes
     values = {**whole, "loss": float(found["loss"])}
     measures = {name: _measured(name, value, by_row[name]) for name, value in values.items()}
     truth, taken = _classes_of(rows, answers, definition)
-    names = rows.classes or tuple(map(str, range(rows.n_classes or 2)))
+    names = rows.class_names or tuple(map(str, range(rows.n_classes or 2)))
     confusion = _confusion(truth, taken, len(names)) if truth is not None and len(names) <= N_MAX_CLASSES else None
     tuned = definition.metric.removeprefix("val_")
     return TestResult(

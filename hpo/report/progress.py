@@ -10,6 +10,7 @@ from hpo.report.words import counted, duration, number, percent
 
 MOST_OF_GAIN = 0.9
 MIN_TOP = 3  # of the best, to say whether they were still improving
+MOST_AT_END = 0.25  # of the best may be best in their last epoch where longer training is said not to help
 LATE = 0.9  # of the search: an improvement after it says that the search still paid at its end
 
 
@@ -211,6 +212,11 @@ def _of_curves(curves: Sequence[Curve], top: Sequence[Trial], n_at_end: int) -> 
         said.append(
             f"{n_at_end} of the {len(top)} best had their best value in their last epoch: they were still improving, "
             "and longer training may pay."
+        )
+    elif n_at_end > len(top) * MOST_AT_END:
+        said.append(
+            f"{n_at_end} of the {len(top)} best had their best value in their last epoch: these curves do not tell "
+            "whether longer training would help."
         )
     else:
         early = sorted((one.row.best_epoch or 1) / one.curve[-1][0] for one in top)

@@ -279,6 +279,7 @@ def cifar_dirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path,
 def test_cifar10_in_full(cifar_dirs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     python_dir, binary_dir = cifar_dirs
     dataset = datasets.load_dataset("cifar10", data_dir=python_dir)
+    assert (dataset.classes, dataset.class_names[:2]) == ((), ("airplane", "automobile"))
     assert (dataset.x.shape, dataset.x.dtype, dataset.n_classes) == ((50_000, 32, 32, 3), np.dtype(np.uint8), 10)
     split = split_of(dataset, seed=7)
     assert (len(split.train_rows), len(split.val_rows)) == (45_000, 5_000)

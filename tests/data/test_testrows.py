@@ -34,7 +34,7 @@ def test_test_rows_are_loaded_as_they_were_given(tmp_path: Path, kind: str) -> N
     found = load(source)
     assert np.array_equal(found.x, X_TEST)
     assert np.array_equal(found.y, Y_TEST)
-    assert (found.n_rows, found.n_classes, found.classes, found.sample_weight) == (20, 4, (), None)
+    assert (found.n_rows, found.n_classes, found.class_names, found.sample_weight) == (20, 4, (), None)
     assert (found.x.dtype, found.y.dtype) == (np.dtype(np.float32), np.dtype(np.int32))
 
 
@@ -96,7 +96,7 @@ def test_several_inputs_and_outputs_with_weights() -> None:
 def test_names_of_classes_get_the_training_rows_numbers() -> None:
     names = np.array(["pear", "apple", "fig", "plum"])
     found = load(lambda: {"x": X, "y": names[Y], "x_test": X_TEST[:2], "y_test": ["plum", "fig"]})
-    assert found.classes == ("apple", "fig", "pear", "plum")
+    assert found.class_names == ("apple", "fig", "pear", "plum")
     assert (found.y.tolist(), found.n_classes) == ([3, 1], 4)
 
 

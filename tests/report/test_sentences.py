@@ -267,6 +267,10 @@ def test_curves_say_whether_longer_training_may_pay() -> None:
         early, "curves"
     )
     assert "Allow more epochs" not in said(early, "advice")
+    half = [a_trial(n, curve=[0.1, 0.3 + n / 100, 0.2] if n % 2 else [0.1, 0.2, 0.3 + n / 100]) for n in range(4)]
+    text = said(a_search(half, ranges={}), "curves")
+    assert "2 of the 4 best had their best value in their last epoch: these curves do not tell whether longer" in text
+    assert "unlikely to help" not in text
     pruned = [a_trial(n, curve=[0.1, 0.2], asked=5, state="PRUNED") for n in range(6)]
     text = said(a_search(pruned, ranges={}), "curves")
     assert "6 trials reported epochs; 6 of them were pruned" in text
