@@ -35,8 +35,9 @@ class TrainingParameters:
 
     Attributes:
         optimizer: The name of one of Keras's, with its defaults: "adam", "sgd", "rmsprop", "adamw", "adamax", "nadam",
-            "adagrad", "adadelta", "adafactor", "ftrl", "lion", "lamb" or "muon". The first three train fastest.
-        learning_rate: Above 0.
+            "adagrad", "adadelta", "adafactor", "ftrl", "lion", "lamb" or "muon". The first three train fastest. None,
+            where the study has an optimizer function, or its models come compiled with one.
+        learning_rate: Above 0; for an optimizer that is named here, and for what an optimizer function makes of it.
         batch_size: Rows per gradient step, at least 1.
         epochs: Passes over the training rows, at least 1.
         momentum: From 0 up to but not including 1, for "sgd"; None for the others.
@@ -51,8 +52,9 @@ class TrainingParameters:
         ParameterError: A value is out of range, or momentum and optimizer do not fit.
     """
 
-    optimizer: str
-    learning_rate: float
+    # Typed as what they are where they are given: who reads them in a study's file has given them.
+    optimizer: str = cast(str, None)
+    learning_rate: float = cast(float, None)
     batch_size: int
     epochs: int
     momentum: float | None = None
@@ -60,16 +62,18 @@ class TrainingParameters:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        require(self.optimizer in OPTIMIZERS, "optimizer", f"one of {', '.join(OPTIMIZERS)}", self.optimizer)
-        rate = self.learning_rate
-        require(is_number(rate) and 0 < rate < math.inf, "learning_rate", "a number above 0", rate)
+        is_named, rate = self.optimizer is not None, self.learning_rate
+        known = f"one of {', '.join(OPTIMIZERS)}"
+        require(not is_named or self.optimizer in OPTIMIZERS, "optimizer", known, self.optimizer)
+        is_rate = is_number(rate) and 0 < rate < math.inf
+        require(is_rate or (rate is None and not is_named), "learning_rate", "a number above 0", rate)
         require(is_count(self.batch_size), "batch_size", "a whole number of at least 1", self.batch_size)
         require(is_count(self.epochs), "epochs", "a whole number of at least 1", self.epochs)
         if self.optimizer == "sgd":
             momentum = 0.0 if self.momentum is None else self.momentum
             require(is_number(momentum) and 0 <= momentum < 1, "momentum", "from 0 up to but not including 1", momentum)
         else:
-            require(self.momentum is None, "momentum", f"None for {self.optimizer}", self.momentum)
+            require(self.momentum is None, "momentum", f"None for {self.optimizer or 'no optimizer'}", self.momentum)
         require(isinstance(self.averaged, bool), "averaged", "True or False", self.averaged)
         require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", self.precision)
 

@@ -19,7 +19,7 @@ def test_good_values_are_kept() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("optimizer", "Adam"), ("optimizer", None), ("optimizer", ["adam"]),
+        ("optimizer", "Adam"), ("optimizer", ""), ("optimizer", ["adam"]),
         ("learning_rate", 0), ("learning_rate", -1e-3), ("learning_rate", float("nan")),
         ("learning_rate", float("inf")), ("learning_rate", "1e-3"), ("learning_rate", None), ("learning_rate", True),
         ("batch_size", 0), ("batch_size", 32.0), ("batch_size", True), ("batch_size", "32"),
@@ -30,6 +30,14 @@ def test_good_values_are_kept() -> None:
 def test_training_value_out_of_range_is_named(field: str, value: object) -> None:
     with pytest.raises(ParameterError, match=rf"^{field} must be .*, not "):
         TrainingParameters(**{**GOOD, field: value})
+
+
+def test_an_optimizer_may_be_left_to_the_study_with_its_rate_or_without() -> None:
+    sizes: dict[str, Any] = {"batch_size": 32, "epochs": 5}
+    assert TrainingParameters(**sizes).optimizer is None
+    assert TrainingParameters(**sizes, learning_rate=0.1).learning_rate == 0.1
+    with pytest.raises(ParameterError, match=r"^momentum must be None for no optimizer"):
+        TrainingParameters(**sizes, momentum=0.9)
 
 
 @pytest.mark.parametrize("momentum", [1.0, -0.1, float("nan"), "0.9", True])

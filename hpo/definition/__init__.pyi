@@ -9,6 +9,7 @@ from .excerpt import Excerpt as Excerpt
 from .excerpt import cut_out as cut_out
 from .feasibility import N_REFUSALS as N_REFUSALS
 from .feasibility import refused_all as refused_all
+from .goal import is_of_classes as is_of_classes
 from .goal import predicts_classes as predicts_classes
 from .meaning import files_of as files_of
 from .meaning import fingerprint as fingerprint

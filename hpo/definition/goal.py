@@ -25,7 +25,7 @@ def settled_direction(metric: Any, direction: Any, *, is_classifier: bool, is_ow
         StudyFileError: It is neither, or contradicts what is known; or the metric is none of validation.
     """
     if not is_own:
-        _check_name(metric, is_classifier=is_classifier)
+        _check_name(metric, direction, is_classifier=is_classifier)
     if direction not in (*DIRECTIONS, ""):
         raise StudyFileError(f"STUDY.direction is {direction!r}.", HINT)
     # What a function calls its metrics may mean anything: scikit-learn's neg_log_loss is better when higher.
@@ -40,8 +40,10 @@ def settled_direction(metric: Any, direction: Any, *, is_classifier: bool, is_ow
     return direction or str(known)
 
 
-def _check_name(metric: Any, *, is_classifier: bool) -> None:
-    if isinstance(metric, str) and (metric in METRICS if is_classifier else metric.startswith("val_")):
+def _check_name(metric: Any, direction: Any, *, is_classifier: bool) -> None:
+    # A classifier's model may come compiled with metrics of its own: one whose direction is clear may be among them.
+    is_clear = not is_classifier or metric in METRICS or bool(direction) or known_direction(metric) is not None
+    if isinstance(metric, str) and metric.startswith("val_") and is_clear:
         return
     if is_classifier:
         message = f"STUDY.metric is {metric!r}; hpo tunes such a study for one of {', '.join(METRICS)}."
@@ -72,6 +74,10 @@ def check_class_weight(weights: Any) -> None:
 
 def predicts_classes(definition: Any) -> bool:
     """Whether a study's loss is for class numbers, with a probability or logit for each class."""
-    loss = definition.loss
+    return definition.train is None and (definition.loss is None or is_of_classes(definition.loss))
+
+
+def is_of_classes(loss: Any) -> bool:
+    """Whether a loss is for class numbers, with a probability or logit for each class."""
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-    return definition.train is None and (loss is None or name in CLASSES_LOSSES)
+    return name in CLASSES_LOSSES

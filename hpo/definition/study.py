@@ -65,10 +65,12 @@ class StudyDefinition:
             optuna.TrialPruned, raised in it, refuses a point, and another one is drawn.
         feasible: A rule between parameters: whether these make sense together, True or False. Asked before a trial is
             born; what it refuses is drawn anew. The baseline has to keep it too. Must depend on nothing else.
-        model: Parameters.model, the input's shape without the batch, and the number of classes -> an uncompiled Keras
-            model. By default one with a softmax output. Rows of dtype uint8 reach it scaled to [0, 1], unless it takes
-            whole numbers (an Embedding). Of several inputs the shape is a dictionary or tuple of shapes; the number of
-            classes is None where the targets are no class numbers. It may leave out the last parameter.
+        model: Parameters.model, the input's shape without the batch, and the number of classes -> a Keras model. By
+            default one with a softmax output. Rows of dtype uint8 reach it scaled to [0, 1], unless it takes whole
+            numbers (an Embedding). Of several inputs the shape is a dictionary or tuple of shapes; the number of
+            classes is None where the targets are no class numbers. It may leave out the last parameter. A model that
+            is compiled brings its own optimizer, loss and metrics; a loss that is not for class numbers stands here
+            too, as hpo reads the targets first.
         preprocess: The training rows -> what all rows pass before a model takes them, learnt from these alone: a Keras
             layer, a Normalization or TextVectorization adapted to them say, or of several inputs a dictionary of
             layers, by name. It gets x as the data bring it: bytes as floats from 0 to 255, words as text. It is called

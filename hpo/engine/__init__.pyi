@@ -1,4 +1,7 @@
+from .built import Built as Built
+from .built import built_of as built_of
 from .by_row import values_of_rows as values_of_rows
+from .criterion import Criterion as Criterion
 from .criterion import criterion_of as criterion_of
 from .learnt import learn as learn
 from .preprocessing import preprocessed as preprocessed

@@ -56,8 +56,9 @@ def _measuring(model: keras.Model, *, has_weight: bool) -> Callable[[Any], Value
         targets, answers, counts = parts
         mapping = list(zip(model.metrics_variables, none.metrics, strict=True))
         with keras.StatelessScope(state_mapping=mapping) as scope:
-            loss = model.compute_loss(None, targets, answers, counts if has_weight else None, training=False)
-            model.compute_metrics(None, targets, answers)
+            weight = counts if has_weight else None
+            loss = model.compute_loss(None, targets, answers, weight, training=False)
+            model.compute_metrics(None, targets, answers, weight)
         counted = [scope.get_current_value(variable) for variable in model.metrics_variables]
         found = {"loss": loss, **results(model, none._replace(metrics=counted))}
         return {name: tf.cast(value, tf.float32) for name, value in found.items()}

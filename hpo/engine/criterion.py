@@ -12,6 +12,7 @@ from hpo.engine.feed import Batch
 from hpo.errors import TrialError
 
 CLASSES_LOSS = "sparse_categorical_crossentropy"
+SAID = ("loss", "metrics", "loss_weights")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ class Criterion:
         loss_weights: As Keras's compile takes them.
         class_weight: How much rows of each class count in training; "balanced" for the inverse of their frequency.
         is_of_classes: Whether the targets are class numbers and the outputs one probability per class.
+        weighted_metrics: As Keras's compile takes them; only a model that comes compiled has such.
+        said: The names of what the study's file itself says of these; the rest are defaults.
     """
 
     loss: Any = CLASSES_LOSS
@@ -31,6 +34,8 @@ class Criterion:
     loss_weights: Any = None
     class_weight: Any = None
     is_of_classes: bool = True
+    weighted_metrics: Any = None
+    said: tuple[str, ...] = ()
 
     @property
     def is_of_probabilities(self) -> bool:
@@ -42,7 +47,8 @@ class Criterion:
         metrics = self.metrics() if callable(self.metrics) else self.metrics
         metrics = list(metrics) if isinstance(metrics, tuple) else metrics
         loss = self.loss() if isinstance(self.loss, type) else self.loss
-        return {"loss": loss, "metrics": metrics, "loss_weights": self.loss_weights}
+        found = {"loss": loss, "metrics": metrics, "loss_weights": self.loss_weights}
+        return found if self.weighted_metrics is None else {**found, "weighted_metrics": self.weighted_metrics}
 
 
 def criterion_of(definition: StudyDefinition) -> Criterion:
@@ -57,6 +63,7 @@ def criterion_of(definition: StudyDefinition) -> Criterion:
         loss_weights=definition.loss_weights,
         class_weight=definition.class_weight,
         is_of_classes=predicts_classes(definition),
+        said=tuple(name for name in SAID if getattr(definition, name) is not None),
     )
 
 
@@ -96,6 +103,6 @@ def _classes_of(y: Any) -> np.ndarray:
 def build_metrics(model: keras.Model, batch: Batch, outputs: Any) -> None:
     """Make the variables that a compiled model's loss and metrics count in: some come with the first update only."""
     model.compute_loss(batch.x, batch.y, outputs, batch.weight, training=False)
-    model.compute_metrics(batch.x, batch.y, outputs)
+    model.compute_metrics(batch.x, batch.y, outputs, batch.weight)
     for metric in model.metrics:
         metric.reset_state()

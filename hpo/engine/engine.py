@@ -9,16 +9,17 @@ from typing import Any
 import keras
 
 from hpo.data import Dataset, Split
+from hpo.engine.as_compiled import description
+from hpo.engine.built import Built, built
 from hpo.engine.compiled import WITH_NUMBERS, Manner
 from hpo.engine.criterion import Criterion
-from hpo.engine.fitted import FittedModel, check_not_averaged, own_training
-from hpo.engine.keras_optimizer import optimizer_of, rule_of, same_but_for_the_rate
+from hpo.engine.fitted import FittedModel, check_not_averaged
+from hpo.engine.keras_optimizer import optimizer_of, same_but_for_the_rate
 from hpo.engine.model import EpochModel
-from hpo.engine.numbers import find_numbers, has_floats, set_numbers, signature, without_floats
-from hpo.engine.precision import computing_in, described
-from hpo.engine.refusals import check_model
+from hpo.engine.numbers import find_numbers, has_floats, is_of_keras, set_numbers, signature, without_floats
+from hpo.engine.precision import described
 from hpo.engine.shared import Shared
-from hpo.engine.streamed import REASON, StreamedModel
+from hpo.engine.streamed import StreamedModel
 from hpo.parameters import Parameters
 
 N_CACHED_MODELS = 16  # a 512-wide MLP with Adam holds 22 MB of variables
@@ -29,7 +30,7 @@ class Engine:
 
     Args:
         dataset: Stays where it is: TensorFlow reads the same memory.
-        build_model: The study's model function: (Parameters.model, input_shape, n_classes) -> uncompiled Keras model.
+        build_model: The study's model function: (Parameters.model, input_shape, n_classes) -> Keras model.
         criterion: What models are trained for and measured by; by default, as classifiers.
         build_optimizer: The study's optimizer function; without it, the parameters name one.
         path: How the study trains, one of hpo.engine.compiled.PATHS.
@@ -72,22 +73,21 @@ class Engine:
         Raises:
             TrialError: hpo cannot train this model; the message says why.
         """
-        training = parameters.training
-        rule, rate = rule_of(parameters, self._build_optimizer)
+        training, shared = parameters.training, self._shared
         keras.utils.set_random_seed(seed)
-        dataset = self._shared.dataset
-        with computing_in(training.precision):
-            inner = self._build_model(parameters.model, dataset.input_shape, dataset.n_classes)
-            check_model(inner, dataset, self._shared.criterion)
-        reason = own_training(inner) if dataset.stream is None else REASON
+        made = built(self._build_model, parameters, shared.dataset, shared.criterion, self._build_optimizer)
+        inner, rule, compiled = made.inner, made.rule, made.compiled
+        if compiled is not None:
+            shared = shared.measured_by(made.criterion)
+        reason = made.why_by_fit
         if reason:
             check_not_averaged(reason, averaged=training.averaged)
-            optimizer = optimizer_of(rule, rate, training.momentum)
+            optimizer = optimizer_of(rule, made.rate, training.momentum)
             fitted: FittedModel | StreamedModel
-            if dataset.stream is None:
-                fitted = FittedModel(inner, optimizer, training.batch_size, self._shared, split, reason)
+            if shared.dataset.stream is None:
+                fitted = FittedModel(made, optimizer, training.batch_size, shared, split)
             else:
-                fitted = StreamedModel(inner, optimizer, training.batch_size, self._shared, dataset.stream)
+                fitted = StreamedModel(made, optimizer, training.batch_size, shared, shared.dataset.stream)
             fitted.trained_by += described(training.precision)
             return fitted
         batch_size = min(training.batch_size, len(split.train_rows))
@@ -97,36 +97,41 @@ class Engine:
             inner,
             rule,
             batch_size,
-            self._shared,
+            shared,
             split,
             manner,
         )
         sizes = len(split.train_rows), len(split.val_rows)
-        name = rule if isinstance(rule, str) else same_but_for_the_rate(rule)
-        chosen = (
-            self._recognised(parameters.model, inner, training.precision) if manner.has_numbers else parameters.model
-        )
-        model = self._cached((chosen, name, batch_size, manner, sizes), inner, new)
+        name = rule if isinstance(rule, str) else same_but_for_the_rate(rule, inner.trainable_variables)
+        key = self._recognised(made, parameters), name, batch_size, manner, sizes
+        slots = [variable.value for variable in rule.variables] if compiled is not None and rule.built else None
+        model = self._cached(key, inner, new, slots)
         model.take(split)
         model.momentum = training.momentum or 0.0
-        if rate is not None:
-            model.optimizer.learning_rate.assign(rate)
+        if made.rate is not None:
+            model.optimizer.learning_rate.assign(made.rate)
         return model
 
-    def _recognised(self, chosen: Any, inner: keras.Model, precision: str) -> Any:
-        """Return what a model is recognised by: its parameters, or all but the numbers that it takes as inputs."""
-        numbers = find_numbers(inner) if has_floats(chosen) else []
-        if not numbers:
+    def _recognised(self, made: Built, parameters: Parameters) -> Any:
+        """Return what a model is recognised by: its parameters, or all but the numbers that it takes as inputs.
+
+        A model that comes compiled has its learning rate from there, and loss and metrics, which must be equal too.
+        """
+        chosen, inner, is_compiled = parameters.model, made.inner, made.compiled is not None
+        if self._path != WITH_NUMBERS or not has_floats(chosen) or not is_of_keras(inner):
+            return chosen
+        numbers, measured = find_numbers(inner), description(made.criterion) if is_compiled else ""
+        if measured is None or not (numbers or is_compiled):
             return chosen
         with contextlib.suppress(TypeError):  # not hashable: nothing to recognise it by
-            key = chosen, precision
+            key = chosen, parameters.training.precision
             if key not in self._recognised_as:
                 found = signature(inner, numbers, self._shared.dataset.x)
-                self._recognised_as[key] = chosen if found is None else (without_floats(chosen), found)
+                self._recognised_as[key] = chosen if found is None else (without_floats(chosen), found, measured)
             return self._recognised_as[key]
         return chosen
 
-    def _cached(self, key: Any, inner: keras.Model, new: Callable[[], EpochModel]) -> EpochModel:
+    def _cached(self, key: Any, inner: keras.Model, new: Callable[[], EpochModel], slots: Any) -> EpochModel:
         try:
             model = self._models.pop(key, None)
         except TypeError:  # not hashable: nothing to recognise it by
@@ -134,7 +139,7 @@ class Engine:
         if model is None or [v.shape for v in model.inner.variables] != [v.shape for v in inner.variables]:
             model = new()
         else:
-            model.restart([variable.value for variable in inner.variables])
+            model.restart([variable.value for variable in inner.variables], slots)
             set_numbers(model.numbers, like=find_numbers(inner) if model.numbers else [])
         self._models[key] = model
         if len(self._models) > N_CACHED_MODELS:

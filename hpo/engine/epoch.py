@@ -118,7 +118,7 @@ def _call(
         outputs = inner(batch.x, training=training)
         loss = model.compute_loss(batch.x, batch.y, outputs, batch.weight, training=training)
         with contextlib.nullcontext() if tape is None else tape.stop_recording():
-            model.compute_metrics(batch.x, batch.y, outputs)
+            model.compute_metrics(batch.x, batch.y, outputs, batch.weight)
     return Called(
         tf.cast(loss, tf.float32),
         [scope.get_current_value(variable) for variable in inner.non_trainable_variables],

@@ -11,34 +11,15 @@ import tensorflow as tf
 from keras.src.random.seed_generator import global_seed_generator
 
 from hpo.data import Split
+from hpo.engine.built import Built
 from hpo.engine.costs import forward_graph
 from hpo.engine.epoch import VAL_BATCH_SIZE, row_order
 from hpo.engine.feed import Batch, gathered
-from hpo.engine.refusals import is_own, scaled_inputs
+from hpo.engine.refusals import scaled_inputs
 from hpo.engine.shared import Shared
 from hpo.errors import TrialError
 
 SLOWER = "Training runs by Keras's own fit, more slowly than in hpo's compiled epoch"
-
-
-# Methods of a model's class that Keras's fit calls: the compiled epoch would pass over them, so that fit trains it.
-OWN_TRAINING = (
-    "train_step",
-    "test_step",
-    "make_train_function",
-    "make_test_function",
-    "compute_loss",
-    "compute_metrics",
-    "get_metrics_result",
-    "reset_metrics",
-    "metrics",
-)
-
-
-def own_training(inner: keras.Model) -> str:
-    """Say what of its class trains a model in a way of its own; empty where nothing does."""
-    own = [name for name in OWN_TRAINING if is_own(inner, name)]
-    return f"the model's class {type(inner).__name__} has a {own[0]} of its own" if own else ""
 
 
 def check_not_averaged(reason: str, *, averaged: bool) -> None:
@@ -67,10 +48,15 @@ def check_fitted(inner: keras.Model) -> None:
         )
 
 
-def compile_for_fit(inner: keras.Model, optimizer: keras.optimizers.Optimizer, shared: Shared) -> None:
-    """Compile a model with what the study measures, and make all that the optimizer keeps."""
+def compile_for_fit(made: Built, optimizer: keras.optimizers.Optimizer, shared: Shared) -> None:
+    """Compile a model with what it is measured by, and make all that the optimizer keeps."""
+    inner, compiled = made.inner, made.compiled
     measured = {**shared.compiled, "metrics": shared.compiled["metrics"] or None}  # of [] Keras wants results
-    inner.compile(optimizer=optimizer, **measured, jit_compile=False)
+    if compiled is None:
+        inner.compile(optimizer=optimizer, **measured, jit_compile=False)
+    else:  # not by a compile of its class's own, which has been called
+        options = {"run_eagerly": compiled.runs_eagerly, "jit_compile": False}
+        keras.Model.compile(inner, optimizer=optimizer, **measured, **options)
     optimizer.build(inner.trainable_variables)
 
 
@@ -84,13 +70,13 @@ class FittedModel:
 
     def __init__(
         self,
-        inner: keras.Model,
+        made: Built,
         optimizer: keras.optimizers.Optimizer,
         batch_size: int,
         shared: Shared,
         split: Split,
-        reason: str,
     ) -> None:
+        inner, reason = made.inner, made.why_by_fit
         check_fitted(inner)
         self.inner, self._split = inner, split
         self.trained_by = f"Keras's own fit, which is slower, because {reason}"
@@ -98,7 +84,7 @@ class FittedModel:
         self._batch_size = min(batch_size, len(split.train_rows))
         self.n_calls = len(split.train_rows) // self._batch_size
         self._is_scaled = scaled_inputs(forward_graph(inner, shared.data.x), shared.data.x)
-        compile_for_fit(inner, optimizer, shared)
+        compile_for_fit(made, optimizer, shared)
         warnings.warn(f"{SLOWER}, because {reason}", stacklevel=2)
 
     @property

@@ -6,7 +6,7 @@ traced, they are taken from there. tests/engine/test_conformance.py holds each o
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -53,9 +53,15 @@ class KerasOptimizer:
     is_transposing = False  # some rules, Adafactor's for one, depend on a weight's orientation
 
     def __init__(self, optimizer: keras.optimizers.Optimizer, trained: list[Any]) -> None:
-        check_optimizer(optimizer)
+        check_optimizer(optimizer, trained=trained)
+        left_out = _without_decay(optimizer, trained)
         with _without_distribution():
             optimizer.build(trained)
+            # A model that comes compiled, and is loaded, has had this done in the TensorFlow backend's names.
+            optimizer._trainable_variables_indices = {optimizer._var_key(one): at for at, one in enumerate(trained)}
+            if left_out:
+                optimizer._exclude_from_weight_decay = {optimizer._var_key(trained[at]) for at in left_out}
+            optimizer._exclude_from_weight_decay_cache = {}
         self.keras, self.extra = optimizer, optimizer.variables
 
     def moving(self, trained: list[Any]) -> list[list[Any]]:
@@ -78,8 +84,12 @@ class KerasOptimizer:
         """Count nothing: iterations are among the extra variables."""
 
 
-def check_optimizer(optimizer: Any) -> None:
+def check_optimizer(optimizer: Any, *, trained: Sequence[Any] | None = None) -> None:
     """Refuse what is no optimizer of Keras, or does more than steps.
+
+    Args:
+        optimizer: What may be one.
+        trained: The weights that it may be built for: those of a model that came compiled with it. None for none.
 
     Raises:
         TrialError: It is; the message says what to write instead.
@@ -87,7 +97,12 @@ def check_optimizer(optimizer: Any) -> None:
     name = type(optimizer).__name__
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         raise TrialError(f"optimizer returned {name}, not an optimizer of Keras")
-    if optimizer.built:
+    if optimizer.built and list(map(id, optimizer._trainable_variables)) != list(map(id, trained or ())):
+        if trained is not None:
+            raise TrialError(
+                f"the model is compiled with an {name} that was made for other weights than it trains now. Compile it "
+                "anew, after its layers are frozen or set free"
+            )
         raise TrialError(f"optimizer returned the {name} of another trial. Build a new one in each call")
     reason = REFUSED.get(name, "")
     if optimizer.use_ema:
@@ -104,7 +119,7 @@ def check_optimizer(optimizer: Any) -> None:
 def rule_of(
     parameters: Parameters, build: Callable[[Parameters], keras.optimizers.Optimizer] | None
 ) -> tuple[Rule, float | None]:
-    """Return a trial's optimizer, and its learning rate unless that is a schedule.
+    """Return a trial's optimizer, None where nothing names one, and its learning rate unless that is a schedule.
 
     Args:
         parameters: The trial's.
@@ -114,10 +129,9 @@ def rule_of(
         TrialError: See check_optimizer.
     """
     training = parameters.training
-    if build is None and training.optimizer not in BY_NAME:
-        return "momentum" if training.momentum else training.optimizer, training.learning_rate
     if build is None:
-        return BY_NAME[training.optimizer](training.learning_rate), training.learning_rate
+        name, rate = training.optimizer, training.learning_rate
+        return BY_NAME[name](rate) if name in BY_NAME else "momentum" if training.momentum else name, rate
     built = build(parameters)
     check_optimizer(built)
     rate = built._learning_rate
@@ -132,13 +146,21 @@ def optimizer_of(rule: Rule, rate: float | None, momentum: float | None) -> kera
     return kinds[rule](rate) if isinstance(rule, str) else rule
 
 
-def same_but_for_the_rate(optimizer: keras.optimizers.Optimizer) -> str:
+def _without_decay(optimizer: keras.optimizers.Optimizer, trained: Sequence[Any]) -> list[int]:
+    """Return the places of the weights that exclude_from_weight_decay was given."""
+    given = getattr(optimizer, "_exclude_from_weight_decay", ())
+    return [at for at, one in enumerate(trained) if given and optimizer._var_key(one) in given]
+
+
+def same_but_for_the_rate(optimizer: keras.optimizers.Optimizer, trained: Sequence[Any]) -> str:
     """Return what two optimizers have in common whose compiled loops are the same: all but a rate that is a number."""
     config = optimizer.get_config()
     if not isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
         config.pop("learning_rate")
     config.pop("name", None)
-    return f"{type(optimizer).__module__}.{type(optimizer).__qualname__} {sorted(config.items(), key=str)}"
+    names = getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
+    left_out = None if names is None else names.pattern, _without_decay(optimizer, trained)
+    return f"{type(optimizer).__module__}.{type(optimizer).__qualname__} {sorted(config.items(), key=str)} {left_out}"
 
 
 @contextlib.contextmanager

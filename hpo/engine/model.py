@@ -110,11 +110,11 @@ class EpochModel(keras.Model):
             self._validate = tf.function(validate, autograph=False)
         self.reset_metrics()
 
-    def restart(self, weights: list[Any]) -> None:
-        """Begin again with these initial weights, and an optimizer that has not moved."""
+    def restart(self, weights: list[Any], slots: list[Any] | None = None) -> None:
+        """Begin again with these initial weights, and an optimizer that has not moved, or holds what another does."""
         for variable, value in zip(self.inner.variables, weights, strict=True):
             variable.assign(value)
-        for variable, value in zip(self.optimizer.variables, self._unmoved, strict=True):
+        for variable, value in zip(self.optimizer.variables, slots or self._unmoved, strict=True):
             variable.assign(tf.zeros_like(variable.value) if value is None else value)
         self.reset_metrics()
 

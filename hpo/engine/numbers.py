@@ -55,7 +55,7 @@ class _Given(float):
 
 def find_numbers(inner: keras.Model) -> list[Number]:
     """Find the numbers of a model that is made of Keras's own layers; of others none, as they may do more with them."""
-    if not all(is_keras(type(layer)) for layer in inner._flatten_layers()):
+    if not is_of_keras(inner):
         return []
     # Not those within other layers: an attention's, say, keeps its rate a second time.
     rates = [one for one in _plain_layers(inner) if type(one) in DROPOUTS and 0 < one.rate < 1]
@@ -65,6 +65,11 @@ def find_numbers(inner: keras.Model) -> list[Number]:
         *(Number(one, "rate") for one in rates),
         *(Number(one, REGULARIZERS[type(one)]) for one in factors),
     ]
+
+
+def is_of_keras(inner: keras.Model) -> bool:
+    """Whether a model is made of Keras's own layers alone."""
+    return all(is_keras(type(layer)) for layer in inner._flatten_layers())
 
 
 def _plain_layers(model: keras.Model) -> Iterator[keras.Layer]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from hpo.data import Dataset, each
 from hpo.definition import StudyDefinition, build_model
+from hpo.engine.as_compiled import taken_off
 from hpo.engine.callback_state import is_keras
 from hpo.engine.costs import forward_graph
 from hpo.engine.learnt import Learnt, symbolic
@@ -50,6 +51,7 @@ def model_of_rows(
     made = dataset if made is None else made
     with computing_in(parameters.training.precision):
         inner = build_model(definition, parameters.model, made.input_shape, made.n_classes)
+    taken_off(inner)
     inputs = symbolic(dataset.x)
     inner(symbolic(made.x))  # builds what is not built yet
     flags = scaled_inputs(forward_graph(inner, made.x), made.x)

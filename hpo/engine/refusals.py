@@ -175,11 +175,6 @@ def check_training(inner: keras.Model) -> None:
     Raises:
         TrialError: It does.
     """
-    if inner.compiled:
-        raise TrialError(
-            "the model is compiled, but hpo compiles it with what the study says: its optimizer, loss and metrics. "
-            "Return it uncompiled (load_model has compile=False)"
-        )
     own = [name for name in OWN_LOOPS if is_own(inner, name)]
     if own:
         raise TrialError(

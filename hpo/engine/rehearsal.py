@@ -17,22 +17,21 @@ from hpo.definition import (
     RunningTrial,
     StudyDefinition,
     build_callbacks,
-    build_model,
     draw,
     find_corner,
     seed_of,
 )
+from hpo.engine.built import Built, built_of
 from hpo.engine.callbacks import StudyCallbacks
 from hpo.engine.compiled import Manner
 from hpo.engine.costs import forward_graph
-from hpo.engine.criterion import Criterion, criterion_of
-from hpo.engine.fitted import FittedModel, own_training
-from hpo.engine.keras_optimizer import optimizer_of, rule_of
+from hpo.engine.criterion import criterion_of
+from hpo.engine.fitted import FittedModel
+from hpo.engine.keras_optimizer import optimizer_of
 from hpo.engine.model import EpochModel
-from hpo.engine.precision import computing_in
-from hpo.engine.refusals import check_callbacks, check_calls, check_model, step_hook, without_validation
+from hpo.engine.refusals import check_callbacks, check_calls, step_hook, without_validation
 from hpo.engine.shared import Shared
-from hpo.engine.streamed import REASON, check_streamed
+from hpo.engine.streamed import check_streamed
 from hpo.errors import InfeasibleError, StudyFileError, TrialError
 from hpo.tracebacks import field_hint, told
 
@@ -97,9 +96,6 @@ def rehearse_whole(definition: StudyDefinition, dataset: Dataset, points: Sequen
             without_validation(check_callbacks(_callbacks(definition, parameters)))
         parameters = points[0]
         callbacks = without_validation(check_callbacks(_callbacks(definition, parameters)))
-        keras.utils.set_random_seed(definition.seed)
-        with computing_in(parameters.training.precision):
-            inner = build_model(definition, parameters.model, dataset.input_shape, dataset.n_classes)
         passed_on = StudyCallbacks(
             callbacks,
             [],
@@ -108,8 +104,7 @@ def rehearse_whole(definition: StudyDefinition, dataset: Dataset, points: Sequen
             on_loss=lambda text: None,
             has_steps=bool(step_hook(callbacks)),
         )
-        rule, _ = rule_of(parameters, definition.optimizer)
-        _train_a_little(inner, rule, criterion_of(definition), dataset, SPLIT.whole(), [passed_on])
+        _train_a_little(_built(definition, dataset, parameters), dataset, SPLIT.whole(), [passed_on])
     except SHORTAGES:
         return
     except Exception as error:
@@ -120,15 +115,10 @@ def rehearse_whole(definition: StudyDefinition, dataset: Dataset, points: Sequen
 
 
 def _rehearse(definition: StudyDefinition, dataset: Dataset, parameters: Any) -> None:
-    keras.utils.set_random_seed(definition.seed)
-    criterion = criterion_of(definition)
-    with computing_in(parameters.training.precision):
-        inner = build_model(definition, parameters.model, dataset.input_shape, dataset.n_classes)
-        check_model(inner, dataset, criterion)
-    check_calls(forward_graph(inner, dataset.x), inner)
+    made = _built(definition, dataset, parameters)
+    check_calls(forward_graph(made.inner, dataset.x), made.inner)
     callbacks = check_callbacks(_callbacks(definition, parameters))
-    rule, _ = rule_of(parameters, definition.optimizer)
-    names = _measured(inner, rule, criterion, dataset)
+    names = _measured(made, dataset)
     of_validation = [name for name in names if name.startswith("val_")]
     if definition.metric not in of_validation:
         message = f"STUDY.metric is {definition.metric!r}, which the study does not measure."
@@ -142,19 +132,24 @@ def _rehearse(definition: StudyDefinition, dataset: Dataset, parameters: Any) ->
             raise StudyFileError(message, f"{_guess(monitor, names)}It measures {', '.join(names)}.")
 
 
+def _built(definition: StudyDefinition, dataset: Dataset, parameters: Any) -> Built:
+    keras.utils.set_random_seed(definition.seed)
+    return built_of(definition, parameters, dataset)
+
+
 def _guess(name: str, names: list[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     return f"Did you mean {close[0]!r}? " if close else ""
 
 
-def _measured(inner: keras.Model, rule: Any, criterion: Criterion, dataset: Dataset) -> list[str]:
+def _measured(made: Built, dataset: Dataset) -> list[str]:
     """Train and validate on a few rows; returns the names of what was measured.
 
     Raises:
         TrialError: The loss or the metrics cannot be computed.
     """
     try:
-        logs = _train_a_little(inner, rule, criterion, dataset, SPLIT, ())
+        logs = _train_a_little(made, dataset, SPLIT, ())
     except (TrialError, *SHORTAGES):
         raise
     except Exception as error:
@@ -169,21 +164,18 @@ def _measured(inner: keras.Model, rule: Any, criterion: Criterion, dataset: Data
     return sorted(logs)
 
 
-def _train_a_little(
-    inner: keras.Model, rule: Any, criterion: Criterion, dataset: Dataset, split: Split, callbacks: Sequence[Any]
-) -> dict[str, list[float]]:
+def _train_a_little(made: Built, dataset: Dataset, split: Split, callbacks: Sequence[Any]) -> dict[str, list[float]]:
     """Train an epoch of a step or two; returns Keras's history."""
     is_eager = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(run_eagerly=True)  # two steps cost less than compiling them
     try:
-        shared = Shared(dataset.few(2 * N_ROWS), criterion)
-        reason = own_training(inner) if dataset.stream is None else REASON
+        shared = Shared(dataset.few(2 * N_ROWS), made.criterion)
         model: EpochModel | FittedModel
-        if reason:
+        if made.why_by_fit:
             tf.config.run_functions_eagerly(run_eagerly=is_eager)  # tf.data, which feeds it, would warn
-            model = FittedModel(inner, optimizer_of(rule, 1e-3, 0.9), N_ROWS, shared, split, reason)
+            model = FittedModel(made, optimizer_of(made.rule, 1e-3, 0.9), N_ROWS, shared, split)
         else:
-            model = EpochModel(inner, rule, N_ROWS, shared, split, Manner())
+            model = EpochModel(made.inner, made.rule, N_ROWS, shared, split, Manner())
         return model.train_epochs(0, 0, 1, callbacks)
     finally:
         tf.config.run_functions_eagerly(run_eagerly=is_eager)

@@ -1,5 +1,7 @@
 """What all models of a process share: the rows where TensorFlow reads them, and what models are measured by."""
 
+import copy
+
 import tensorflow as tf
 
 from hpo.data import Dataset, Split
@@ -21,6 +23,12 @@ class Shared:
         # counted in their own variables, which stand for tensors here.
         self.compiled = criterion.options()
         self._weighted: tuple[Split, tuple[Batch, Batch]] | None = None
+
+    def measured_by(self, criterion: Criterion) -> "Shared":
+        """Return the same rows, with a model that is measured by something of its own."""
+        other = copy.copy(self)
+        other.criterion, other.compiled = criterion, criterion.options()
+        return other
 
     def weighted(self, split: Split) -> tuple[Batch, Batch]:
         """Return all rows with the weights that they have in training, and with those in validation."""

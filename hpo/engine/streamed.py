@@ -8,14 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from hpo.data import Dataset, OpenStream, batches_of, is_pipeline, n_batches_of
+from hpo.engine.built import STREAMED, Built
 from hpo.engine.criterion import Criterion
 from hpo.engine.epoch import VAL_BATCH_SIZE
 from hpo.engine.fitted import check_fitted, check_not_averaged, compile_for_fit, seed_of_epoch, settle_epoch
 from hpo.engine.shared import Shared
 from hpo.errors import DatasetError, TrialError
 from hpo.parameters import Parameters
-
-REASON = "the study's dataset is a Stream, whose rows are read batch by batch"
 
 
 def check_streamed(criterion: Criterion, dataset: Dataset, points: Iterable[Parameters]) -> None:
@@ -35,7 +34,7 @@ def check_streamed(criterion: Criterion, dataset: Dataset, points: Iterable[Para
             "functions of the Stream, and leave class_weight out"
         )
     for point in points:
-        check_not_averaged(REASON, averaged=point.training.averaged)
+        check_not_averaged(STREAMED, averaged=point.training.averaged)
 
 
 class StreamedModel:
@@ -48,20 +47,20 @@ class StreamedModel:
 
     def __init__(
         self,
-        inner: keras.Model,
+        made: Built,
         optimizer: keras.optimizers.Optimizer,
         batch_size: int,
         shared: Shared,
         stream: OpenStream,
     ) -> None:
-        check_fitted(inner)
-        self.inner, self._source, self._batch_size = inner, stream.source, batch_size
-        self.trained_by = f"Keras's own fit, which is slower, because {REASON}"
+        check_fitted(made.inner)
+        self.inner, self._source, self._batch_size = made.inner, stream.source, batch_size
+        self.trained_by = f"Keras's own fit, which is slower, because {STREAMED}"
         self.n_calls = n_batches_of("train", self._batches("train", 0, batch_size))
         weights, n_classes = shared.criterion.class_weight, self._source.n_classes
         # Keras wants a weight for each class.
         self._class_weight = weights and {number: weights.get(number, 1.0) for number in range(n_classes or 0)}
-        compile_for_fit(inner, optimizer, shared)  # that it is slower is said when the study is opened
+        compile_for_fit(made, optimizer, shared)  # that it is slower is said when the study is opened
 
     @property
     def optimizer(self) -> keras.optimizers.Optimizer:

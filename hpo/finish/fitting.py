@@ -63,6 +63,7 @@ class Setting:
         split_seed: The study's seed, by which its rows are split.
         seed: What the model is trained with.
         n_epochs: How many it trains on the validation rows too; None where it validates.
+        compiled: What of compile's arguments the study's own models come with; nothing where they come uncompiled.
     """
 
     study: str
@@ -75,6 +76,7 @@ class Setting:
     split_seed: int
     seed: int
     n_epochs: int | None = None
+    compiled: tuple[str, ...] = ()
 
 
 def called(cut: Excerpt, field: str, arguments: str) -> str:
@@ -83,7 +85,28 @@ def called(cut: Excerpt, field: str, arguments: str) -> str:
     return f"{text if text.isidentifier() else f'({text})'}({arguments})"
 
 
-def compiled_code(definition: StudyDefinition, cut: Excerpt, training: Any) -> dict[str, str]:
+def compiled_code(setting: Setting, cut: Excerpt) -> list[str]:
+    """Return lines that compile the model, `net`, with what it does not come compiled with."""
+    definition, own = setting.definition, {*setting.compiled}
+    found = _compiled_with(definition, cut, setting.parameters.training, is_own_optimizer=bool(own))
+    if not own:
+        return ["net.compile(", *(f"    {name}={text}," for name, text in found.items()), ")"]
+    if own & {"metrics", "weighted_metrics"} or ("loss" in own and definition.metrics is None):
+        found.pop("metrics")
+    left = [f'    "{name}": {text},' for name, text in found.items() if name not in own]
+    if not left:
+        return ["# The study's own model function has compiled it."]
+    return [
+        "net.compile(**{",
+        "    **net._compile_config.config,  # what the study's own model function says",
+        *left,
+        "})",
+    ]
+
+
+def _compiled_with(
+    definition: StudyDefinition, cut: Excerpt, training: Any, *, is_own_optimizer: bool
+) -> dict[str, str]:
     """Return what the model is compiled with, as hpo.engine.criterion_of settles it."""
     loss = cut.expressions.get("loss", "None") if definition.loss is not None else '"sparse_categorical_crossentropy"'
     loss = f"({loss})()" if isinstance(definition.loss, type) else loss
@@ -92,7 +115,8 @@ def compiled_code(definition: StudyDefinition, cut: Excerpt, training: Any) -> d
         metrics = cut.expressions["metrics"]
         metrics = called(cut, "metrics", "") if callable(definition.metrics) else metrics
         metrics = f"list({metrics})" if isinstance(definition.metrics, tuple) else metrics
-    found = {"optimizer": _optimizer(definition, cut, training), "loss": loss, "metrics": metrics}
+    found = {} if is_own_optimizer else {"optimizer": _optimizer(definition, cut, training)}
+    found |= {"loss": loss, "metrics": metrics}
     if definition.loss_weights is not None:
         found["loss_weights"] = cut.expressions["loss_weights"]
     return found

@@ -58,6 +58,7 @@ class Chosen:
         found: What the finish says, in sentences.
         expected: What a model of this setting reaches, in a sentence.
         command: What makes all of this again.
+        compiled: What of compile's arguments the study's own models come with.
     """
 
     study: str
@@ -77,6 +78,7 @@ class Chosen:
     found: Sequence[str]
     expected: str
     command: str
+    compiled: tuple[str, ...] = ()
 
 
 Measured = tuple["TestResult | None", str]  # on the test rows; when that was, or why it was not
@@ -157,6 +159,7 @@ def _script(chosen: Chosen, exported: Exported, folder: Path) -> tuple[str, ...]
         split_seed=chosen.split_seed,
         seed=chosen.seed,
         n_epochs=None if chosen.retraining is None else chosen.retraining.n_epochs,
+        compiled=chosen.compiled,
     )
     try:
         script = write_script(setting, expected=chosen.expected)

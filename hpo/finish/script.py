@@ -223,9 +223,7 @@ def _main(setting: Setting, cut: Excerpt, rows: RowsCode) -> str:
         # Seen with Keras 3.15 on TensorFlow: with a seed, fit reads the rows in one order, the same in each epoch. On
         # CIFAR-10 the best setting of a search reached 0.522 so, and 0.549 with a new order in each.
         "tf.random.set_seed(None)  # with a seed, fit would read the rows in the same order in each epoch",
-        "net.compile(",
-        *(f"    {name}={text}," for name, text in compiled_code(definition, cut, training).items()),
-        ")",
+        *compiled_code(setting, cut),
         *callbacks_code(setting, cut, mode),
     ]
     if setting.n_epochs is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpo.data import Dataset, load_dataset, load_test_rows, split_of
 from hpo.database import open_store
@@ -44,6 +44,9 @@ from hpo.study import (
     write_note,
 )
 from hpo.terminal import warn_once
+
+if TYPE_CHECKING:
+    from hpo.engine import Built
 
 NO_ROWS = "The data bring no test rows (x_test, y_test), so the answer ends with the validation's."
 
@@ -219,6 +222,7 @@ def _chosen(case: _Case, kept: Path) -> Chosen:
         found=found,
         expected=" ".join(expected),
         command=_command(case),
+        compiled=() if (made := _made(case)) is None else made.said_by_the_model,
     )
 
 
@@ -237,6 +241,17 @@ def _weights(case: _Case) -> Mapping[int, int]:
         model = build_model(case.definition, parameters, case.rows.input_shape, case.rows.n_classes)
         found[setting] = int(model.count_params())
     return found
+
+
+def _made(case: _Case) -> "Built | None":
+    """Build the winner's model, where it has to come compiled: nothing else has an optimizer for it."""
+    definition = case.definition
+    if definition.train is not None or definition.optimizer is not None:
+        return None
+    from hpo.engine import built_of  # imports Keras, which a training function may do without
+
+    parameters = parameters_of(definition, case.answer.plan.settings[case.answer.winner or 0])
+    return built_of(definition, parameters, case.rows) if parameters.training.optimizer is None else None
 
 
 def _measure(case: _Case, path: Path) -> Measured:
@@ -267,7 +282,8 @@ def _measure(case: _Case, path: Path) -> Measured:
         opening = open_once(case.search, model=model, trial=case.row.number, rows=rows.fingerprint)
     except (StudyMismatchError, StudyFileError) as error:
         return None, f"{error.message} {error.hint}"
-    result = evaluate(path, rows, case.definition)
+    made = _made(case)
+    result = evaluate(path, rows, case.definition, None if made is None else made.criterion)
     closed = close(case.search, opening, result)
     return result, _when(closed, others_that_opened(case.search, rows.fingerprint))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from hpo.data import TestRows, are_words, each, parts_of_all
 from hpo.definition import StudyDefinition, own_names, predicts_classes
-from hpo.engine import criterion_of, values_of_rows
+from hpo.engine import Criterion, criterion_of, values_of_rows
 from hpo.errors import StudyFileError
 from hpo.finish.result import ClassResult, Measure, TestResult
 from hpo.statistics import bootstrap_mean, clopper_pearson
@@ -24,16 +24,17 @@ OF_A_MEAN = "the bootstrap-t, of a mean over rows"
 OF_NONE = "no interval: it is no mean over rows"
 
 
-def evaluate(path: Path, rows: TestRows, definition: StudyDefinition) -> TestResult:
-    """Measure a model's file on the test rows, by the study's own loss and metrics.
+def evaluate(path: Path, rows: TestRows, definition: StudyDefinition, criterion: Criterion | None = None) -> TestResult:
+    """Measure a model's file on the test rows, by the study's own loss and metrics, or those that it came with.
 
     Args:
         path: A file that takes rows as the data bring them.
         rows: The test rows.
         definition: The study's; what of the model is its own is found in its file.
+        criterion: Of a model that comes compiled; else the study's.
     """
     model = load(path, definition)
-    model.compile(**criterion_of(definition).options())
+    model.compile(**(criterion or criterion_of(definition)).options())
     rows, answers, found = _read(model, rows) if rows.batches is None else _streamed(model, rows)
     whole, by_row = values_of_rows(model, rows.y, answers, rows.sample_weight)
     # Keras's own: what layers add to the loss is in it. Its losses of single outputs are means of batches' means.

@@ -18,7 +18,7 @@ POINT["width"] = 4
     ("fields", "message"),
     [
         ({"metric": "accuracy"}, "STUDY.metric is 'accuracy'"),
-        ({"metric": "val_mse"}, "tunes such a study for one of val_accuracy, val_loss"),
+        ({"metric": "val_acuracy", "direction": ""}, "tunes such a study for one of val_accuracy, val_loss"),
         ({"loss": "mse", "metric": "mse"}, 'hpo tunes for val_loss, or "val_" and the name of one of its metrics'),
         ({"loss": "mse", "metric": 3}, "STUDY.metric is 3"),
         ({"loss": "mse", "metric": "val_bias", "direction": ""}, "STUDY has no direction: is val_bias better"),

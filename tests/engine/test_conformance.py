@@ -4,8 +4,11 @@ Every row is trained for two epochs by hpo and by Keras's fit: the same numbers 
 additions; and it is interrupted after the first epoch and gone on with: the same bits.
 """
 
+import functools
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -22,6 +25,7 @@ from hpo.engine.epoch import row_order
 from hpo.engine.model import restore_state, state
 from hpo.engine.precision import computing_in
 from hpo.engine.refusals import step_hook
+from hpo.parameters import TrainingParameters
 
 layers = keras.layers
 N_ROWS, BATCH_SIZE, N_EPOCHS = N_TRAIN + N_VAL, 16, 2
@@ -54,6 +58,7 @@ class Row:
     precision: str = "float32"
     is_classifier: bool = False
     build_callbacks: Callable[[], list[keras.callbacks.Callback]] = list
+    comes_compiled: bool = False
 
     @property
     def dataset(self) -> Dataset:
@@ -72,6 +77,7 @@ class Row:
             loss_weights=self.loss_weights,
             class_weight=self.class_weight,
             is_of_classes=self.is_classifier,
+            said=("loss",),
         )
 
 
@@ -146,6 +152,74 @@ def text() -> keras.Model:
             layers.Dense(1, activation="sigmoid"),
         ]
     )
+
+
+@functools.cache
+def saved() -> Path:
+    """Return a compiled model's file, trained a little: its optimizer holds what it has gathered."""
+    path = Path(tempfile.mkdtemp()) / "model.keras"
+    keras.utils.set_random_seed(1)
+    model = dense(1, "sigmoid")()
+    auc = METRICS.AUC(name="auc")
+    model.compile(KERAS.Adam(0.02), "binary_crossentropy", metrics=["accuracy"], weighted_metrics=[auc])
+    model.fit(TABLE_X[:64], BINARY[:64], epochs=2, shuffle=False, verbose=0)
+    model.save(path)
+    return path
+
+
+def loaded() -> keras.Model:
+    return keras.models.load_model(saved())
+
+
+def two_outputs_compiled() -> keras.Model:
+    model, schedule = two_outputs(), SCHEDULES.CosineDecay(0.02, 20)
+    model.compile(
+        KERAS.SGD(schedule, momentum=0.9),
+        {"kind": "sparse_categorical_crossentropy", "size": keras.losses.Huber()},
+        loss_weights={"kind": 1.0, "size": 0.3},
+        metrics={"kind": ["accuracy"], "size": [METRICS.MeanAbsoluteError()]},
+        jit_compile=False,
+    )
+    return model
+
+
+def decayed_in_part() -> keras.Model:
+    model = dense()()
+    optimizer = KERAS.AdamW(0.02, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_list=[model.trainable_variables[0]])
+    model.compile(optimizer, "mse")
+    return model
+
+
+def compiled_eagerly() -> keras.Model:
+    model = dense()()
+    model.compile("adam", "mse", metrics=["mae"], run_eagerly=True)
+    return model
+
+
+@keras.saving.register_keras_serializable("hpo-tests")
+class OwnCompile(keras.Model):
+    """Is compiled with what only its own step knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.out = layers.Dense(8, activation="relu"), layers.Dense(1)
+
+    def compile(self, optimizer: Any, factor: float) -> None:
+        super().compile(optimizer, "mse", metrics=["mae"])
+        self.factor = factor
+
+    def call(self, inputs: Any) -> Any:
+        return self.out(self.hidden(inputs))
+
+    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, *rest: Any, **options: Any) -> Any:
+        return self.factor * super().compute_loss(x, y, y_pred, *rest, **options)
+
+
+def own_compile() -> keras.Model:
+    model = OwnCompile()
+    model.compile(KERAS.RMSprop(0.01), 3.0)
+    return model
 
 
 def pooled() -> keras.Model:
@@ -427,6 +501,18 @@ ROWS: dict[str, Row] = {
     "own compute_loss, weights, Nadam": Row(
         build=OwnLoss, weight=WEIGHTS, metrics=["mae"], build_optimizer=lambda: KERAS.Nadam(0.01)
     ),
+    "compiled, loaded with its optimizer's state, weights": Row(
+        build=loaded, y=BINARY, weight=WEIGHTS, loss="binary_crossentropy", comes_compiled=True
+    ),
+    "compiled, two outputs": Row(
+        build=two_outputs_compiled,
+        y={"kind": CLASSES, "size": NUMBERS},
+        loss={"kind": "sparse_categorical_crossentropy", "size": keras.losses.Huber()},
+        comes_compiled=True,
+    ),
+    "compiled, decayed in part": Row(build=decayed_in_part, comes_compiled=True),
+    "compiled, run_eagerly": Row(build=compiled_eagerly, comes_compiled=True),
+    "compiled by a compile of its own": Row(build=own_compile, comes_compiled=True),
     "averaged AdamW": Row(build=dense(), averaged=True, build_optimizer=lambda: KERAS.AdamW(0.01)),
     "averaged": Row(build=dense(), averaged=True, metrics=["mae"]),
 }
@@ -451,6 +537,7 @@ QUICK = (
     "optimizer AdamW",
     "schedule by a batch hook",
     "own train_step",
+    "compiled, loaded with its optimizer's state, weights",
     "bfloat16, convolutions",
 )
 CASES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in ROWS]
@@ -465,6 +552,8 @@ def test_two_epochs_equal_keras_s_fit_and_go_on_after_an_interruption(name: str)
     parameters = replace(
         parameters, training=replace(parameters.training, averaged=row.averaged, precision=row.precision)
     )
+    if row.comes_compiled:
+        parameters = replace(parameters, training=TrainingParameters(batch_size=BATCH_SIZE, epochs=N_EPOCHS))
     rtol, atol = (2e-3, 2e-4) if row.precision == "float32" else (2e-2, 4e-3)
     engine = engine_of(row)
     callbacks, hook = row.build_callbacks(), step_hook(row.build_callbacks())
@@ -507,7 +596,8 @@ def fed(row: Row) -> Any:
 def keras_fit(row: Row, plain: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, list[float]]:
     """Train by Keras's own fit, an epoch at a time, on the batches that hpo draws."""
     options = row.criterion.options()
-    plain.compile(optimizer, **{**options, "metrics": options["metrics"] or None}, jit_compile=False)
+    if not row.comes_compiled:  # else it is compiled as its own function has done it
+        plain.compile(optimizer, **{**options, "metrics": options["metrics"] or None}, jit_compile=False)
     train_weight, val_weight = row_weights(row.criterion, row.dataset, SPLIT)
 
     def part(rows: np.ndarray, weight: np.ndarray | None) -> tuple[Any, ...]:

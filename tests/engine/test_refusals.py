@@ -95,12 +95,6 @@ def classifier(*middle: Any, first: Any = None, kind: type = keras.Sequential) -
     return kind([first or keras.Input(SHAPE), *rest])
 
 
-def compiled() -> keras.Model:
-    model = classifier()
-    model.compile("adamw", "mse")
-    return model
-
-
 class OwnFit(keras.Sequential):
     def fit(self, *arguments: Any, **options: Any) -> Any:
         return super().fit(*arguments, **options)
@@ -160,7 +154,6 @@ def stateful() -> keras.Model:
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (compiled, "model is compiled.*Return it uncompiled"),
         (lambda: classifier(kind=OwnFit), "OwnFit has a fit of its own.*train_step"),
         (lambda: classifier(Normalized()), "assigns .*kernel while it is called"),
         (lambda: classifier(layers.SpectralNormalization(layers.Dense(3))), "assigns .*kernel while it is called"),

@@ -14,15 +14,24 @@ from hpo.definition import RunningTrial, seed_of
 from hpo.engine.rehearsal import rehearse_training
 from hpo.errors import StudyFileError
 from hpo.models import mlp
-from hpo.parameters import MLPParameters, Parameters
+from hpo.parameters import MLPParameters, Parameters, TrainingParameters
+
+
+def own_fit(*arguments: Any) -> keras.Model:
+    class OwnFit(keras.Sequential):
+        def fit(self, *arguments: Any, **options: Any) -> Any:
+            return super().fit(*arguments, **options)
+
+    return OwnFit(mlp(*arguments).layers)
 
 
 def compiled(*arguments: Any) -> keras.Model:
     model = mlp(*arguments)
-    model.compile("adamw", "mse")
+    model.compile("adamw", "sparse_categorical_crossentropy", metrics=[keras.metrics.SparseTopKCategoricalAccuracy(2)])
     return model
 
 
+UNSAID = replace(BASELINE, training=TrainingParameters(batch_size=4, epochs=1))
 STOP = keras.callbacks.EarlyStopping
 
 
@@ -66,8 +75,14 @@ class Steps(keras.callbacks.Callback):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"model": compiled}, "The study cannot be trained: the model is compiled"),
-        ({"model": compiled, "baseline": None}, "the model is compiled"),
+        ({"model": own_fit}, "The study cannot be trained: the model's class OwnFit has a fit"),
+        ({"model": own_fit, "baseline": None}, "OwnFit has a fit"),
+        (
+            {"model": compiled},
+            "an optimizer of its own, AdamW, and TrainingParameters has optimizer='adam'",
+        ),
+        ({"model": compiled, "baseline": UNSAID}, "STUDY.metric is 'val_accuracy', which the study does not measure"),
+        ({"model": mlp, "baseline": UNSAID}, "TrainingParameters names no optimizer, and the model is not compiled"),
         ({"model": mlp, "loss": "msee"}, "its loss or metrics cannot be computed: .*msee"),
         ({"model": mlp, "metrics": several}, "the metric several has 4 values, not one. Have it averaged"),
         ({"model": mlp, "metrics": ["maee"]}, "loss or metrics .*maee"),
@@ -80,6 +95,14 @@ class Steps(keras.callbacks.Callback):
 def test_what_hpo_does_not_do_is_refused_before_the_first_trial(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(StudyFileError, match=words):
         rehearse_training(replace(DEFINITION, **fields), make_dataset())
+
+
+def test_a_compiled_model_s_metric_may_be_the_study_s_whatever_keras_has_named_before() -> None:
+    keras.metrics.SparseTopKCategoricalAccuracy(2)
+    metric = "val_sparse_top_k_categorical_accuracy"
+    definition = replace(DEFINITION, model=compiled, baseline=UNSAID, metric=metric)
+    rehearse_training(definition, make_dataset())
+    rehearse_training(definition, make_dataset())
 
 
 def test_the_baseline_is_built_and_else_a_point_that_is_drawn() -> None:
@@ -111,8 +134,8 @@ def test_feasible_point_is_looked_for_until_there_is_one() -> None:
     def one_of_many(trial: optuna.Trial) -> Parameters:
         return replace(BASELINE, model=MLPParameters(width=trial.suggest_int("width", 1, 300), n_layers=1))
 
-    definition = replace(DEFINITION, model=compiled, baseline=None, search_space=one_of_many)
-    with pytest.raises(StudyFileError, match="the model is compiled"):
+    definition = replace(DEFINITION, model=own_fit, baseline=None, search_space=one_of_many)
+    with pytest.raises(StudyFileError, match="OwnFit has a fit"):
         rehearse_training(replace(definition, feasible=lambda chosen: chosen.model.width == 7), make_dataset())
 
 

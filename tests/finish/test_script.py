@@ -15,7 +15,7 @@ import pytest
 
 from hpo.data import load_dataset, split_of
 from hpo.definition import StudyFile, build_model, load_definition, predicts_classes
-from hpo.engine import criterion_of, learn, model_of_rows
+from hpo.engine import built_of, criterion_of, learn, model_of_rows
 from hpo.engine.engine import Engine
 from hpo.errors import StudyFileError
 from hpo.finish.fitting import Setting, literal
@@ -473,3 +473,38 @@ def test_preprocess_is_part_of_the_script(tmp_path: Path) -> None:
     )  # fmt: skip
     (line,) = run_bare(tmp_path, write_script(setting, expected="hpo measured 0.1."))
     assert float(line.removeprefix("val_mae: ")) < 15  # 25 without a model
+
+
+COMPILED = """
+import keras
+from hpo import Parameters, StudyDefinition, TrainingParameters
+
+def model(rate, input_shape, n_classes):
+    net = keras.Sequential(
+        [keras.Input(input_shape), keras.layers.Flatten(), keras.layers.Dense(n_classes, activation="softmax")]
+    )
+    net.compile(keras.optimizers.Nadam(rate), "sparse_categorical_crossentropy")
+    return net
+
+STUDY = StudyDefinition(
+    dataset="digits",
+    search_space=lambda trial: None,
+    model=model,
+    metrics=["accuracy"],
+    baseline=Parameters(training=TrainingParameters(batch_size=32, epochs=3), model=0.01),
+)
+"""
+
+
+def test_a_model_that_comes_compiled_is_compiled_by_the_study_s_own_function(tmp_path: Path) -> None:
+    path = tmp_path / "own_compile.py"
+    path.write_text(COMPILED)
+    setting = setting_of(path)
+    made = built_of(setting.definition, setting.parameters, setting.dataset)
+    setting = replace(setting, compiled=made.said_by_the_model)
+    assert setting.compiled == ("optimizer", "loss")
+    (line,) = run_bare(tmp_path, write_script(setting, expected=""))
+    assert float(line.removeprefix("val_accuracy: ")) > 0.85  # by accuracy, which only the study says
+    assert "Nadam" in keras.models.load_model(tmp_path / "retrained.keras").optimizer.name.capitalize()
+    whole = write_script(replace(setting, compiled=("optimizer", "loss", "metrics")), expected="").text
+    assert whole.count("compile(") == 1
