@@ -152,7 +152,7 @@ def kubernetes(
         file=find_study(study, studies_dir),
         n_workers=workers,
         address=address,
-        runs_dir=Path("/runs"),
+        runs_dir=Path("/runs") if runs_claim else Path("/runs/slot"),  # all may write a pod's own volume
         data_dir=Path("/data"),
         studies_dir=Path("/studies"),
         n_threads=prepare(address, study, workers, threads=threads, more=more or []),

@@ -184,6 +184,7 @@ def test_pod_that_is_told_to_leave_hands_its_trial_back_and_another_goes_on_with
     docker("stop", "--time", str(GRACE_SECONDS), first)
     code = end_of(first)
     assert code == UNFINISHED, docker("logs", first)
+    assert "other users can write" not in docker("logs", first)
     assert action_of(objects, code) == "Ignore", "the slot is filled again, and no failure is counted"
     study = cluster.study("walk")
     assert study is not None
@@ -195,7 +196,7 @@ def test_pod_that_is_told_to_leave_hands_its_trial_back_and_another_goes_on_with
     second = cluster.run("second", objects, NAP_SECONDS="0.02")
     goes_on = f"goes on after epoch {ticket.epoch}, with the checkpoint that the database kept"
     assert end_of(second) == 0, docker("logs", second)
-    assert goes_on in (cluster.folder / "second-runs" / "walk" / "workers.log").read_text()
+    assert goes_on in (cluster.folder / "second-runs" / "slot" / "walk" / "workers.log").read_text()
     trials = study.all_trials()
     assert [sorted(one.intermediate_values) for one in trials] == [
         [*range(1, one.params["epochs"] + 1)] for one in trials
