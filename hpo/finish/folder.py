@@ -30,10 +30,6 @@ OWN_TEST_NOTE = (
     "as the function measures the validation rows."
 )
 OWN_SCRIPT_NOTE = "There is no train.py: the study's own function is the code that trains."
-STREAM_SCRIPT_NOTE = (
-    "There is no train.py: the study's dataset is a Stream. Keras's fit takes what its functions return, and the "
-    "model with the values in parameters.json."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,8 +142,6 @@ def _write(path: Path, text: str) -> None:
 
 def _script(chosen: Chosen, exported: Exported, folder: Path) -> tuple[str, ...]:
     """Write the script; returns how it is to be run and what it needs, or why there is none."""
-    if chosen.dataset.stream is not None:
-        return (STREAM_SCRIPT_NOTE,)
     setting = Setting(
         study=chosen.study,
         file=chosen.file.path,

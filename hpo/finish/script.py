@@ -23,6 +23,7 @@ from hpo.finish.fitting import (
     preprocessed_code,
     weighted_code,
 )
+from hpo.finish.streaming import fitted_code, streamed_code
 from hpo.parameters import Parameters
 
 SCRIPT = "train.py"
@@ -41,7 +42,7 @@ OWN_NAMES = frozenset(
         "applied",
     )
 )
-VALUES = ("MLPParameters", "TrainingParameters", "Parameters")  # of hpo, plain values each
+VALUES = ("MLPParameters", "TrainingParameters", "Parameters", "Stream")  # of hpo, plain values each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,21 +69,24 @@ def write_script(setting: Setting, *, expected: str) -> Script:
         StudyFileError: It cannot be written so; the message says why.
     """
     definition, chosen = setting.definition, setting.parameters.model
-    asked = (*FIELDS, "dataset") if callable(definition.dataset) else FIELDS
+    is_streamed = setting.dataset.stream is not None
+    asked = (*FIELDS, "dataset") if callable(definition.dataset) or is_streamed else FIELDS
     is_own_class = type(chosen).__module__ == getattr(definition.search_space, "__module__", None)
     cut = cut_out(setting.file, asked, [type(chosen).__name__] if is_dataclass(chosen) and is_own_class else [])
     lacking = [name for name in asked if getattr(definition, name) is not None and name not in cut.expressions]
     if lacking:
         raise StudyFileError(f"{setting.file}: STUDY is not one plain call that says its {lacking[0]}.")
-    rows = rows_as_code(
-        setting.dataset,
-        definition.dataset,
-        call=called(cut, "dataset", ""),
-        base_dir=setting.file.parent,
-        # What preprocess learns is the training rows' alone, so that rows are split for it.
-        seed=setting.split_seed if setting.n_epochs is None or setting.definition.preprocess is not None else None,
-        is_scaled=setting.is_scaled,
-    )
+    rows = RowsCode(imports=(), functions=(), lines=())
+    if not is_streamed:
+        rows = rows_as_code(
+            setting.dataset,
+            definition.dataset,
+            call=called(cut, "dataset", ""),
+            base_dir=setting.file.parent,
+            # What preprocess learns is the training rows' alone, so that rows are split for it.
+            seed=setting.split_seed if setting.n_epochs is None or definition.preprocess is not None else None,
+            is_scaled=setting.is_scaled,
+        )
     notes, main = _notes(cut, setting), _main(setting, cut, rows)
     check_names(cut, main)
     parts = [
@@ -206,9 +210,11 @@ def _main(setting: Setting, cut: Excerpt, rows: RowsCode) -> str:
         shape = "{name: rows.shape[1:] for name, rows in x_train.items()}"
     elif isinstance(setting.rows.x, tuple):
         shape = "tuple(rows.shape[1:] for rows in x_train)"
+    if dataset.stream is not None:
+        shape = repr(dataset.input_shape)
     arguments = f"PARAMETERS.model, {shape}" + (f", {dataset.n_classes}" if takes_classes(definition) else "")
     has_weights = dataset.sample_weight is not None
-    weighted = weighted_code(setting, cut)
+    weighted = weighted_code(setting, cut) if dataset.stream is None else streamed_code(setting, cut)
     weights = "sample_weight=w_train, " if has_weights or weighted else ""
     validation = "(x_val, y_val, w_val)" if has_weights else "(x_val, y_val)"
     mode = "max" if definition.direction == "maximize" else "min"
@@ -236,11 +242,14 @@ def _main(setting: Setting, cut: Excerpt, rows: RowsCode) -> str:
             'net.save("retrained.keras")',
         ]
         return "def main() -> None:\n" + textwrap.indent("\n".join(lines), "    ")
-    lines += [
+    given = [
         "history = net.fit(",
         f"    x_train, y_train, {weights}batch_size={training.batch_size}, epochs={training.epochs},",
         f"    validation_data={validation}, callbacks=watchers, verbose=2,",
         ").history",
+    ]
+    lines += [
+        *(given if dataset.stream is None else fitted_code(setting)),
         f'print(f"{definition.metric}: {{{mode}(history[{definition.metric!r}]):.4f}}")',
     ]
     return "def main() -> None:\n" + textwrap.indent("\n".join(lines), "    ")

@@ -508,3 +508,57 @@ def test_a_model_that_comes_compiled_is_compiled_by_the_study_s_own_function(tmp
     assert "Nadam" in keras.models.load_model(tmp_path / "retrained.keras").optimizer.name.capitalize()
     whole = write_script(replace(setting, compiled=("optimizer", "loss", "metrics")), expected="").text
     assert whole.count("compile(") == 1
+
+
+STREAMED = '''"""Rows that come from a Stream."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hpo import Parameters, Stream, StudyDefinition, TrainingParameters
+
+
+def clouds(seed, n_rows, batch_size):
+    y = np.arange(n_rows) % 3
+    x = np.random.default_rng(seed).normal(size=(n_rows, 4)) + 3 * y[:, None]
+    return tf.data.Dataset.from_tensor_slices((x.astype("float32"), y)).shuffle(n_rows, seed=seed).batch(batch_size)
+
+
+def model(width, input_shape, n_classes):
+    hidden = keras.layers.Dense(width, activation="relu")
+    return keras.Sequential([keras.Input(input_shape), hidden, keras.layers.Dense(n_classes, activation="softmax")])
+
+
+STUDY = StudyDefinition(
+    dataset=Stream(
+        train=lambda seed, batch_size: clouds(seed, 120, batch_size),
+        validation=lambda batch_size: clouds(1, 60, batch_size),
+        n_classes=3,
+    ),
+    search_space=lambda trial: None,
+    model=model,
+    class_weight={1: 2.0},
+    baseline=Parameters(
+        training=TrainingParameters(optimizer="adam", learning_rate=0.05, batch_size=16, epochs=4), model=8
+    ),
+)
+'''
+
+
+def test_script_of_a_stream_reads_an_epoch_after_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "streamed.py"
+    path.write_text(STREAMED)
+    text = written(path).text
+    assert "yield x, y, of_class[np.asarray(y).reshape(-1).astype(int)]" in text
+    assert "for x, y in stream.train(SEED + epoch, 16):" in text
+    assert "net = model(PARAMETERS.model, (4,), 3)" in text
+    assert not re.search(r"\b[xyw]_(train|val)\b|hpo import", text)
+
+
+@pytest.mark.slow
+def test_script_of_a_stream_trains_without_hpo(tmp_path: Path) -> None:
+    path = tmp_path / "streamed.py"
+    path.write_text(STREAMED)
+    (told,) = run_bare(tmp_path, written(path))
+    assert float(told.removeprefix("val_accuracy: ")) > 0.7

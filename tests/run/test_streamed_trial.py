@@ -95,7 +95,7 @@ def test_run_on_a_stream_that_is_killed_within_an_epoch_ends_with_the_numbers_of
     card = (calm.folder / "runs" / "blobs" / "answer" / "card.md").read_text()
     assert "On 60 test rows that no training and no choice has seen" in card
     assert "160 rows to train on, 60 to validate on" in card
-    assert "There is no train.py: the study's dataset is a Stream." in card
+    assert "train.py trains such a model by Keras alone" in card
     refused = killed.run("--study", "blobs", "--retrain", command="finish")
     assert refused.returncode != 0
     assert "a Stream keeps them apart" in refused.stderr
