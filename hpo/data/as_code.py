@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from hpo.data.arrays import split
-from hpo.data.datasets import DIGITS_TEST_SHARE, Dataset
+from hpo.data.datasets import Dataset
+from hpo.data.digits import TEST_SHARE
 from hpo.data.rows import arrays_of, form_of
 from hpo.data.splits import VALIDATION_SHARE, drawn_groups, first_held_out, is_classified
 from hpo.data.words import are_words
@@ -26,7 +27,7 @@ READ_CIFAR10 = '''def read_cifar10():
 DIGITS = (
     "digits = load_digits()",
     'found = {"x": np.rint(digits.images[..., np.newaxis] * (255 / 16)), "y": digits.target}',
-    f'kept, _ = split_rows(found["y"], {DIGITS_TEST_SHARE}, seed=0)  # the others are test rows',
+    f'kept, _ = split_rows(found["y"], {TEST_SHARE}, seed=0)  # the others are test rows',
     "found = {key: rows[kept] for key, rows in found.items()}",
 )
 

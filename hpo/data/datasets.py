@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from hpo.data import cifar10
-from hpo.data.arrays import Arrays, Report, checked, split
+from hpo.data.arrays import Arrays, Report, checked
 from hpo.data.batches import CLASS_NAMES
 from hpo.data.cache import home_dirs
 from hpo.data.columns import as_rows
+from hpo.data.digits import read_digits
 from hpo.data.glimpse import open_stream
 from hpo.data.held_out import TEST_KEYS, with_test_rows
 from hpo.data.npz import PARTS, check_parts, open_npz
@@ -37,7 +38,6 @@ from hpo.tracebacks import told
 
 NAMES = ("cifar10", "digits")
 NONE = "none"  # the name and fingerprint of no data
-DIGITS_TEST_SHARE = 0.2
 AGAIN_SECONDS = 2.0  # of a data function that takes no longer it is looked whether it returns the same once more
 
 Function = Callable[[], Mapping[str, Any]]
@@ -272,18 +272,6 @@ def function_source(function: Function, report: Report, *, is_classes: bool) -> 
 def stamp_of(files: list[Path]) -> Stamp:
     """Path, bytes and time of change of each file."""
     return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-
-
-def read_digits() -> Arrays:
-    """scikit-learn's digits: (n, 8, 8, 1) uint8, scaled from its 0 to 16; a fifth is set aside for testing."""
-    # A second to import, so only when it is asked for.
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    x = np.rint(bunch.images[..., np.newaxis] * (255 / 16)).astype(np.uint8)
-    y = bunch.target.astype(np.int32)
-    rows, test_rows = split(y, DIGITS_TEST_SHARE, seed=0)  # the same test rows for every study
-    return Arrays(x=x[rows], y=y[rows], test=Arrays(x=x[test_rows], y=y[test_rows]))
 
 
 def read_npz(path: Path, report: Report, *, is_classes: bool) -> Arrays:
