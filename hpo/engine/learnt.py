@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from hpo.data import Dataset, Rows, Split, are_words, checked_rows, decoded, each, joined, n_rows_of
 from hpo.definition import StudyDefinition
+from hpo.engine.adapted import check_adapted
 from hpo.engine.refusals import dtype_of
-from hpo.errors import StudyFileError
+from hpo.errors import StudyFileError, TrialError
 from hpo.tracebacks import field_hint, told
 
 WHERE = "STUDY.preprocess"
@@ -74,6 +75,7 @@ def learn(definition: StudyDefinition, dataset: Dataset, split: Split) -> Learnt
     try:
         found: Any = definition.preprocess(train)
         names = _names_of(found, dataset.x)
+        check_adapted([found] if names is None else found.values())
         if names is None:
             model = keras.Model(inputs, found(inputs))
         else:
@@ -81,6 +83,8 @@ def learn(definition: StudyDefinition, dataset: Dataset, split: Split) -> Learnt
             model = keras.Model(taken, {name: found[name](one) for name, one in taken.items()})
     except StudyFileError:
         raise
+    except TrialError as error:
+        raise StudyFileError(f"{WHERE}: {error}.", "Call its adapt(train) in preprocess(train).") from error
     except Exception as error:
         message = f"The study's preprocess cannot be used: its code raised {told(error)}"
         raise StudyFileError(message, f"{field_hint(error)} Mend its file and try again.".strip()) from error

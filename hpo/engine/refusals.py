@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from hpo.data import Dataset, arrays_of, each
+from hpo.engine.adapted import check_adapted
 from hpo.engine.callback_state import brings_state, is_keras
 from hpo.engine.criterion import Criterion
 from hpo.errors import TrialError
@@ -123,6 +124,7 @@ def check_model(inner: Any, dataset: Dataset, criterion: Criterion) -> None:
         raise TrialError(f"the study's model function returned {type(inner).__name__}, not a keras.Model")
     check_training(inner)
     check_layers(inner)
+    check_adapted([inner])
     inputs = each(lambda one: keras.Input(one.shape[1:], dtype=dtype_of(one)), dataset.x)
     try:
         outputs = inner(inputs)

@@ -131,6 +131,8 @@ def test_bytes_come_as_they_are_and_are_not_scaled_again(tmp_path: Path) -> None
         ("raise KeyError('city')", "its code raised KeyError"),
         ("return {'city': keras.layers.TextVectorization(vocabulary=['Rom'])}", "no fixed length"),
         ("return {'city': keras.layers.Identity(dtype='string')}", "makes words"),
+        ("return {'city': keras.layers.StringLookup()}", "string_lookup.*was never adapted: its vocabulary is empty"),
+        ("return {'city': keras.layers.Hashing(5), 'size': keras.layers.Normalization()}", "changes nothing"),
         ("return {'city': keras.layers.Hashing(5), 'size': keras.layers.Rescaling(np.inf)}", "NaN or"),
     ],
 )  # fmt: skip

@@ -8,6 +8,7 @@ import keras
 import pytest
 from small_training import N_CLASSES, SHAPE, SPLIT, fit, make_dataset, parameters_of
 
+from hpo.engine.adapted import check_adapted
 from hpo.engine.engine import Engine
 from hpo.engine.refusals import check_callbacks, step_hook
 from hpo.errors import TrialError
@@ -162,11 +163,33 @@ def stateful() -> keras.Model:
         (lambda: with_policy("float64"), "is float64; hpo trains float32"),
         (lambda: with_policy("bfloat16"), "is bfloat16; hpo trains float32"),
         (stateful, "is stateful"),
+        (lambda: classifier(layers.Normalization()), "a Normalization, was never adapted: its mean is 0.*preprocess"),
+        (lambda: classifier(layers.Normalization(axis=None), first=layers.Rescaling(2.0)), "was never adapted"),
+        (
+            lambda: classifier(keras.Sequential([layers.Discretization(num_bins=3)])),
+            "Discretization, .*no boundaries",
+        ),
+        (
+            lambda: keras.Sequential([layers.Flatten(), layers.IntegerLookup()]),
+            "an IntegerLookup, .*is empty",
+        ),
+        (lambda: keras.Sequential([layers.TextVectorization()]), "a TextVectorization, .*vocabulary is empty"),
     ],
 )
 def test_a_model_that_would_train_otherwise_is_refused(build: Callable[[], keras.Model], words: str) -> None:
     with pytest.raises(TrialError, match=words):
         Engine(make_dataset(), lambda *_: build()).model(parameters_of(), seed=1, split=SPLIT)
+
+
+def test_layers_that_have_learnt_or_were_told_are_trained() -> None:
+    rows = make_dataset(floats=True).x.reshape(len(make_dataset().x), -1)
+    adapted = layers.Normalization()
+    adapted.adapt(rows)
+    bins = layers.Discretization(num_bins=4)
+    bins.adapt(rows[:, :1])
+    told = layers.Normalization(mean=0.0, variance=1.0)
+    words = layers.TextVectorization(vocabulary=["a"])
+    check_adapted([adapted, told, bins, layers.IntegerLookup(vocabulary=[3]), words, layers.Hashing(4)])
 
 
 @pytest.mark.parametrize(("dtype", "options"), [("uint8", {}), ("float32", {"dtype": "int32"}), ("int32", {})])
