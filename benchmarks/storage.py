@@ -12,7 +12,7 @@ where (cpu + server_cpu) * rate comes near the number of free cores, they tell o
 and a lower rate tells more. What a trial costs in CPU and statements does not depend on the rate.
 
 The second line looks for the walls of a cluster: trials of a given length however many workers there are, and beside
-each worker the launcher of its slot, which looks at the study twice a second. Each worker runs at least one whole
+each worker the launcher of its slot, which looks at the study now and then. Each worker runs at least one whole
 trial, and begins within the first trial's length, so a figure takes twice the trial's seconds.
 """
 
@@ -55,6 +55,7 @@ from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.run import Launcher
 from hpo.run.display import LinesView
 from hpo.run.forkserver import LOOK_SECONDS
+from hpo.run.launcher import SLOT_LOOK_SECONDS
 from hpo.study import RESULT_ATTR, TICKET_ATTR, LeaseKeeper, Mirror, OpenStudy, TrialRecord, all_studies, kept
 from hpo.study.creation import create
 from hpo.study.schema import tickets as ticket_table
@@ -494,7 +495,7 @@ def run_worker(
 
 def look_on(has_ended: threading.Event) -> None:
     """Look at the study as the launcher of a slot does; in the worker's process, where it has a process of its own."""
-    while LOOK is not None and not has_ended.wait(LOOK_SECONDS):
+    while LOOK is not None and not has_ended.wait(SLOT_LOOK_SECONDS):
         with METER(LOOKING):
             LOOK()
 

@@ -36,6 +36,7 @@ from hpo.study import (
 )
 
 N_FAILING_TRIALS = 3
+SLOT_LOOK_SECONDS = 5.0  # of a cluster's slots, which are hundreds; nobody watches one of them
 MAX_RESERVED = 0.5  # of a command's time, for the finish: of dear trials it may take longer, and goes on later
 LOADED = {"keras": "TensorFlow", "own": "the study's file"}  # by what trains
 
@@ -104,7 +105,7 @@ class Launcher:
         self._last: tuple[list[Ticket], list[TrialRow]] = ([], [])
         self._began_seconds: float | None = None
         self._is_away, self._is_paused, self._n_workers, self._note = False, False, 1, ""
-        self._made_seconds = time.monotonic()
+        self._made_seconds, self._looked_seconds = time.monotonic(), float("-inf")
 
     def run(self) -> Outcome:
         """Work until there is a reason to end."""
@@ -125,7 +126,7 @@ class Launcher:
         while ending is None:
             time.sleep(LOOK_SECONDS)
             self._show_health()
-            tickets, rows = self._look()
+            tickets, rows = self._look_when_due()
             self._crew.reap(self._n_trained(rows))
             ending = self._ending(tickets, rows)
             self._show(tickets, rows)
@@ -207,6 +208,14 @@ class Launcher:
         expire_dead(self._tickets, self._study.folder.leases_dir)
         self._plan = None if self._study.facts.finishes is None else read_plan(self._study)
         return self._tickets.read(), self._study.rows()
+
+    def _look_when_due(self) -> tuple[list[Ticket], list[TrialRow]]:
+        rest_seconds = SLOT_LOOK_SECONDS if self._settings.is_slot else 0.0
+        if time.monotonic() < self._looked_seconds + rest_seconds:
+            return self._last
+        last = self._look()
+        self._looked_seconds = time.monotonic()
+        return last
 
     def _look(self) -> tuple[list[Ticket], list[TrialRow]]:
         try:
