@@ -68,9 +68,12 @@ def built_of(definition: StudyDefinition, parameters: Parameters, dataset: Datas
 
 
 def own_training(inner: keras.Model) -> str:
-    """Say what of its class trains a model in a way of its own; empty where nothing does."""
+    """Say what trains a model in a way of its own: its class, or a layer that assigns a weight which is trained."""
     own = [name for name in OWN_TRAINING if is_own(inner, name)]
-    return f"the model's class {type(inner).__name__} has a {own[0]} of its own" if own else ""
+    if own:
+        return f"the model's class {type(inner).__name__} has a {own[0]} of its own"
+    found = [one for one in inner._flatten_layers() if isinstance(one, keras.layers.SpectralNormalization)]
+    return f"the layer {found[0].name}, a SpectralNormalization, assigns a weight that is trained" if found else ""
 
 
 def built(

@@ -218,12 +218,13 @@ def check_averaged(inner: keras.Model) -> None:
         )
 
 
-def check_calls(graph: Any, inner: keras.Model) -> None:
+def check_calls(graph: Any, inner: keras.Model, *, is_by_fit: bool = False) -> None:
     """Refuse what only shows when the model is called.
 
     Args:
         graph: Of a forward pass in training.
         inner: The model.
+        is_by_fit: Whether Keras's fit trains it, which does as it says.
 
     Raises:
         TrialError: Its calls use variables that are not its own, so its state would be incomplete; or assign weights
@@ -236,6 +237,8 @@ def check_calls(graph: Any, inner: keras.Model) -> None:
             f"the model uses variables that Keras does not count as its own: {names}. Create them with a layer's "
             "add_weight, and give random functions a keras.random.SeedGenerator that is an attribute of their layer"
         )
+    if is_by_fit:
+        return
     operations = graph.get_operations()
     targets = {
         id(one.inputs[0]) for one in operations if one.type.startswith("Assign") and one.type.endswith("VariableOp")
@@ -244,8 +247,8 @@ def check_calls(graph: Any, inner: keras.Model) -> None:
     assigned = [variable.path for variable in inner.trainable_variables if id(variable.value.handle) in handles]
     if assigned:
         raise TrialError(
-            f"a layer assigns {assigned[0]} while it is called (SpectralNormalization does), and the optimizer moves "
-            "it too; hpo does only the latter. Use a kernel_constraint, or a weight with trainable=False"
+            f"a layer of your own assigns {assigned[0]} while it is called, and the optimizer moves it too; hpo does "
+            "only the latter. Use a kernel_constraint, or a weight with trainable=False"
         )
 
 

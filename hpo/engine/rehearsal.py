@@ -116,7 +116,7 @@ def rehearse_whole(definition: StudyDefinition, dataset: Dataset, points: Sequen
 
 def _rehearse(definition: StudyDefinition, dataset: Dataset, parameters: Any) -> None:
     made = _built(definition, dataset, parameters)
-    check_calls(forward_graph(made.inner, dataset.x), made.inner)
+    check_calls(forward_graph(made.inner, dataset.x), made.inner, is_by_fit=bool(made.why_by_fit))
     callbacks = check_callbacks(_callbacks(definition, parameters))
     names = _measured(made, dataset)
     of_validation = [name for name in names if name.startswith("val_")]

@@ -154,6 +154,17 @@ def text() -> keras.Model:
     )
 
 
+def spectral() -> keras.Model:
+    hidden = layers.SpectralNormalization(layers.Dense(8, activation="relu"), power_iterations=2)
+    return keras.Sequential([keras.Input((6,)), hidden, layers.Dropout(0.2, seed=3), layers.Dense(1)])
+
+
+def spectral_images() -> keras.Model:
+    hidden = layers.SpectralNormalization(layers.Conv2D(4, 3, activation="relu"))
+    normalised = [layers.BatchNormalization(), layers.Flatten(), layers.Dense(3, activation="softmax")]
+    return keras.Sequential([keras.Input((8, 8, 3)), hidden, *normalised])
+
+
 @functools.cache
 def saved() -> Path:
     """Return a compiled model's file, trained a little: its optimizer holds what it has gathered."""
@@ -513,6 +524,15 @@ ROWS: dict[str, Row] = {
     "compiled, decayed in part": Row(build=decayed_in_part, comes_compiled=True),
     "compiled, run_eagerly": Row(build=compiled_eagerly, comes_compiled=True),
     "compiled by a compile of its own": Row(build=own_compile, comes_compiled=True),
+    "SpectralNormalization": Row(build=spectral, metrics=["mae"]),
+    "SpectralNormalization of convolutions, AdamW": Row(
+        x=IMAGES,
+        y=CLASSES,
+        build=spectral_images,
+        loss=Criterion.loss,
+        build_optimizer=lambda: KERAS.AdamW(0.01),
+        is_classifier=True,
+    ),
     "averaged AdamW": Row(build=dense(), averaged=True, build_optimizer=lambda: KERAS.AdamW(0.01)),
     "averaged": Row(build=dense(), averaged=True, metrics=["mae"]),
 }
@@ -537,6 +557,7 @@ QUICK = (
     "optimizer AdamW",
     "schedule by a batch hook",
     "own train_step",
+    "SpectralNormalization",
     "compiled, loaded with its optimizer's state, weights",
     "bfloat16, convolutions",
 )
