@@ -17,6 +17,7 @@ trial, and begins within the first trial's length, so a figure takes twice the t
 """
 
 import argparse
+import contextlib
 import gc
 import itertools
 import json
@@ -51,6 +52,7 @@ from rich.console import Console
 from hpo.database import Store, insist, open_store
 from hpo.database.address import parse_address
 from hpo.definition import StudyDefinition, draw
+from hpo.errors import DatabaseAwayError
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 from hpo.run import Launcher
 from hpo.run.display import LinesView
@@ -404,7 +406,7 @@ def measure_workers(
     time.sleep(1.0)  # until the server has counted its last processes
     server_ended = server.cpu_times()
     server_seconds = sum(server_ended[2:4]) - sum(server_began[2:4])  # those of its children
-    n_trials = sum(len(totals) for _, _, totals, _ in answers)
+    n_trials = max(1, sum(len(totals) for _, _, totals, _ in answers))
     seconds_by_name: dict[str, list[float]] = defaultdict(list)
     n_statements: Counter[str] = Counter()
     for spent, counted, _, _ in answers:
@@ -420,12 +422,13 @@ def measure_workers(
         ends = [f"{1000 * value:.1f}" for value in (statistics.median(times), percentile(times))]
         sent = [f"{n_statements[f'{name} {what}'] / n_trials:.1f}" for what in ("statements", "transactions")]
         rows.append([name, f"{len(times) / n_trials:.1f}", *ends, *sent])
-    totals = [total for _, _, ones, _ in answers for total in ones]
+    totals = [total for _, _, ones, _ in answers for total in ones] or [math.nan]
     more = {name: after - before[name] for name, after in stored(url).items()}
     launchers = n_statements[f"{LOOKING} transactions"]
     return {
         "trial_seconds": trial_seconds,
         "n_measured": n_trials,
+        "n_gave_up": sum(not ones for _, _, ones, _ in answers),
         "n_connections": n_connections,
         "transactions_per_trial": round((count_of("transactions") - launchers) / n_trials, 1),
         "launcher_transactions_per_trial": round(launchers / n_trials, 1),
@@ -485,12 +488,13 @@ def run_worker(
     cpu_seconds, totals, has_ended = time.process_time(), [], threading.Event()
     launcher = threading.Thread(target=look_on, args=(has_ended,))
     launcher.start()
-    while time.monotonic() < until:
-        totals.append(run_trial(index, keeper, trial_seconds))
+    with contextlib.suppress(DatabaseAwayError):  # a wall: no answer within its patience
+        while time.monotonic() < until:
+            totals.append(run_trial(index, keeper, trial_seconds))
     has_ended.set()
     launcher.join()
     keeper.close()
-    return METER.seconds, METER.n_statements, totals, time.process_time() - cpu_seconds
+    return METER.seconds, METER.n_statements, totals, time.process_time() - cpu_seconds  # no total: it gave up
 
 
 def look_on(has_ended: threading.Event) -> None:
