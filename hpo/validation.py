@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from hpo.data import each, load_dataset, split_of
-from hpo.definition import find_study, load_definition, predicts_classes
-from hpo.engine import preprocessed
+from hpo.data import each, split_of
+from hpo.definition import find_study, load_definition
+from hpo.engine import dataset_of, preprocessed
 from hpo.errors import StudyFileError
 from hpo.stream import Stream
 
@@ -40,8 +40,7 @@ def validation_rows(
         message = f"{file.path}: STUDY.dataset is a Stream, whose rows are read batch by batch."
         raise StudyFileError(message, "Call its validation(batch_size): Keras's evaluate takes what it returns.")
     where = None if data_dir is None else Path(data_dir)
-    is_classes = predicts_classes(definition)
-    dataset = load_dataset(definition.dataset, data_dir=where, base_dir=file.path.parent, is_classes=is_classes)
+    dataset = dataset_of(definition, file, data_dir=where)
     split = split_of(dataset, seed=definition.seed if seed is None else seed)
     dataset, rows = preprocessed(definition, file, dataset, split, data_dir=where), split.val_rows
 

@@ -8,16 +8,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from hpo.data import Dataset, load_dataset, split_of
+from hpo.data import Dataset, split_of
 from hpo.definition import (
     RunningTrial,
     StudyDefinition,
     StudyFile,
     build_callbacks,
     load_definition,
-    predicts_classes,
 )
-from hpo.engine import Trainer, load_trainer, preprocessed
+from hpo.engine import Trainer, dataset_of, load_trainer, preprocessed
 from hpo.errors import HpoError, TrialError
 from hpo.run import begin, log, telling
 from hpo.study import StudyFolder
@@ -64,14 +63,7 @@ def load_data(
         seed: Of the split.
         fingerprint: Of the data, where it is known.
     """
-    dataset = load_dataset(
-        definition.dataset,
-        data_dir=data_dir,
-        base_dir=file.path.parent,
-        fingerprint=fingerprint,
-        report=log.info,
-        is_classes=predicts_classes(definition),
-    )
+    dataset = dataset_of(definition, file, data_dir=data_dir, fingerprint=fingerprint, report=log.info)
     split = split_of(dataset, seed=seed)
     return preprocessed(definition, file, dataset, split, data_dir=data_dir, report=log.info)
 

@@ -4,6 +4,7 @@ from .by_row import values_of_rows as values_of_rows
 from .criterion import Criterion as Criterion
 from .criterion import criterion_of as criterion_of
 from .learnt import learn as learn
+from .preprocessing import dataset_of as dataset_of
 from .preprocessing import preprocessed as preprocessed
 from .raw import model_of_rows as model_of_rows
 from .raw import own_classes as own_classes

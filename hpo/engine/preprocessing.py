@@ -4,9 +4,40 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from hpo.data import Dataset, Rows, Split, check_no_words, derived
-from hpo.definition import StudyDefinition, StudyFile, fingerprint
+from hpo.data import Dataset, Rows, Split, check_no_words, derived, load_dataset
+from hpo.definition import StudyDefinition, StudyFile, predicts_classes
+from hpo.definition import fingerprint as fingerprint_of
 from hpo.machine import installed_version
+
+
+def dataset_of(
+    definition: StudyDefinition,
+    file: StudyFile,
+    *,
+    data_dir: Path | None = None,
+    fingerprint: str | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Dataset:
+    """Return a study's data as they come; what its models take of them is made by preprocessed.
+
+    Args:
+        definition: The study's.
+        file: Its file: paths are relative to it.
+        data_dir: As load_dataset takes it, like the next two.
+        fingerprint: Of the data, where it is known.
+        report: Takes what there is to say.
+
+    Raises:
+        DatasetError: They cannot be used.
+    """
+    return load_dataset(
+        definition.dataset,
+        data_dir=data_dir,
+        base_dir=file.path.parent,
+        fingerprint=fingerprint,
+        report=report,
+        is_classes=predicts_classes(definition),
+    )
 
 
 def preprocessed(
@@ -50,4 +81,4 @@ def _key(definition: StudyDefinition, file: StudyFile, split: Split) -> str:
 
     rows = hashlib.sha256(split.train_rows.tobytes()).hexdigest()
     versions = (installed_version(name) or "unknown" for name in ("keras", "tensorflow"))
-    return " ".join((fingerprint(file.path)["preprocess"], str(definition.seed), rows, *versions, processor()))
+    return " ".join((fingerprint_of(file.path)["preprocess"], str(definition.seed), rows, *versions, processor()))

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
-from hpo.data import Dataset, Split, arrays_of, load_dataset, split_of
+from hpo.data import Dataset, Split, arrays_of, split_of
 from hpo.database import Store, insist, open_store, setup_lock
-from hpo.definition import fingerprint, load_definition, predicts_classes
-from hpo.engine import load_trainer, preprocessed
+from hpo.definition import fingerprint, load_definition
+from hpo.engine import dataset_of, load_trainer, preprocessed
 from hpo.errors import StudyMismatchError, TrialsFailingError
 from hpo.finish.note import note_of_finish
 from hpo.finish.request import FinishRequest
@@ -83,14 +83,7 @@ def open_finish(request: FinishRequest, say: Callable[[str], None]) -> OpenStudy
     if request.is_retrained:
         trainer.set_up(n_threads=search.facts.n_threads, slot=0)
     definition = load_definition(options.file)
-    dataset = load_dataset(
-        definition.dataset,
-        data_dir=options.data_dir,
-        base_dir=options.file.path.parent,
-        fingerprint=search.facts.data,
-        report=say,
-        is_classes=predicts_classes(definition),
-    )
+    dataset = dataset_of(definition, options.file, data_dir=options.data_dir, fingerprint=search.facts.data, report=say)
     check_unchanged(request, search, dataset.fingerprint)
     split = split_of(dataset, seed=search.facts.seed)
     step = step_of(search.metric, dataset, split)

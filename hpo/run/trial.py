@@ -77,15 +77,14 @@ def _run_leased(
         return
     try:
         seed = context.agenda.seed(trial)
-        context.agenda.retraining(trial)  # raises where nobody can say
         baseline = context.definition.baseline if context.agenda.is_baseline(trial) else None
         parameters = baseline or place(context.definition, trial.params).parameters
+        run = _Run(context, record, ticket, trial, parameters, seed)  # takes the place of its log
     except (ParameterError, TrialError) as error:
         what = "Its stored parameters are no point of the search space; did another program change them? "
         reason = f"{what if isinstance(error, ParameterError) else ''}{error}"
         record.end(TrialState.FAIL, None, {REASON_ATTR: reason[:2000]}, seconds=0.0, clean_up=clean_up)
         return
-    run = _Run(context, record, ticket, trial, parameters, seed)  # takes the place of its log
     record.note(epochs=run.n_epochs)  # raises where the ticket is another's by now
     if ticket.deaths >= MAX_DEATHS:
         why = "out of memory, or longer than --trial-timeout?"
@@ -116,6 +115,9 @@ class _Run:
 
     Attributes:
         n_epochs: So many; fewer than the trial's parameters say where no validation chooses one of them.
+
+    Raises:
+        TrialError: Nobody can say whether the trial is validated.
     """
 
     def __init__(

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import optuna
 
-from hpo.data import load_dataset, split_of
+from hpo.data import split_of
 from hpo.database import TRANSIENT, hear_of_full_disk, insist, open_store
-from hpo.definition import fingerprint, load_definition, predicts_classes
-from hpo.engine import load_trainer, preprocessed
+from hpo.definition import fingerprint, load_definition
+from hpo.engine import dataset_of, load_trainer, preprocessed
 from hpo.errors import DatabaseAwayError, LeaseLostError, SpaceExhaustedError, StorageError, StudyFileError
 from hpo.run.agenda import agenda_of
 from hpo.run.answering import begin, telling
@@ -144,13 +144,8 @@ def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> Worke
     trainer = load_trainer(options.file.trainer)
     trainer.set_up(n_threads=study.facts.n_threads, slot=settings.slot)
     definition = load_definition(options.file)
-    data = load_dataset(
-        definition.dataset,
-        data_dir=options.data_dir,
-        base_dir=options.file.path.parent,
-        fingerprint=study.facts.data,
-        report=log.info,
-        is_classes=predicts_classes(definition),
+    data = dataset_of(
+        definition, options.file, data_dir=options.data_dir, fingerprint=study.facts.data, report=log.info
     )
     check_same(study.facts, fingerprint(options.file.path, like=study.facts.meaning), data.fingerprint)
     split = split_of(data, seed=study.facts.seed)

@@ -16,12 +16,11 @@ from hpo.data import (
     describe_majority,
     describe_numbering,
     describe_unseen,
-    load_dataset,
     split_of,
 )
 from hpo.database import Store, explained, insist, open_store, setup_lock
 from hpo.definition import StudyDefinition, fingerprint, load_definition, place, predicts_classes, rehearse
-from hpo.engine import load_trainer, preprocessed
+from hpo.engine import dataset_of, load_trainer, preprocessed
 from hpo.errors import ParameterError, StudyFileError, StudyMismatchError, TicketlessError
 from hpo.events import write_experiment
 from hpo.metric import metric_of
@@ -124,13 +123,7 @@ def prepare(
     Raises:
         DatasetError: They cannot be used.
     """
-    dataset = load_dataset(
-        definition.dataset,
-        data_dir=options.data_dir,
-        base_dir=options.file.path.parent,
-        report=report,
-        is_classes=predicts_classes(definition),
-    )
+    dataset = dataset_of(definition, options.file, data_dir=options.data_dir, report=report)
     if definition.dataset is None or dataset.stream is not None:
         return dataset
     split = split_of(dataset, seed=definition.seed if options.seed is None else options.seed)
