@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hpo.api.given import check
 from hpo.database import DatabaseAddress, address_of
 from hpo.names import file_of
 
@@ -57,7 +58,12 @@ class Place:
 def place_of(
     storage: str | None, runs_dir: str | Path | None, studies_dir: str | Path | None, data_dir: str | Path | None
 ) -> Place:
-    """Return the place that a call names; what it leaves out is looked for where commands look."""
+    """Return the place that a call names; what it leaves out is looked for where commands look.
+
+    Raises:
+        OptionError: What is given is no URL, or no folder's path.
+    """
+    check(storage=storage, runs_dir=runs_dir, studies_dir=studies_dir, data_dir=data_dir)
     data = _folder(data_dir, "HPO_DATA_DIR", "")
     return Place(
         storage=storage or os.environ.get("HPO_STORAGE") or None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.api.answer import Answer, answer_of
 from hpo.api.carrying import carry_out, seconds_as_typed
+from hpo.api.given import check
 from hpo.api.place import Place, place_of
 from hpo.database import open_store, wait_shortly
 from hpo.errors import HpoError, StudyMismatchError
@@ -138,6 +139,7 @@ class StoredStudy:
         """
         from hpo.api.tables import history_table
 
+        check("trial", trial=trial)
         return history_table(self.record, trial)
 
     @cached_property
@@ -163,6 +165,7 @@ class StoredStudy:
         *,
         finalists: int | None = None,
         seeds: int | None = None,
+        retrain: bool | None = None,
         timeout: float | str | None = None,
         workers: int | None = None,
     ) -> Answer:
@@ -173,6 +176,8 @@ class StoredStudy:
         Args:
             finalists: How many of the best trials race; by default 5, and 3 after 20 trials or fewer.
             seeds: With how many seeds that choose nothing the winner is measured; by default 6.
+            retrain: Whether the winner is trained once more, on the validation rows too, to be the model to use. None
+                leaves it as the finish was begun, which is without.
             timeout: Stop after so many seconds, or "20m".
             workers: Worker processes; by default what this machine bears.
 
@@ -180,7 +185,9 @@ class StoredStudy:
             HpoError: As the command does.
             KeyboardInterrupt: It was interrupted; what was trained so far is kept.
         """
+        check(finalists=finalists, seeds=seeds, retrain=retrain, timeout=timeout, workers=workers)
         arguments = ["--study", exactly(self.name)]
+        arguments += [] if retrain is None else ["--retrain" if retrain else "--no-retrain"]
         arguments += [] if timeout is None else ["--timeout", seconds_as_typed(timeout)]
         asked = {"--finalists": finalists, "--seeds": seeds, "--workers": workers}
         arguments += [word for name, value in asked.items() if value is not None for word in (name, str(value))]
@@ -236,6 +243,7 @@ def load(
     Raises:
         HpoError: There is no such database or study, or the database is away.
     """
+    check("name", name=name)
     return load_from(place_of(storage, runs_dir, studies_dir, data_dir).of(name), name)
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpo.api.carrying import carry_out, seconds_as_typed
+from hpo.api.given import check
 from hpo.api.place import Place, place_of
 from hpo.api.stored import StoredStudy, load_from
 from hpo.api.wording import in_python
@@ -50,6 +51,8 @@ def tune(
         HpoError: As the command does, with its message and exit code.
         KeyboardInterrupt: The cell or script was interrupted; running trials were saved, and the same call goes on.
     """
+    check(name=name, n_trials=n_trials, timeout=timeout, target=target, workers=workers, seed=seed)
+    check("new_generation", "progress", new_generation=new_generation, progress=progress)
     place = place_of(storage, runs_dir, studies_dir, data_dir)
     study, place = _settle(study, name, place)
     asked = {"--trials": n_trials, "--target": target, "--workers": workers, "--seed": seed}

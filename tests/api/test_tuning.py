@@ -113,9 +113,9 @@ def test_study_that_is_not_there_is_told_with_close_ones(project: Project, monke
 
 def test_argument_that_is_none_is_named_as_it_is_written(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.folder)
-    with pytest.raises(HpoError, match=r"^n_trials: '0' is not a whole number") as caught:
+    with pytest.raises(HpoError, match=r"^n_trials: 0 is not a whole number of at least 1\.") as caught:
         hpo.tune("blobs", n_trials=0, progress=False)
-    assert caught.value.exit_code == 2
+    assert (caught.value.exit_code, caught.value.hint) == (2, "Write n_trials=20.")
 
 
 def test_definition_without_a_name_is_asked_for_one(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,5 +137,7 @@ def test_documentation_has_every_argument() -> None:
     told = {name for cells in markdown.rows(shown["Tune"]) for name in markdown.CODE.findall(cells[0])}
     assert told == set(inspect.signature(hpo.tune).parameters)
     study = {name for cells in markdown.rows(shown["What comes back"]) for name in markdown.CODE.findall(cells[0])}
+    finish = {name for cells in markdown.rows(shown["The answer"]) for name in markdown.CODE.findall(cells[0])}
+    assert finish == set(inspect.signature(StoredStudy.finish).parameters) - {"self"}
     public = {name for name in dir(StoredStudy) if not name.startswith("_")} - {"name", "answer"}
     assert {name.removeprefix("study.").partition("(")[0] for name in study} == public
