@@ -55,6 +55,11 @@ class Answer:
         return paragraphs(self.sentences) + behind
 
 
+def no_answer_yet(why: str) -> Answer:
+    """Return the answer of a finish that was stopped before it had begun."""
+    return Answer(lead="", sentences=(why,), headings=(), rows=(), folder=None)
+
+
 def answer_of(found: Found, folder: Path) -> Answer:
     """Return what was found as an answer; its model, if there is one, is in the folder."""
     headings, rows = found.table() if found.answer.is_complete else ((), ())

@@ -42,8 +42,8 @@ def carry_out(
     except KeyboardInterrupt:
         shown.close(f"{name}: interrupted. Nothing is lost: the same call goes on, and hpo.load shows what there is.")
         raise
-    except HpoError as error:
-        shown.close(f"{name}: stopped. {error.message}")
+    except HpoError:
+        shown.close(f"{name}: stopped")  # why is said by the error
         raise
     finally:
         watch.close()

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from hpo.api.best import best_of
 from hpo.api.place import Place
 from hpo.definition import find_study, load_definition, own_names
 from hpo.engine import load_state
@@ -21,12 +22,11 @@ def load_best(record: Record, place: Place) -> Any:
     Raises:
         HpoError: There is none, or it cannot be loaded.
     """
-    if record.best is None:
-        raise HpoError(f"{record.name} has no best model yet: no trial has a value.", "hpo.tune goes on with it.")
-    number = record.best.number
+    best = best_of(record)
+    number = best.number
     file = folder_of(place.runs_dir, record.name).model(number)
     if not file.is_there:
-        state = "has not ended" if not record.best.row.state.is_finished() else "was trained elsewhere, or deleted"
+        state = "has not ended" if not best.row.state.is_finished() else "was trained elsewhere, or deleted"
         raise HpoError(
             f"The model of trial {number}, the best of {record.name}, is not in {file.path.parent}: it {state}.",
             "Name the folder that holds it: runs_dir.",

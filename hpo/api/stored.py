@@ -5,15 +5,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo.api.answer import Answer, answer_of
+from hpo.api.answer import Answer, answer_of, no_answer_yet
+from hpo.api.best import best_of, find_best
 from hpo.api.carrying import carry_out, seconds_as_typed
 from hpo.api.given import check
 from hpo.api.place import Place, place_of
+from hpo.api.wording import in_python
 from hpo.database import open_store, wait_shortly
-from hpo.errors import HpoError, StudyMismatchError
+from hpo.errors import StudyMismatchError
 from hpo.finish import find_found
 from hpo.names import exactly, finish_of, search_of
-from hpo.report import Figure, Findings, Record, Trial, draw, find, paragraphs, read_record, table
+from hpo.report import Figure, Findings, Record, draw, find, paragraphs, read_record, table
 from hpo.study import open_stored
 from hpo.words import describe_params, number
 
@@ -96,33 +98,27 @@ class StoredStudy:
         """What the best trial's parameters are, by name.
 
         Raises:
-            HpoError: No trial has a value yet.
+            HpoError: No trial has a finite value.
         """
-        return dict(self._best.row.params)
+        return dict(best_of(self.record).row.params)
 
     @property
     def best_value(self) -> float:
         """What the best trial reached: the search's own record, which finish measures anew.
 
         Raises:
-            HpoError: No trial has a value yet.
+            HpoError: No trial has a finite value.
         """
-        return self._best.value
+        return best_of(self.record).value
 
     @property
     def best_trial(self) -> int:
         """The best trial's number.
 
         Raises:
-            HpoError: No trial has a value yet.
+            HpoError: No trial has a finite value.
         """
-        return self._best.number
-
-    @property
-    def _best(self) -> Trial:
-        if self.record.best is None:
-            raise HpoError(f"{self.name} has no best trial yet: none has a value.", "hpo.tune goes on with it.")
-        return self.record.best
+        return best_of(self.record).number
 
     @cached_property
     def trials(self) -> "pd.DataFrame":
@@ -171,7 +167,8 @@ class StoredStudy:
     ) -> Answer:
         """Do what hpo finish does: train the best settings again, name a winner and say how sure that is.
 
-        Called again, it goes on where it was stopped, or returns what it has found.
+        Called again, it goes on where it was stopped, or returns what it has found. Where its time was up, the answer's
+        is_complete is False.
 
         Args:
             finalists: How many of the best trials race; by default 5, and 3 after 20 trials or fewer.
@@ -191,11 +188,9 @@ class StoredStudy:
         arguments += [] if timeout is None else ["--timeout", seconds_as_typed(timeout)]
         asked = {"--finalists": finalists, "--seeds": seeds, "--workers": workers}
         arguments += [word for name, value in asked.items() if value is not None for word in (name, str(value))]
-        carry_out("hpo.finish", finish_of(self.name), arguments, self.place)
+        told = carry_out("hpo.finish", finish_of(self.name), arguments, self.place)
         answer = load_from(self.place, exactly(self.name)).answer
-        if answer is None:
-            raise HpoError(f"The finish of {self.name} was stopped before it had begun.", "finish() again begins it.")
-        return answer
+        return answer or no_answer_yet(in_python(told["message"]))
 
     @property
     def optuna_study(self) -> "optuna.Study":
@@ -215,8 +210,8 @@ class StoredStudy:
     def _lines(self) -> list[tuple[str, str]]:
         record = self.record
         lines = [("study", f"{self.name}: {record.n_ended} of {len(record.tickets)} trials have ended")]
-        for label, one in (("best", record.best), ("baseline", record.baseline)):
-            if one is not None and one.row.value is not None:
+        for label, one in (("best", find_best(record)), ("baseline", record.baseline)):
+            if one is not None and one.row.best_epoch is not None:
                 reached = f"{record.metric.name} {number(one.value)}, trial {one.number}"
                 lines.append((label, f"{reached}: {describe_params(one.row.params)}"))
         return lines

@@ -62,7 +62,9 @@ def tune(
     arguments += ["--new-generation"] if new_generation else []
     told = carry_out("hpo.run", study, arguments, place, is_new=new_generation, is_shown=progress)
     if "n_trials" not in told:  # it was stopped before there was a study
-        raise HpoError(in_python(told["message"]))
+        stopped = HpoError(in_python(told["message"]), "hpo.tune with a longer timeout, or none, makes it.")
+        stopped.exit_code = 0  # of the command, which has nothing to return
+        raise stopped
     return load_from(place, exactly(told["study"]))
 
 

@@ -171,7 +171,8 @@ def carry_out(request: "FinishRequest", settings: "RunSettings", *, as_json: boo
             lines = [f"{request.search}: stopped while its finish was being prepared: {cut.ending.value}."]
             lines.append("Nothing is lost. The same command begins again.")
             ending, fault, lead = cut.ending, None, lines[-1]
-            described: dict[str, Any] = {"study": request.search, "ending": ending.name.lower(), "answer": None}
+            described: dict[str, Any] = {"study": request.search, "ending": ending.name.lower()}
+            described |= {"message": " ".join(lines), "answer": None}
         else:
             ending, fault, lead = finished.ending, finished.fault, finished.found.lead()
             lines, described = shown(finished, request), described_as_json(finished)

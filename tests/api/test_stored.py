@@ -108,6 +108,29 @@ def test_model_that_is_not_here_is_named(searched: ToyStudy, tmp_path: Path) -> 
         load(tmp_path).best_model()
 
 
+def test_study_of_which_all_trials_diverged_has_no_best_one(sqlite_toy: ToyStudy, tmp_path: Path) -> None:
+    for _ in range(4):
+        record, _ = sqlite_toy.begin()
+        record.end(TrialState.COMPLETE, sqlite_toy.study.metric.worst, {"hpo:result": {"diverged": True}}, seconds=1.0)
+    study = load(tmp_path)
+    for ask in (lambda: study.best_trial, lambda: study.best_value, lambda: study.best_parameters, study.best_model):
+        with pytest.raises(HpoError, match="no trial has a finite val_accuracy") as caught:
+            ask()
+        assert "new_generation=True" in caught.value.hint
+    assert "best" not in repr(study)
+
+
+def test_finish_whose_time_is_up_before_it_has_begun_returns_an_answer_that_is_not_complete(
+    searched: ToyStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"ending": "timeout", "message": "toy: stopped: time is up. The same command begins again.", "answer": None}
+    monkeypatch.setattr("hpo.api.stored.carry_out", lambda *_: told)
+    answer = load(tmp_path).finish(timeout=1)
+    assert not answer.is_complete
+    assert (answer.lead, answer.folder) == ("", None)
+    assert repr(answer) == "toy: stopped: time is up. The same call begins again."
+
+
 def test_loading_imports_no_framework(searched: ToyStudy, tmp_path: Path) -> None:
     code = (
         "import sys, hpo\n"

@@ -111,6 +111,26 @@ def test_study_that_is_not_there_is_told_with_close_ones(project: Project, monke
     assert caught.value.hint == 'Did you mean "blobs"?'
 
 
+def test_time_that_is_up_before_there_is_a_study_has_the_commands_exit_code(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.folder)
+    with pytest.raises(
+        HpoError, match="stopped while its data and the study were being prepared: time is up"
+    ) as caught:
+        hpo.tune("blobs", timeout=0.01, progress=False)
+    assert (caught.value.exit_code, "longer timeout" in caught.value.hint) == (0, True)
+
+
+def test_error_is_raised_and_not_printed_too(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project.folder)
+    with pytest.raises(HpoError):
+        hpo.tune("blob")
+    assert capfd.readouterr().err == "blob: stopped\n"
+
+
 def test_argument_that_is_none_is_named_as_it_is_written(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.folder)
     with pytest.raises(HpoError, match=r"^n_trials: 0 is not a whole number of at least 1\.") as caught:
