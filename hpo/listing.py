@@ -102,7 +102,7 @@ def why(one: StudyStatus, where: str) -> str:
         return ""
     reason = "nobody works on it" if one.state == "stopped" else "its workers died"
     if one.study.endswith(FINISH):
-        return f" ({reason}; {typed_hpo()} finish --study {shlex.quote(search_of(one.study))} goes on)"
+        return f" ({reason}; {typed_hpo()} finish --study {shlex.quote(search_of(one.study))}{where} goes on)"
     # A run is of a file, and so of its latest generation.
-    how = f"; {typed_hpo()} run --study {shlex.quote(file_of(one.study))} goes on" if one.is_latest else ""
+    how = f"; {typed_hpo()} run --study {shlex.quote(file_of(one.study))}{where} goes on" if one.is_latest else ""
     return f" ({reason}{how})"

@@ -21,7 +21,7 @@ from hpo.command import (
     typed_hpo,
     whole_number,
 )
-from hpo.run import MAX_PROCESSES, StalledAfter, positive_seconds_of, seconds_of
+from hpo.run import MAX_PROCESSES, StalledAfter, TrustStoredFile, positive_seconds_of, seconds_of
 
 if TYPE_CHECKING:
     from hpo.finish.launching import Finished
@@ -86,6 +86,7 @@ def finish(
     runs_dir: RunsDir = Path("runs"),
     data_dir: DataDir = None,
     studies_dir: StudiesDir = Path("studies"),
+    trust_stored_file: TrustStoredFile = False,
     patience: Annotated[
         float,
         typer.Option(envvar="HPO_PATIENCE", parser=seconds_of, metavar="1h", help="How long the database may be away."),
@@ -104,16 +105,22 @@ def finish(
     The same command again goes on where it was stopped, and shows the answer once there is one.
     """
     from hpo.database import address_of
-    from hpo.definition import find_study
     from hpo.finish.request import FinishRequest
     from hpo.names import file_of, search_of
-    from hpo.run import RunSettings, WorkerLimits
+    from hpo.run import RunSettings, WorkerLimits, find_file
     from hpo.study import StudyOptions
 
-    name = search_of(study)
+    name, address = search_of(study), address_of(storage, runs_dir)
     options = StudyOptions(
-        file=find_study(file_of(name), studies_dir),
-        address=address_of(storage, runs_dir),
+        file=find_file(
+            file_of(name),
+            studies_dir,
+            address,
+            runs_dir,
+            is_stored_trusted=trust_stored_file,
+            patience_seconds=patience,
+        ),
+        address=address,
         runs_dir=runs_dir,
         data_dir=data_dir,
         n_trials=None,

@@ -9,6 +9,8 @@ from hpo.race import MIN_PAIRS, Difference, Plan, Repeat, results_of, schedule_o
 from hpo.statistics import Estimate, estimate
 from hpo.study import TrialRow
 
+LIKELY = 0.8  # a winner that is better with this probability is not given up for a smaller model
+
 
 @dataclass(frozen=True, kw_only=True)
 class Confirmed:
@@ -77,11 +79,15 @@ class Answer:
     optimism: float | None
 
     @property
-    def equals(self) -> list[int]:
-        """The settings that cannot be told from the winner, itself among them."""
-        return (
-            [] if self.winner is None else [self.winner, *(d.setting for d in self.differences if not d.is_different)]
-        )
+    def as_good(self) -> list[int]:
+        """The settings that do as well as the winner as far as anybody can tell, itself among them.
+
+        To be called equal is not enough: with few seeds everything is.
+        """
+        if self.winner is None:
+            return []
+        likely = [one for one in self.differences if one.probability is not None and one.probability < LIKELY]
+        return [self.winner, *(one.setting for one in likely if not one.is_different)]
 
 
 def answer_of(plan: Plan, rows: Sequence[TrialRow], metric: Metric, *, is_complete: bool) -> Answer:

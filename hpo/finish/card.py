@@ -76,8 +76,10 @@ def card_text(card: Card) -> str:
         "Its parameters:",
         _table(("parameter", "value"), [(name, _shown(value)) for name, value in card.parameters.items()]),
         "\n".join(f"- {_safe(line)}" for line in card.script),
-        "All of it is made again by:",
+        "Such a search and its finish are begun by:",
         f"```sh\n{_safe(card.command, is_code=True)}\n```",
+        "A search by several workers draws other trials each time, as they end in another order. This one's trainings "
+        "can be repeated all the same: `hpo reproduce` trains any trial again and compares it epoch by epoch.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -11,7 +11,7 @@ from typing import Any
 from hpo.errors import FolderError
 from hpo.files import replace, replaced
 
-MODEL, CLASSES, ONNX = "model.keras", "classes.json", "model.onnx"
+MODEL, CLASSES, ONNX, CARD = "model.keras", "classes.json", "model.onnx", "card.md"
 STATE = "model.npz"  # of a training function
 LAMBDA = "it has a Lambda layer, which is Python code in the file"  # a fault that loads all the same
 
@@ -47,6 +47,11 @@ class Exported:
     n_batch_rows: int = 0
     onnx: str = ""
     is_scaled: Any = False
+
+
+def is_whole(answer_dir: Path) -> bool:
+    """Whether an answer's folder has what each has: its model or state, and its card."""
+    return (answer_dir / CARD).is_file() and any((answer_dir / name).is_file() for name in (MODEL, STATE))
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from hpo.definition import StudyDefinition, StudyFile
 from hpo.errors import StudyFileError
 from hpo.files import replace
 from hpo.finish.card import Card, card_text
-from hpo.finish.exported import CLASSES, MODEL, ONNX, STATE, Exported, answer_folder, export_state
+from hpo.finish.exported import CARD, CLASSES, MODEL, ONNX, STATE, Exported, answer_folder, export_state
 from hpo.finish.fitting import Setting
 from hpo.finish.script import SCRIPT, write_script
 from hpo.machine import installed_version
@@ -23,7 +23,7 @@ from hpo.race import Retraining
 if TYPE_CHECKING:
     from hpo.finish.result import TestResult
 
-CARD, PARAMETERS = "card.md", "parameters.json"
+PARAMETERS = "parameters.json"
 ALL = (MODEL, STATE, CLASSES, ONNX, CARD, PARAMETERS, SCRIPT)  # what may be in it
 OWN_TEST_NOTE = (
     "A training function of the study's own is not measured by hpo: load the state and show it the test rows once, "

@@ -8,10 +8,11 @@ from typing import Any
 from hpo.database import explained, open_store, wait_shortly
 from hpo.errors import HpoError, NotOpenedError, StudyMismatchError
 from hpo.finish.found import Found, found_in, is_trained, n_wanted
+from hpo.finish.opened import read_opening
 from hpo.finish.opening import check_asked, check_unchanged, find_search, open_in_process, patiently
 from hpo.finish.request import FinishRequest
 from hpo.finish.retraining import is_other_model
-from hpo.finish.settled import read_settled
+from hpo.finish.settled import is_unsettled
 from hpo.finish.settling import settle_in_process
 from hpo.race import read_plan
 from hpo.run import Ending, Errand, Launcher, RunSettings, Signals, View, call_in_child, start_forkserver
@@ -56,22 +57,29 @@ def finish_search(request: FinishRequest, settings: RunSettings, view: View, sig
         if not patiently(partial(is_trained, study), request, view.say):
             ending = _train(partial(Launcher, settings, view, signals, context=context), request, study, view)
     fault = None
-    if ending == Ending.FINISHED and patiently(partial(is_unsettled, study), request, view.say):
+    if ending == Ending.FINISHED and patiently(partial(is_last_step_left, search, study), request, view.say):
         try:
+            view.say(patiently(partial(describe_last_step, search), request, view.say))
             ending = _settle(request, context, view, signals)
         except HpoError as error:  # the answer is there all the same
             fault = error
     return patiently(partial(_ended, ending, search, study, fault), request, view.say)
 
 
-def is_unsettled(study: OpenStudy) -> bool:
-    """Whether only the last step is missing of a finish."""
-    return is_trained(study) and read_settled(study, read_plan(study)) is None
+def is_last_step_left(search: OpenStudy, study: OpenStudy) -> bool:
+    """Whether only the last step is to be done of a finish."""
+    return is_trained(study) and is_unsettled(search, study, read_plan(study))
 
 
 def is_as_asked(study: OpenStudy, request: FinishRequest) -> bool:
     """Whether all trainings of a finish have ended, and it ends with the model that is asked for."""
     return is_trained(study) and not is_other_model(read_plan(study), request)
+
+
+def describe_last_step(search: OpenStudy) -> str:
+    """Say what the last step does; rows that were opened before are opened for nothing else."""
+    is_opened = read_opening(search) is not None
+    return "writing the winner's model" + ("" if is_opened else ", and measuring it on the test rows if there are any")
 
 
 class _Unhurried:
@@ -88,7 +96,6 @@ class _Unhurried:
 
 
 def _settle(request: FinishRequest, context: Any, view: View, signals: Signals) -> Ending:
-    view.say("writing the winner's model, and measuring it on the test rows if there are any")
     folder = folder_of(request.options.runs_dir, request.search)
     context = context or start_forkserver(folder, request.options.file.trainer)
     errand = Errand(what="writes the answer", target=settle_in_process, arguments=(request,))

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
+from hpo.command import typed_hpo
 from hpo.data import Dataset, Split, arrays_of, split_of
 from hpo.database import Store, insist, open_store, setup_lock
 from hpo.definition import fingerprint, load_definition
@@ -163,7 +164,8 @@ def plan_of(search: OpenStudy, request: FinishRequest, *, step: float) -> Plan:
     finalists, compared = choose(trials, search.metric, baseline=baseline, n_finalists=n_finalists)
     if not finalists:
         what = "has no trial that was trained to its end with a value" if n_ended else "has no trial that has ended"
-        goes_on = f"hpo run --study {file_of(search.name)}"
+        where = request.options.address.as_options(request.options.runs_dir)
+        goes_on = f"{typed_hpo()} run --study {file_of(search.name)}{where}"
         raise TrialsFailingError(
             f'"{search.name}" {what}, so there is nothing to finish ({describe_ended(search)}).',
             f"Run it first: {goes_on}"

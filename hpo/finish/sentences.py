@@ -130,10 +130,10 @@ def _difference(answer: Answer, difference: Difference) -> list[str]:
 
 def _likely(difference: Difference) -> str:
     if difference.probability is None or math.isnan(difference.probability):
-        return "how likely it is the better one is not known"
+        return "how likely the winner is the better one is not known"
     shown = min(max(difference.probability, 0.01), 0.99)
     sign = "over " if difference.probability > 0.99 else "below " if difference.probability < 0.01 else ""
-    return f"the better one with probability {sign}{shown:.2f}"
+    return f"by all trainings of both, the winner is the better one with probability {sign}{shown:.2f}"
 
 
 def settled_sentences(answer: Answer, settled: Settled, opening: Opening | None) -> list[Line]:
@@ -165,17 +165,17 @@ def retrained_sentence(metric: Metric, n_epochs: int, best_epochs: Sequence[int]
 
 
 def _simplest(answer: Answer, settled: Settled) -> list[str]:
-    """Name the smallest of the settings that cannot be told from the winner, where that is another one."""
+    """Name the smallest of the settings that do as well as the winner, where that is another one."""
     if answer.winner is None:
         return []
     if settled.n_weights:
-        sizes = {one: settled.n_weights[one] for one in answer.equals if one in settled.n_weights}
+        sizes = {one: settled.n_weights[one] for one in answer.as_good if one in settled.n_weights}
         smallest = min(sizes, key=lambda one: (sizes[one], one != answer.winner), default=answer.winner)
         if smallest == answer.winner or sizes[smallest] == sizes.get(answer.winner):
             return []
         has = f"has {sizes[smallest]:,} weights, the winner {sizes[answer.winner]:,}"
     else:
-        seconds = {one: answer.confirmed[one].seconds for one in answer.equals}
+        seconds = {one: answer.confirmed[one].seconds for one in answer.as_good}
         smallest = min(seconds, key=lambda one: (seconds[one], one != answer.winner))
         if smallest == answer.winner:
             return []

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hpo.finish.exported import is_whole
 from hpo.race import Plan
 from hpo.study import OpenStudy
 
@@ -41,6 +42,17 @@ class Settled:
     def is_retrained(self) -> bool:
         """Whether the model was trained on the validation rows too, and so has no value of its own."""
         return self.n_epochs is not None
+
+
+def is_unsettled(search: OpenStudy, study: OpenStudy, plan: Plan) -> bool:
+    """Whether the last step of a finish is to be done: it never was, or what it wrote is here no more.
+
+    It can be written again where its model is. Elsewhere it is fetched, if the database has it.
+    """
+    settled = read_settled(study, plan)
+    if settled is None:
+        return True
+    return not is_whole(search.folder.answer_dir) and study.folder.model(settled.trial).is_there
 
 
 def store_settled(study: OpenStudy, settled: Settled) -> None:

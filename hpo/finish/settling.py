@@ -25,7 +25,7 @@ from hpo.finish.request import FinishRequest
 from hpo.finish.result import result_of
 from hpo.finish.retraining import kept_of, row_of_model
 from hpo.finish.sentences import measured, retrained_sentence, sentences
-from hpo.finish.settled import Settled, read_settled, store_settled
+from hpo.finish.settled import Settled, is_unsettled, store_settled
 from hpo.names import file_of, finish_of
 from hpo.race import Repeats, parameters_of, read_plan, retraining_of
 from hpo.run import begin, telling
@@ -108,7 +108,7 @@ def settle(request: FinishRequest, say: Callable[[str], None]) -> None:
     search = find_search(request, database)
     study = find_finish(search, options.runs_dir)
     assert study is not None
-    if read_settled(study, read_plan(study)) is not None:  # by another command, meanwhile
+    if not is_unsettled(search, study, read_plan(study)):  # another command has settled it meanwhile
         return
     search.folder.check(search.facts.key)
     search.folder.mark(search.facts.key)

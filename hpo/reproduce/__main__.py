@@ -9,7 +9,7 @@ import typer
 
 from hpo.command import DataDir, Storage, StudiesDir, plain_app, run_command, whole_number
 from hpo.errors import NotReproducedError, TrialsFailingError
-from hpo.run import MAX_PROCESSES
+from hpo.run import MAX_PROCESSES, TrustStoredFile
 from hpo.terminal import plain_lines
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def reproduce(
     ] = Path("runs"),
     data_dir: DataDir = None,
     studies_dir: StudiesDir = Path("studies"),
+    trust_stored_file: TrustStoredFile = False,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -50,16 +51,18 @@ def reproduce(
     """Train a trial again and compare each epoch with what is recorded, bit by bit. Stores nothing."""
     from hpo.check import Children, temporary_folder
     from hpo.database import address_of, wait_shortly
-    from hpo.definition import find_study, fingerprint
+    from hpo.definition import fingerprint
     from hpo.names import file_of
     from hpo.reproduce.comparison import compare
     from hpo.reproduce.recording import read_recording
     from hpo.reproduce.retraining import Request, retrain_in_process
+    from hpo.run import find_file
     from hpo.study import check_meaning, open_stored
 
     address = address_of(storage, runs_dir)
     recording = wait_shortly(lambda: read_recording(open_stored(address, runs_dir, study), trial), address)
-    file = find_study(file_of(recording.facts.name), studies_dir)
+    name, is_trusted = file_of(recording.facts.name), trust_stored_file
+    file = find_file(name, studies_dir, address, runs_dir, is_stored_trusted=is_trusted, patience_seconds=0.0)
     check_meaning(recording.facts, fingerprint(file.path, like=recording.facts.meaning))
     request = Request(
         address=address,

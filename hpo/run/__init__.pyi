@@ -2,6 +2,7 @@ from .__main__ import app as app
 from .agenda import agenda_of as agenda_of
 from .amounts import MAX_PROCESSES as MAX_PROCESSES
 from .amounts import StalledAfter as StalledAfter
+from .amounts import TrustStoredFile as TrustStoredFile
 from .amounts import positive_seconds_of as positive_seconds_of
 from .amounts import seconds_of as seconds_of
 from .answering import begin as begin
@@ -20,5 +21,6 @@ from .launcher import Launcher as Launcher
 from .logs import log as log
 from .settings import RunSettings as RunSettings
 from .settings import WorkerLimits as WorkerLimits
+from .stored_file import find_file as find_file
 from .teller import Teller as Teller
 from .teller import WatchedView as WatchedView

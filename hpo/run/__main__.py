@@ -251,7 +251,7 @@ def run_and_show(
     from hpo.errors import NotOpenedError
     from hpo.run.display import say
     from hpo.run.launcher import run_study
-    from hpo.run.report import can_be_finished, describe, describe_not_opened, not_opened, show
+    from hpo.run.report import describe, describe_not_opened, is_over, not_opened, show
     from hpo.run.teller import WatchedView
 
     try:
@@ -263,7 +263,7 @@ def run_and_show(
     show(outcome, settings.options, console)
     described = describe(outcome, settings.options, seconds=time.monotonic() - STARTED_SECONDS)
     teller.know(direction=outcome.study.metric.direction)
-    if settings.is_finished_next and can_be_finished(outcome) and signals.ending is None:
+    if settings.is_finished_next and is_over(outcome) and signals.ending is None:
         if as_json:
             print(json.dumps(described), flush=True)
         teller.wait()

@@ -127,11 +127,15 @@ def describe_model(outcome: Outcome, options: StudyOptions) -> str:
     return f"none yet: trial {ranked[0].number} has not ended, and goes on with the study"
 
 
+def is_over(outcome: Outcome) -> bool:
+    """Whether nothing more is searched for now, so that a winner may be named."""
+    return outcome.ending in NAMEABLE
+
+
 def can_be_finished(outcome: Outcome) -> bool:
-    """Whether a winner may well be named: the search is over, and a trial was trained to its end with a value."""
-    return outcome.ending in NAMEABLE and any(
-        row.state == TrialState.COMPLETE and row.best_epoch is not None for row in outcome.rows
-    )
+    """Whether there is one to name too: a trial that was trained to its end with a value."""
+    whole = (row for row in outcome.rows if row.state == TrialState.COMPLETE and row.best_epoch is not None)
+    return is_over(outcome) and any(whole)
 
 
 def commands(outcome: Outcome, options: StudyOptions) -> Sequence[tuple[str, str]]:

@@ -87,7 +87,7 @@ def test_record_below_its_mean_was_not_lucky() -> None:
 def test_settings_that_seeds_cannot_tell_apart_are_equal_and_the_smaller_one_is_named() -> None:
     plan = plan_of([0.80, 0.799], baseline=0.5)
     answer = answer_of(plan, train(plan, [0.800, 0.8001, 0.5]), ACCURACY, is_complete=True)
-    assert set(answer.equals) == {0, 1}
+    assert set(answer.as_good) == {0, 1}
     assert "equal, as far as these seeds can tell; they could have shown a difference of 0.0" in text(answer)
     other = next(one for one in (0, 1) if one != answer.winner)
     n_weights = {answer.winner or 0: 5000, other: 100, 2: 10}
@@ -101,6 +101,8 @@ def test_settings_that_seeds_cannot_tell_apart_are_equal_and_the_smaller_one_is_
     assert said["test"] == "None."
     swapped = replace(settled, n_weights={answer.winner or 0: 100, other: 5000})
     assert "simplest" not in dict(settled_sentences(answer, swapped, None))
+    unlikely = tuple(replace(one, probability=0.9) for one in answer.differences)
+    assert "simplest" not in dict(settled_sentences(replace(answer, differences=unlikely), settled, None))
 
 
 def test_metric_that_is_minimised_is_told_in_its_own_numbers() -> None:

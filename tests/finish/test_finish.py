@@ -98,6 +98,38 @@ def test_second_request_shows_the_answer_without_tensorflow(
     assert len(project.trials("blobs.finish")) == n_trials
 
 
+def test_damaged_answer_folder_is_written_again_where_the_trained_model_is(
+    finished: tuple[Project, dict[str, Any]], tmp_path: Path
+) -> None:
+    project = copied(finished[0], tmp_path)
+    answer_dir = project.folder / "runs" / "blobs" / "answer"
+    before = {path.name for path in answer_dir.iterdir()}
+    (answer_dir / "model.keras").unlink()
+    again = project.finish()
+    assert {path.name for path in answer_dir.iterdir()} == before
+    assert again["test"] == finished[1]["test"], "the rows are not opened again"
+    shutil.rmtree(answer_dir)
+    kept = project.folder / "runs" / "blobs.finish" / f"trial-{again['settled']['trial']:05d}" / "model.keras"
+    kept.unlink()
+    shown = project.run("--study", "blobs", command="finish")
+    assert "it was written elsewhere" in shown.stdout
+    assert not answer_dir.exists()
+
+
+def test_file_that_the_database_alone_has_is_run_by_finish_and_reproduce_only_when_trusted(
+    finished: tuple[Project, dict[str, Any]], tmp_path: Path
+) -> None:
+    project = copied(finished[0], tmp_path)
+    (project.folder / "studies" / "blobs.py").unlink()
+    for command in (["finish"], ["reproduce", "--trial", "0"]):
+        words = ["--study", "blobs", *command[1:]]
+        refused = project.run(*words, command=command[0])
+        assert refused.returncode == 3
+        assert "The database has the file" in refused.stderr
+        trusted = project.run(*words, "--trust-stored-file", command=command[0])
+        assert trusted.returncode == 0, trusted.stderr
+
+
 def test_an_answer_is_in_the_search_s_artifacts_and_its_note(finished: tuple[Project, dict[str, Any]]) -> None:
     project, told = finished
     folder = project.folder / "runs" / "blobs"
