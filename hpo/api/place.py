@@ -6,9 +6,8 @@ from pathlib import Path
 
 from hpo.api.given import check
 from hpo.database import DatabaseAddress, address_of
+from hpo.definition import SHIPPED_DIR
 from hpo.names import file_of
-
-SHIPPED_DIR = ".cells"  # in the runs folder: the definitions that came from cells
 
 
 @dataclass(frozen=True, kw_only=True)

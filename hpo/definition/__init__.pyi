@@ -20,6 +20,7 @@ from .running import build_callbacks as build_callbacks
 from .running import make_folder as make_folder
 from .running import takes_trial as takes_trial
 from .samplers import sampler_of as sampler_of
+from .shipped import SHIPPED_DIR as SHIPPED_DIR
 from .shipped import digest_of as digest_of
 from .shipped import ship as ship
 from .space import Draw as Draw

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo.definition.examples import find_examples
-from hpo.definition.shipped import digest_of, load_shipped
+from hpo.definition.shipped import SHIPPED_DIR, digest_of, load_shipped
 from hpo.definition.source import definitions, parse, study_fields
 from hpo.definition.study import StudyDefinition
 from hpo.errors import HpoError, StudyFileError
@@ -57,8 +57,13 @@ def list_studies(studies_dir: Path) -> list[StudyFile]:
     return [_study_file(path, tree) for path, tree in ((path, _tree(path)) for path in files) if tree is not None]
 
 
-def find_study(name: str, studies_dir: Path) -> StudyFile:
+def find_study(name: str, studies_dir: Path, *, runs_dir: Path | None = None) -> StudyFile:
     """Find a study's file by name.
+
+    Args:
+        name: The study's.
+        studies_dir: Where it is.
+        runs_dir: May hold the definitions that hpo.tune was given; of one, the message says so.
 
     Raises:
         StudyFileError: There is none; close names are suggested.
@@ -73,11 +78,16 @@ def find_study(name: str, studies_dir: Path) -> StudyFile:
         )
     if not is_file_name(name):
         raise StudyFileError(f'"{name}" cannot be a study\'s name.', _advice_on_path(Path(name), studies_dir))
+    path = studies_dir / f"{name}.py"
+    if runs_dir is not None and not path.is_file() and (runs_dir / SHIPPED_DIR / path.name).is_file():
+        raise StudyFileError(
+            f'There is no study named "{name}" in {studies_dir}: it was made in Python, and hpo.tune wrote it down.',
+            f"Name the folder with what was written: --studies-dir {shlex.quote(str(runs_dir / SHIPPED_DIR))}",
+        )
     is_unmade = name in find_examples() and not studies_dir.exists()
     found = {} if is_unmade else {study.name: study for study in list_studies(studies_dir)}
     if name in found:
         return found[name]
-    path = studies_dir / f"{name}.py"
     if path.is_file():
         parse(path)  # a syntax error is the likelier reason than a missing STUDY
         raise StudyFileError(f"{path} declares no STUDY.", "End the file with STUDY = StudyDefinition(...).")

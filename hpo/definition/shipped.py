@@ -24,6 +24,7 @@ from hpo.errors import FolderError, StudyFileError
 from hpo.files import make_private, replace
 from hpo.tracebacks import told
 
+SHIPPED_DIR = ".cells"  # in the runs folder: where they are
 MARK = "SHIPPED"
 INSTALL = 'pip install "keras-hpo[notebook]"; from a checkout, pip install ".[notebook]".'
 AGAIN = "Call hpo.tune with the definition again."

@@ -4,6 +4,7 @@ Runs in a process of its own, because it imports the study's code and what train
 """
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.data import Dataset, load_dataset, load_test_rows, split_of
 from hpo.database import open_store
-from hpo.definition import StudyDefinition, build_model, load_definition, predicts_classes
+from hpo.definition import StudyDefinition, build_model, digest_of, load_definition, predicts_classes
 from hpo.engine import load_trainer, preprocessed
 from hpo.errors import DatasetError, FolderError, StudyFileError, StudyMismatchError
 from hpo.finish.answer import Answer, answer_of
@@ -119,11 +120,7 @@ def settle(request: FinishRequest, say: Callable[[str], None]) -> None:
     trainer.set_up(n_threads=search.facts.n_threads, slot=0)
     dataset = load_dataset(**_source(definition, request), fingerprint=search.facts.data, report=say)
     rows_made = preprocessed(
-        definition,
-        options.file,
-        dataset,
-        split_of(dataset, seed=search.facts.seed),
-        data_dir=options.data_dir,
+        definition, options.file, dataset, split_of(dataset, seed=search.facts.seed), data_dir=options.data_dir
     )
     processor = trainer.ways().get("processor")
     check_preprocessed(search.facts, rows_made.preprocessed, processor=processor, say=say)
@@ -227,10 +224,11 @@ def _chosen(case: _Case, kept: Path) -> Chosen:
 
 
 def _command(case: _Case) -> str:
-    facts, plan, name = case.search.facts, case.answer.plan, case.search.name
+    facts, plan, name, file = case.search.facts, case.answer.plan, case.search.name, case.request.options.file.path
+    where = f" --studies-dir {shlex.quote(str(file.parent))}" if digest_of(file) else ""  # it was made in Python
     search = f"hpo run --study {file_of(name)} --trials {plan.n_trials + plan.n_open} --seed {facts.seed}"
     finish = f"hpo finish --study {name} --finalists {plan.n_finalists} --seeds {plan.n_seeds}"
-    return f"{search} && {finish}{' --retrain' if plan.is_retrained else ''}"
+    return f"{search}{where} && {finish}{' --retrain' if plan.is_retrained else ''}{where}"
 
 
 def _weights(case: _Case) -> Mapping[int, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hpo.command import typed_hpo
 from hpo.database import DatabaseAddress, explained, insist
-from hpo.definition import StudyFile, find_study
+from hpo.definition import SHIPPED_DIR, StudyFile, find_study
 from hpo.errors import HpoError, StudyFileError
 from hpo.names import is_file_name
 from hpo.study import OpenStudy, find_latest, open_runs_dir, open_to_look, read_source, write_source
@@ -37,9 +37,10 @@ def find_file(
         HpoError: There is none, or it cannot be used; a stored one that is not trusted is named.
     """
     try:
-        return find_study(name, studies_dir)
+        return find_study(name, studies_dir, runs_dir=runs_dir)
     except StudyFileError as error:
-        if not is_file_name(name) or os.path.lexists(studies_dir / f"{name}.py"):
+        is_here = any(os.path.lexists(folder / f"{name}.py") for folder in (studies_dir, runs_dir / SHIPPED_DIR))
+        if not is_file_name(name) or is_here:
             raise
         missing = error
     if not is_stored_trusted:

@@ -99,7 +99,7 @@ def add(
             f'"{opened.name}" repeats trials of "{search_of(opened.name)}" and takes no others.',
             f"Add it there: --study {shlex.quote(search_of(opened.name))}",
         )
-    file = find_study(file_of(opened.name), studies_dir)
+    file = find_study(file_of(opened.name), studies_dir, runs_dir=runs_dir)
     check_same(opened.facts, fingerprint(file.path, like=opened.facts.meaning), None)
     try:
         chosen = json.loads(values)

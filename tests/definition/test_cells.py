@@ -14,7 +14,7 @@ import pytest
 from cells import CELL, run_cell
 
 from hpo import StudyDefinition
-from hpo.definition import cut_out, find_study, fingerprint, load_definition, ship
+from hpo.definition import SHIPPED_DIR, cut_out, find_study, fingerprint, load_definition, ship
 from hpo.errors import FolderError, StudyFileError
 
 Meaning = Callable[..., dict[str, str]]
@@ -199,3 +199,15 @@ def test_definition_of_modules_alone_needs_no_cells(tmp_path: Path) -> None:
     path = ship(made, "mine", tmp_path / "cells")
     assert find_study("mine", tmp_path / "cells").trainer == "keras"
     assert path.read_text().startswith('"""')
+
+
+def test_definition_made_in_python_is_named_to_who_looks_for_a_file_of_its_name(tmp_path: Path) -> None:
+    studies, runs = tmp_path / "studies", tmp_path / "runs"
+    studies.mkdir()
+    ship(run_cell(CELL)["STUDY"], "mine", runs / SHIPPED_DIR)
+    with pytest.raises(StudyFileError, match=r'no study named "mine" in .*studies: it was made in Python') as caught:
+        find_study("mine", studies, runs_dir=runs)
+    assert caught.value.hint.endswith(f"--studies-dir {runs / '.cells'}")
+    assert find_study("mine", runs / SHIPPED_DIR).name == "mine"
+    with pytest.raises(StudyFileError, match=r"\(found: none\)"):
+        find_study("other", studies, runs_dir=runs)
