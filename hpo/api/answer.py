@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpo.engine import load_state
 from hpo.errors import HpoError
 from hpo.finish import Found
 from hpo.report import paragraphs, table
 
-MODEL = "model.keras"
+MODEL, STATE = "model.keras", "model.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,14 +21,19 @@ class Answer:
         sentences: All of it, each with what it is about before it.
         headings: Of the table.
         rows: The settings that were trained again, each with what it reached over seeds that chose nothing.
-        folder: Where the model is that it ends with, and its card; None while there is none.
+        written_dir: Where the model that it ends with was written, and its card, be they there or not; None before.
     """
 
     lead: str
     sentences: tuple[str, ...]
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    folder: Path | None
+    written_dir: Path | None
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the model is that it ends with, and its card; None while there is none, or it is not here any more."""
+        return self.written_dir if self.written_dir is not None and self.written_dir.is_dir() else None
 
     @property
     def is_complete(self) -> bool:
@@ -35,17 +41,24 @@ class Answer:
         return bool(self.rows)
 
     def model(self) -> Any:
-        """Load the model to use: it takes rows as the data bring them.
+        """Load the model to use: it takes rows as the data bring them. Of a training function it is what it reported.
 
         Raises:
             HpoError: There is none, or Keras does not load it.
         """
-        if self.folder is None or not (self.folder / MODEL).is_file():
-            there = "is not here" if self.folder else "is not there yet"
-            raise HpoError(f"The model of the answer {there}.", "finish() goes on; card.md, beside it, says the rest.")
+        if self.written_dir is None:
+            raise HpoError("The model of the answer is not there yet: its finish has not ended.", "finish() goes on.")
+        path, state = self.written_dir / MODEL, self.written_dir / STATE
+        if state.is_file():
+            return load_state(state)
+        if not path.is_file():
+            raise HpoError(
+                f"The model of the answer is not in {self.written_dir}: it was deleted, or written on another machine.",
+                "finish() writes it again where the models of its trainings are; elsewhere hpo study fetch brings it.",
+            )
         from hpo.api.models import load_plain
 
-        return load_plain(self.folder / MODEL, advice=f"{self.folder / 'card.md'} says how.")
+        return load_plain(path, advice=f"{self.written_dir / 'card.md'} says how.")
 
     def __repr__(self) -> str:
         return "\n".join(self.sentences)
@@ -57,7 +70,7 @@ class Answer:
 
 def no_answer_yet(why: str) -> Answer:
     """Return the answer of a finish that was stopped before it had begun."""
-    return Answer(lead="", sentences=(why,), headings=(), rows=(), folder=None)
+    return Answer(lead="", sentences=(why,), headings=(), rows=(), written_dir=None)
 
 
 def answer_of(found: Found, folder: Path) -> Answer:
@@ -68,5 +81,5 @@ def answer_of(found: Found, folder: Path) -> Answer:
         sentences=tuple(f"{label}: {line}" for label, line in found.lines),
         headings=tuple(headings),
         rows=tuple(map(tuple, rows)),
-        folder=None if found.settled is None else folder,
+        written_dir=None if found.settled is None else folder,
     )

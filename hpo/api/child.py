@@ -140,7 +140,10 @@ def _error(code: int, said: Sequence[str], place: Place) -> HpoError:
     if begun is None:
         how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         last = "\n".join(said[-N_LINES_TOLD:])
-        unexpected = HpoError(f"The command died ({how}).{f' It said last:{chr(10)}{last}' if last else ''}")
+        unexpected = HpoError(
+            f"The command died ({how}).{f' It said last:{chr(10)}{last}' if last else ''}",
+            f"The same call goes on; workers.log, in the study's folder in {place.runs_dir}, may say why it died.",
+        )
         unexpected.exit_code = code
         return unexpected
     lines = [said[begun].removeprefix("error: "), *said[begun + 1 :]]

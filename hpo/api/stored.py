@@ -10,7 +10,7 @@ from hpo.api.best import best_of, find_best
 from hpo.api.carrying import carry_out, seconds_as_typed
 from hpo.api.given import check
 from hpo.api.place import Place, place_of
-from hpo.api.wording import in_python
+from hpo.api.wording import in_python, worded
 from hpo.database import open_store, wait_shortly
 from hpo.errors import StudyMismatchError
 from hpo.finish import find_found
@@ -154,7 +154,8 @@ class StoredStudy:
         """
         from hpo.api.models import load_best
 
-        return load_best(self.record, self.place)
+        with worded():
+            return load_best(self.record, self.place)
 
     def finish(
         self,
@@ -262,4 +263,5 @@ def load_from(place: Place, name: str) -> StoredStudy:
         finally:
             study.database.close()
 
-    return wait_shortly(read, address)
+    with worded():
+        return wait_shortly(read, address)

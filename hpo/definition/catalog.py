@@ -143,7 +143,10 @@ def load_definition(file: StudyFile) -> StudyDefinition:
     digest = digest_of(file.path)
     definition = _run(file) if digest is None else load_shipped(file.path, digest)
     if not isinstance(definition, StudyDefinition):
-        raise StudyFileError(f"{file.path}: STUDY must be an hpo StudyDefinition, not {type(definition).__name__}.")
+        raise StudyFileError(
+            f"{file.path}: STUDY must be an hpo StudyDefinition, not {type(definition).__name__}.",
+            "End the file with STUDY = StudyDefinition(...).",
+        )
     if definition.trainer != file.trainer:  # what trains was settled before the file was run
         raise StudyFileError(
             f"{file.path}: it is not to be seen in the file's text whether STUDY has train.",

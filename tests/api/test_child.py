@@ -77,6 +77,7 @@ def test_command_that_dies_without_a_message_is_told_with_what_it_said_last(here
     with pytest.raises(HpoError, match="killed by signal 9") as caught:
         run()
     assert "out of luck" in caught.value.message
+    assert "workers.log" in caught.value.hint
 
 
 def test_interrupted_caller_interrupts_it_once_and_waits_for_its_end(here: Path) -> None:

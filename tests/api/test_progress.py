@@ -113,6 +113,13 @@ def test_nothing_is_shown_where_nothing_is_asked_for(capsys: pytest.CaptureFixtu
         ("Undo it, or begin a new one: --new-generation.", "Undo it, or begin a new one: new_generation=True."),
         ("--trials 3 changes nothing", "n_trials=3 changes nothing"),
         ("hpo study delete --study x --runs-dir there", "hpo study delete --study x --runs-dir there"),
+        ("Leave --retrain out, or have", "Leave retrain=True out, or have"),
+        ("Or start with --study digits_mlp, which", 'Or start with study="digits_mlp", which'),
+        (
+            "hpo study show x --source prints it. --trust-stored-file runs it",
+            "hpo study show x --source prints it. HPO_TRUST_STORED_FILE=1 in the environment runs it",
+        ),
+        ("Leave --threads out", "Leave HPO_THREADS out"),
         ("The same command goes on.", "The same call goes on."),
     ],
 )

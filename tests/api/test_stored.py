@@ -14,6 +14,7 @@ from toy import ToyStudy
 
 import hpo
 from hpo import HpoError, StoredStudy
+from hpo.api.answer import Answer
 
 
 @pytest.fixture
@@ -91,8 +92,10 @@ def test_unknown_study_is_told_with_those_there_are(sqlite_toy: ToyStudy, tmp_pa
 
 
 def test_database_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(HpoError, match=r"There is no database .*hpo\.db"):
+    with pytest.raises(HpoError, match=r"There is no database .*hpo\.db") as caught:
         load(tmp_path)
+    assert caught.value.hint == "Run a study first, or name another storage or runs_dir."
+    assert caught.value.__notes__ == [caught.value.hint]
 
 
 def test_database_that_is_away_is_named_without_its_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +132,16 @@ def test_finish_whose_time_is_up_before_it_has_begun_returns_an_answer_that_is_n
     assert not answer.is_complete
     assert (answer.lead, answer.folder) == ("", None)
     assert repr(answer) == "toy: stopped: time is up. The same call begins again."
+
+
+def test_answer_whose_folder_was_deleted_says_how_it_comes_back(tmp_path: Path) -> None:
+    answer = Answer(lead="", sentences=(), headings=(), rows=(), written_dir=tmp_path / "answer")
+    assert answer.folder is None
+    with pytest.raises(HpoError, match=r"is not in .*answer: it was deleted, or written on another machine") as caught:
+        answer.model()
+    assert "finish() writes it again" in caught.value.hint
+    (tmp_path / "answer").mkdir()
+    assert answer.folder == tmp_path / "answer"
 
 
 def test_loading_imports_no_framework(searched: ToyStudy, tmp_path: Path) -> None:
