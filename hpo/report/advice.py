@@ -154,7 +154,7 @@ def _about_groups(record: Record, groups: Groups, importances: Importances) -> l
     if untold and len(untold) > len(told):
         n = len(record.drawn)
         said.append(
-            f"Run more trials: with {n:,} it cannot be told whether {listed(named(one.name) for one in untold)} "
+            f"Run more trials: with {n:,} it cannot be told how much {listed(named(one.name) for one in untold)} "
             f"{'matters' if len(untold) == 1 else 'matter'}. Four times as many halve the intervals."
         )
     few = [one.name for one in groups.groups if one.low is None]

@@ -17,6 +17,7 @@ MIN_FOR_BAND = 8  # trials of a group, of which a running median takes at least 
 N_PLACES = 33
 MANY_PRUNED = 0.25
 MIN_NEAR, SHARE_NEAR = 7, 0.3
+MIN_EQUAL = 3  # trials of the smallest group, of which an expected best says more than one value does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +206,7 @@ def _compared(record: Record, parameter: str | None, ranked: Sequence[Group], pa
     if parameter is None:
         return ["The study has no optimizer and no other choice of words to compare: its trials are one group."]
     if len(ranked) == 1:
-        return [f"All trials have {parameter} {ranked[0].name}: there is nothing to compare it with."]
+        return [f"All drawn trials have {parameter} {ranked[0].name}: there is nothing to compare it with."]
     first, rest = ranked[0], ranked[1:]
     behind = [one.name for one in rest if (first.name, one.name) in pairs.differ]
     swayed = [one.name for one in rest if (first.name, one.name) in pairs.swayed]
@@ -220,14 +221,15 @@ def _compared(record: Record, parameter: str | None, ranked: Sequence[Group], pa
     sizes = [one.n for one in ranked]
     if max(sizes) > 1.5 * min(sizes):
         equal = listed(f"{number(one.equal_best)} with {one.name}" for one in ranked)
+        equally = f"; of {min(sizes)} each, the best would be {equal} on average" if min(sizes) >= MIN_EQUAL else ""
         said.append(
             f"The groups are unequal ({min(sizes)} to {counted(max(sizes), 'trial')}), and more trials find a better "
-            f"best; of {min(sizes)} each, the best would be {equal} on average."
+            f"best{equally}."
         )
     n, n_pruned = sum(sizes), sum(one.n_pruned for one in ranked)
     if n_pruned > MANY_PRUNED * n:
         said.append(
-            f"{n_pruned:,} of the {counted(n, 'trial')} were pruned and count with the value that they had by then, "
+            f"{n_pruned:,} of the {counted(n, 'trial')} {_were(n_pruned)} the value that they had by then, "
             "which understates what learns slowly."
         )
     few = [one.name for one in ranked if one.low is None]
@@ -243,6 +245,10 @@ def _about_swayed(first: Group, swayed: Sequence[str], guide: str) -> list[str]:
         f"A typical trial did better with {first.name} than with {listed(swayed)}, but not among trials of like "
         f"{guide}: the sampler may only have drawn {first.name} together with what was good."
     ]
+
+
+def _were(n: int) -> str:
+    return "was pruned and counts with" if n == 1 else "were pruned and count with"
 
 
 def _has(names: Sequence[str]) -> str:
@@ -271,9 +277,15 @@ def _over_scale(record: Record, scale: Parameter | None, ranked: Sequence[Group]
     matters = holm([1.0 if one.scale_p is None else one.scale_p for one in drawn])
     said = []
     for one, is_sure in zip(drawn, matters, strict=True):
-        best = record.metric.best(one.band, key=lambda place: place.median)
-        assert best is not None
-        alike = [place.x for place in one.band if place.median == best.median]
-        near = f"typically best near {scale.name} {alike[len(alike) // 2]:.2g}"
-        said.append(f"{one.name}: {near if is_sure else f'not shown to depend on {scale.name}'}")
+        said.append(f"{one.name}: {_near(record, scale, one) if is_sure else f'not shown to depend on {scale.name}'}")
     return [f"{'; '.join(said)}."]
+
+
+def _near(record: Record, scale: Parameter, group: Group) -> str:
+    """Say where a group is best: only where the line's best place is clear of its worst."""
+    best, *_, worst = record.metric.ranked(group.band, key=lambda place: place.median) * 2
+    near, far = (best.low, worst.high) if record.metric.is_maximized else (best.high, worst.low)
+    if near is None or far is None or not record.metric.is_better(near, far):
+        return f"depends on {scale.name}, but these trials do not tell where it is best"
+    alike = [place.x for place in group.band if place.median == best.median]
+    return f"typically best near {scale.name} {alike[len(alike) // 2]:.2g}"

@@ -18,7 +18,7 @@ from hpo.statistics import holm
 MIN_TRIALS = 8
 SMALL = 0.1  # of the order of values: a parameter that surely explains less did not matter
 
-MATTERED, DID_NOT, UNTOLD = "mattered", "did not matter", "too few trials to tell"
+MATTERED, DID_NOT, UNTOLD = "mattered", "did not matter", "too few trials to tell how much"
 SWAYED = "not told apart from another"  # which matters more, and with which the sampler drew it together
 
 CANNOT_TELL = (
@@ -120,7 +120,9 @@ def _said(parameters: Sequence[Importance], n: int) -> list[str]:
         )
         said.append(f"What mattered, by the share of the trials' order that it explains: {shares}.")
     else:
-        said.append("No parameter explains more of the trials' order than chance would.")
+        said.append(
+            "All parameters taken together, none is shown to explain more of the trials' order than chance would."
+        )
     said += [
         f"{one.name} follows the trials' order too, but not among trials of like {one.guide}: the sampler may only "
         "have drawn it together with what was good."
@@ -131,5 +133,7 @@ def _said(parameters: Sequence[Importance], n: int) -> list[str]:
             f"Within the range searched, {listed(one.name for one in by[DID_NOT])} made no difference worth having."
         )
     if by[UNTOLD]:
-        said.append(f"Of {listed(one.name for one in by[UNTOLD])} there are too few trials to tell.")
+        said.append(
+            f"There are too few trials to tell how much {listed(one.name for one in by[UNTOLD])} by itself explains."
+        )
     return said

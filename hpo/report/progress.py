@@ -9,8 +9,10 @@ from hpo.report.record import Record, Trial
 from hpo.report.words import counted, duration, number, percent
 
 MOST_OF_GAIN = 0.9
+MIN_EARLY = 5  # of the best, to say that longer training is unlikely to help
 MIN_TOP = 3  # of the best, to say whether they were still improving
 MOST_AT_END = 0.25  # of the best may be best in their last epoch where longer training is said not to help
+MIN_AFTER, MIN_ENDED = 5, 8  # trials: after the best, and in all, to say whether the search still paid
 LATE = 0.9  # of the search: an improvement after it says that the search still paid at its end
 
 
@@ -130,14 +132,21 @@ def _said(steps: Sequence[Step], last: Step | None, most: Step | None) -> list[s
         return ["One trial has ended: a search begins with the second."]
     total = steps[-1]
     share = last.epochs / total.epochs if total.epochs else last.n_ended / total.n_ended
+    is_late = min(share, last.n_ended / total.n_ended) > LATE  # by trials too: pruned ones have few epochs
     n_after = total.n_ended - last.n_ended
     said = []
     if n_after == 0:
-        said.append("The last trial to end is the best: the search still paid when it ended.")
-    elif share > LATE:
+        paid = ": the search still paid when it ended" if total.n_ended >= MIN_ENDED else ""
+        said.append(f"The last trial to end is the best{paid}.")
+    elif is_late:
         said.append(
             f"The best value came late, with {percent(1 - share)} of the epochs to go: the search still paid at its "
             "end."
+        )
+    elif n_after < MIN_AFTER:
+        said.append(
+            f"Trial {last.number} is the best; {counted(n_after, 'trial')} that ended later found nothing better: too "
+            "few to tell whether the search still paid."
         )
     else:
         since = "" if None in (total.seconds, last.seconds) else f" and {duration(_since(total, last))}"
@@ -151,8 +160,8 @@ def _said(steps: Sequence[Step], last: Step | None, most: Step | None) -> list[s
             f"{total.n_ended:,}."
         )
     said.append(
-        f"Were all trials drawn at random, the next one would be the best with a chance of 1 in {total.n_ended + 1:,}, "
-        "and as many again would find a better one half of the time."
+        "More trials may find a better one all the same: were all drawn at random, the next one would with a chance of "
+        f"1 in {total.n_ended + 1:,}, and {total.n_ended:,} more, taken together, with an even chance."
     )
     return said
 
@@ -201,11 +210,15 @@ def _kind(record: Record, trial: Trial, best: Trial | None) -> str:
     return words.get(trial.row.state.name, "open")
 
 
+def _were_pruned(n: int) -> str:
+    return "was pruned before its" if n == 1 else "were pruned before their"
+
+
 def _of_curves(curves: Sequence[Curve], top: Sequence[Trial], n_at_end: int) -> list[str]:
     if not curves:
         return ["No trial has reported an epoch with a finite value, so there is no curve to draw."]
     n_pruned = sum(one.state.startswith("pruned") for one in curves)
-    said = [f"{counted(len(curves), 'trial')} reported epochs; {n_pruned:,} of them were pruned before their last."]
+    said = [f"{counted(len(curves), 'trial')} reported epochs; {n_pruned:,} of them {_were_pruned(n_pruned)} last."]
     if len(top) < MIN_TOP:
         said.append("Too few trials were trained to their end to say whether they had learned all they could.")
     elif n_at_end > len(top) / 2:
@@ -218,11 +231,13 @@ def _of_curves(curves: Sequence[Curve], top: Sequence[Trial], n_at_end: int) -> 
             f"{n_at_end} of the {len(top)} best had their best value in their last epoch: these curves do not tell "
             "whether longer training would help."
         )
-    else:
+    elif len(top) >= MIN_EARLY:
         early = sorted((one.row.best_epoch or 1) / one.curve[-1][0] for one in top)
         said.append(
             f"{n_at_end or 'None'} of the {len(top)} best had their best value in their last epoch; half of them had "
             f"it after {percent(early[len(early) // 2])} of their epochs or sooner, so longer training alone is "
             "unlikely to help."
         )
+    else:
+        said.append("Too few trials were trained to their end to say whether longer training would help.")
     return said

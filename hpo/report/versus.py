@@ -10,6 +10,8 @@ from hpo.report.space import named
 from hpo.report.words import counted, gain, listed, number, percent
 from hpo.statistics import LEVEL
 
+MIN_TO_TELL = 6  # trials of each, to say that typical ones do not differ
+MIN_EQUAL = 3  # of the smaller, of which an expected best says more than one value does
 HASH_LENGTH = 12  # of a fingerprint, as people are told it
 
 
@@ -104,10 +106,13 @@ def _about_values(one: Record, other: Record) -> list[str]:
     if not here or not there:
         return said
     n = min(len(here), len(there))
-    if len(here) != len(there):
+    if len(here) != len(there) and n >= MIN_EQUAL:
         said.append(_at_equal_budget(one, other, here, there, n))
     share, p = superiority(here, there)
-    if p > 1 - LEVEL:
+    if p > 1 - LEVEL and n < MIN_TO_TELL:
+        few = f"{len(here):,} and {len(there):,} drawn trials are"
+        said.append(f"{few} too few to tell whether typical trials of the two differ.")
+    elif p > 1 - LEVEL:
         said.append("Typical trials of the two do not differ beyond what chance does.")
     else:
         better, worse, odds = (one, other, share) if share > 0.5 else (other, one, 1 - share)

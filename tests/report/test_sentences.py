@@ -129,6 +129,9 @@ def test_groups_of_unequal_size_few_trials_and_pruned_ones_are_said_to_be_so() -
     text = said(a_search(by("optimizer", {"adam": SPREAD, "sgd": SPREAD[:3]})), "groups")
     assert "unequal (3 to 8 trials), and more trials find a better best; of 3 each, the best would be" in text
     assert "sgd has fewer" in text
+    text = said(a_search(by("optimizer", {"adam": SPREAD[:2], "sgd": SPREAD[:1]})), "groups")
+    assert "The groups are unequal (1 to 2 trials), and more trials find a better best." in text
+    assert "on average" not in text
     text = said(a_search(by("optimizer", {"adam": SPREAD, "sgd": SPREAD})), "groups")
     assert "unequal" not in text
     assert "fewer" not in text
@@ -141,7 +144,7 @@ def test_groups_of_studies_without_an_optimizer() -> None:
     of_words = a_search(by("penalty", {"l1": SPREAD, "l2": [one + 0.3 for one in SPREAD]}), ranges={})
     assert "better with l2" in said(of_words, "groups")
     assert "no other choice of words" in said(a_search([a_trial(1, 0.5, n_layers=2)], ranges=LAYERS), "groups")
-    assert "All trials have optimizer adam" in said(a_search(by("optimizer", {"adam": SPREAD})), "groups")
+    assert "All drawn trials have optimizer adam" in said(a_search(by("optimizer", {"adam": SPREAD})), "groups")
     assert "nothing to compare" in said(a_search([]), "groups")
 
 
@@ -161,6 +164,13 @@ def test_scale_says_where_a_group_is_best_or_that_it_does_not_depend() -> None:
     text = " ".join(find(over_rates(noise)).groups.scale_sentences)
     assert "all trials: not shown to depend on learning_rate" in text
     assert "best near" not in text
+    # The values follow the rate, but the median of any seven of them is the same.
+    flat = " ".join(find(over_rates([-9.0, -8.0, *[1.0007] * 6, -7.0, -6.0])).groups.scale_sentences)
+    assert "best near" not in flat
+    slight = [0.01 * abs(place - 20) + (place * 0.618034) % 1 for place in range(40)]
+    unclear = find(over_rates(slight)).groups
+    assert unclear.groups[0].scale_p is not None
+    assert "best near" not in " ".join(unclear.scale_sentences)
     assert "No group has the 8 trials" in " ".join(find(over_rates(SPREAD[:4])).groups.scale_sentences)
     none = find(a_search(by("optimizer", {"adam": SPREAD}))).groups
     assert "no number" in none.scale_sentences[0]
@@ -183,8 +193,8 @@ def test_importance_of_what_decides_of_noise_and_of_too_few() -> None:
     assert "What mattered, by the share of the trials' order that it explains: optimizer (" in text
     assert "n_layers made no difference worth having" in text
     few = said(a_search(trials[:12], ranges=LAYERS), "importances")
-    assert "No parameter explains more of the trials' order than chance would" in few
-    assert "Of n_layers there are too few trials to tell" in few
+    assert "none is shown to explain more of the trials' order than chance would" in few
+    assert "too few trials to tell how much n_layers by itself explains" in few
     assert "cannot tell which parameters mattered" in said(a_search(trials[:5], ranges=both), "importances")
     assert "searches no parameter" in said(a_search(trials, ranges={}), "importances")
 
@@ -238,12 +248,26 @@ def test_importance_leaves_out_the_baseline_and_trials_without_the_parameter() -
         ([0.5, 0.9, *[0.4] * 8], "The search stopped paying after trial 1: the 8 trials that ended later (80 % of the"),
         ([*[0.4] * 9, 0.9], "The last trial to end is the best: the search still paid"),
         ([*[0.4] * 28, 0.9, 0.4], "The best value came late, with 3 % of the epochs to go"),
+        ([*[0.4] * 6, 0.9, *[0.4] * 3], "Trial 6 is the best; 3 trials that ended later found nothing better: too few"),
         ([0.5], "a search begins with the second"),
         ([], "no best value to follow"),
     ],
 )
 def test_progress_says_when_the_search_stopped_paying(values: Sequence[float], words: str) -> None:
     assert words in said(a_search([a_trial(n, one) for n, one in enumerate(values)]), "progress")
+
+
+def test_progress_of_few_trials_and_of_pruned_ones_says_little() -> None:
+    long, short = [0.1] * 9, {"state": "PRUNED", "asked": 10}
+    few = [a_trial(0, curve=long), a_trial(1, curve=[*long, 0.9]), *(a_trial(n, 0.1, **short) for n in (2, 3))]
+    text = said(a_search(few), "progress")
+    assert "Trial 1 is the best; 2 trials that ended later found nothing better: too few to tell" in text
+    assert "still paid at its end" not in text
+    many_short = [*few, *(a_trial(n, 0.1, **short) for n in range(4, 8))]
+    assert "stopped paying after trial 1: the 6 trials" in said(a_search(many_short), "progress")
+    two = said(a_search([a_trial(0, 0.5), a_trial(1, 0.6)]), "progress")
+    assert "The last trial to end is the best. " in two
+    assert "the next one would with a chance of 1 in 3, and 2 more, taken together, with an even chance" in two
 
 
 def test_progress_follows_the_order_in_which_trials_ended() -> None:
@@ -275,6 +299,10 @@ def test_curves_say_whether_longer_training_may_pay() -> None:
     text = said(a_search(pruned, ranges={}), "curves")
     assert "6 trials reported epochs; 6 of them were pruned" in text
     assert "Too few trials were trained to their end" in text
+    one = a_search([a_trial(0, curve=[0.1, 0.2], asked=5, state="PRUNED")], ranges={})
+    assert "1 of them was pruned before its last." in said(one, "curves")
+    three = a_search([a_trial(n, curve=[0.1, 0.5, 0.3]) for n in range(3)], ranges={})
+    assert "Too few trials were trained to their end to say whether longer" in said(three, "curves")
     assert "no curve to draw" in said(a_search([a_trial(0, state="FAIL")]), "curves")
 
 
@@ -351,7 +379,7 @@ def test_advice_on_parameters_trials_failures_and_what_is_left() -> None:
     flat = [a_trial(n, one, n_layers=1 + n % 4) for n, one in enumerate(noise, 1)]
     assert "Search fewer parameters: hold n_layers at" in said(a_search(flat, ranges=LAYERS), "advice")
     few = said(a_search(flat[:12], ranges=LAYERS), "advice")
-    assert "Run more trials: with 12 it cannot be told whether n_layers matters" in few
+    assert "Run more trials: with 12 it cannot be told how much n_layers matters" in few
     assert "Search fewer" not in few
     failing = [*flat[:6], *(a_trial(n, state="FAIL", reason="oom", n_layers=4) for n in range(20, 30))]
     assert "Leave out what fails or diverges: 62 % of the trials did" in said(

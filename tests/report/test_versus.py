@@ -42,9 +42,13 @@ def test_studies_that_do_not_differ_and_those_of_unequal_size() -> None:
     old, new = a_study("old", LOW), a_study("new", [one + 0.001 for one in LOW])
     assert "Typical trials of the two do not differ beyond what chance does" in said(old, new)
     assert "trials each" not in said(old, new)
-    text = said(old, a_study("new", LOW[:2]))
-    assert "With 2 trials each, the best of old would be 0.7" in text
-    assert "and that of new 0.6400" in text
+    text = said(old, a_study("new", LOW[:3]))
+    assert "With 3 trials each, the best of old would be 0.7" in text
+    assert "and that of new 0.6600" in text
+    assert "8 and 3 drawn trials are too few to tell whether typical trials of the two differ" in text
+    text = said(old, a_study("new", LOW[3:4]))
+    assert "trials each" not in text
+    assert "do not differ" not in text
 
 
 def test_what_differs_is_listed_and_what_does_not_is_not() -> None:
