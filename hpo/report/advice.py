@@ -66,6 +66,8 @@ def find_advice(
     """
     if not record.drawn:
         return Advice(edges=(), sentences=tuple(_without_results(record)))
+    if all(not math.isfinite(one.value) for one in record.drawn):
+        return Advice(edges=(), sentences=tuple(_without_results(record)))
     edges = _edges(record, importances)
     said = [*_about_failures(record, troubles), *map(_about_edge, edges)]
     if is_improving:
@@ -81,6 +83,11 @@ def find_advice(
 
 
 def _without_results(record: Record) -> list[str]:
+    if record.ended and record.best is None:
+        return [
+            "Find out why every trial diverged before anything else: more trials like these tell nothing. Lower the "
+            "learning rate's range, clip the gradients (`clipnorm`), or look for NaN and unscaled columns in the data."
+        ]
     if record.failed:
         return [
             "Mend what made the trials fail (see below) before anything else; `hpo check` tries a study in seconds."

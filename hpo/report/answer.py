@@ -93,6 +93,8 @@ def state_of(trial: Trial) -> str:
     """Say in a word what became of a trial."""
     words = {TrialState.FAIL: "failed", TrialState.WAITING: "interrupted"}
     word = words.get(trial.row.state, trial.row.state.name.lower())
+    if trial.row.state == TrialState.WAITING and not trial.ticket.is_begun:
+        word = "not begun"
     return f"{word}, diverged" if trial.row.is_diverged else word
 
 
@@ -124,7 +126,7 @@ def find_answer(record: Record, finish: Finish | None, command: str) -> Answer:
         command: What is to be typed to finish the study.
     """
     best, baseline = record.best, record.baseline
-    if best is None or not math.isfinite(best.value):
+    if best is None:
         sentence = f"{record.name} has no result: {_why_none(record)}."
     else:
         sentence = (
@@ -139,8 +141,9 @@ def find_answer(record: Record, finish: Finish | None, command: str) -> Answer:
             f"The study has not been finished: this value is one run's, with one seed{_chosen(record)}. How good this "
             f"setting is on average, and on rows that chose nothing, is not known yet: `{command}` finds out.",
         )
-        if best is None or not math.isfinite(best.value):
-            confirmation = ("The study has not been finished, and there is nothing to finish yet.",)
+        if best is None:
+            yet = "" if record.n_ended == len(record.tickets) else " yet"
+            confirmation = (f"The study has not been finished, and there is nothing to finish{yet}.",)
     return Answer(sentence=sentence, standing=_standing(record), confirmation=confirmation, finish=finish)
 
 
@@ -188,8 +191,6 @@ def _standing(record: Record) -> str:
 def find_against(record: Record) -> AgainstBaseline:
     """Put the best trial beside the baseline."""
     best, baseline = record.best, record.baseline
-    if best is not None and not math.isfinite(best.value):
-        best = None
     difference, apart = None, ""
     changed: tuple[str, ...] = ()
     if best is not None and baseline is not None and best.number != baseline.number:
@@ -209,6 +210,10 @@ def find_against(record: Record) -> AgainstBaseline:
     )
 
 
+def _became(trial: Trial) -> str:
+    return {"failed": "failed", "not begun": "has not begun"}.get(state_of(trial), f"is {state_of(trial)}")
+
+
 def _against(
     record: Record, best: Trial | None, baseline: Trial | None, difference: float | None, changed: tuple[str, ...]
 ) -> list[str]:
@@ -220,7 +225,7 @@ def _against(
         n = len(record.drawn)
         return [f"None of the {counted(n, 'other trial')} beat the baseline." if n else "Only the baseline has ended."]
     if difference is None:
-        return [f"The baseline {state_of(baseline)} and has no value to compare with."]
+        return [f"The baseline {_became(baseline)} and has no value to compare with."]
     n_better = sum(record.metric.is_better(one.value, baseline.value) for one in record.drawn)
     first = f"The best trial is {gain(record.metric, best.value, baseline.value)} the baseline"
     if difference == 0:

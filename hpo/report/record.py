@@ -113,9 +113,8 @@ class Record:
 
     @cached_property
     def best(self) -> Trial | None:
-        """The best trial so far, also where it still runs."""
-        ranked = self.ranked
-        return ranked[0] if ranked else None
+        """The best trial so far, also where it still runs; one without a finite value is none."""
+        return next((one for one in self.ranked if math.isfinite(one.value)), None)
 
     @cached_property
     def ranked(self) -> list[Trial]:

@@ -205,9 +205,14 @@ def page(snapshot: Snapshot) -> Group:
     return Group(head, best, table, Text(plain(snapshot.note), style="yellow"))
 
 
+def ranked_finite(rows: Sequence[TrialRow], facts: StudyFacts) -> list[TrialRow]:
+    """Return the trials with a finite value, best first: one that diverged before it had any is nobody's best."""
+    return [row for row in rank(rows, facts.metric) if math.isfinite(row.value or 0.0)]
+
+
 def describe_best(rows: Sequence[TrialRow], facts: StudyFacts) -> str:
     """Say the best value so far and how far it is from the baseline's."""
-    ranked, baseline = rank(rows, facts.metric), find_baseline(rows, facts)
+    ranked, baseline = ranked_finite(rows, facts), find_baseline(rows, facts)
     if not ranked:
         return "no value yet"
     text = f"best {plain(facts.metric.name)} {number(ranked[0].value)} (trial {ranked[0].number})"
@@ -239,7 +244,7 @@ def is_trained_on_all(row: TrialRow) -> bool:
 
 def summary(rows: Sequence[TrialRow], facts: StudyFacts) -> Group:
     """Lay out the result: best against baseline, the best per optimizer; whose trial was pruned is marked."""
-    ranked, baseline = rank(rows, facts.metric), find_baseline(rows, facts)
+    ranked, baseline = ranked_finite(rows, facts), find_baseline(rows, facts)
     if not ranked:
         return Group(Text("No trial has a value yet."))
     table = Table(box=None, padding=(0, 2, 0, 0))

@@ -207,7 +207,7 @@ def study_lines(study: OpenStudy, whole: ShownStudy, where: str) -> Iterator[str
         curve = drawn(one.curve, 20)
         yield (
             f"    trial {row.number:<{width}}  {number(row.value)}  {at:9}  {curve:20}  "
-            f"{state_word(row.state):9} {describe_params(row.params)}"
+            f"{'diverged' if row.is_diverged else state_word(row.state):9} {describe_params(row.params)}"
         )[: terminal_width()]
     yield from _failures(whole.failed)
     if whole.best:

@@ -211,7 +211,7 @@ def read_shown_study(study: OpenStudy, n_best: int) -> ShownStudy:
     stored = {one.number: one for one in study.history()}
     tickets = study.tickets.read()
     rows = [row_of(one, study.metric) for one in stored.values()]
-    best = rank(rows, study.metric)[:n_best]
+    best = [row for row in rank(rows, study.metric) if math.isfinite(row.value or 0.0)][:n_best]
     return ShownStudy(
         is_paused=study.is_paused(),
         n_trials=len(tickets),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from searches import LAYERS, LEARNING_RATE, OPTIMIZER, a_search, a_trial
 
-from hpo.report.answer import Finish
+from hpo.report.answer import Finish, state_of
 from hpo.report.findings import find
 from hpo.report.record import Record, Trial
 
@@ -33,6 +33,7 @@ def by(name: str, values: Mapping[str, Sequence[float]], **named: Any) -> list[T
 
 
 BASE = a_trial(0, 0.7, optimizer="adam")
+BETTER = a_trial(1, 0.8, optimizer="sgd")
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,27 @@ def test_answer_without_baseline_result_or_end() -> None:
     assert "The study is complete: its one trial has ended." in answer(a_search([one]))
     assert "has not ended: 1 of 3 trials have ended, so this may still change" in answer(a_search([one], n_free=2))
     assert "is paused: 1 of 3 trials" in answer(a_search([one], n_free=2, is_paused=True))
+
+
+def test_study_whose_trials_all_diverged_has_no_best_and_asks_for_no_more_trials() -> None:
+    trials = [a_trial(n, -math.inf, is_diverged=True, optimizer="adam") for n in range(10)]
+    record = a_search(trials, has_baseline=True)
+    assert record.best is None
+    assert answer(record).endswith("all of its 10 trials have ended. The study has not been finished, and there is "
+        "nothing to finish.")  # fmt: skip
+    assert answer(a_search(trials, n_free=1)).endswith("there is nothing to finish yet.")
+    advice = said(record, "advice")
+    assert "Find out why every trial diverged" in advice
+    assert "Run more trials" not in advice
+    assert "Find out why" not in said(a_search([*trials, a_trial(10, 0.5, optimizer="adam")]), "advice")
+
+
+def test_trial_that_no_worker_has_taken_is_not_begun() -> None:
+    untaken = a_trial(0, state="WAITING", worker=None, optimizer="adam")
+    record = a_search([untaken, BETTER], has_baseline=True)
+    assert state_of(untaken) == "not begun"
+    assert "The baseline has not begun and has no value to compare with." in said(record, "against_baseline")
+    assert state_of(a_trial(0, state="WAITING")) == "interrupted"
 
 
 def test_answer_says_that_its_trial_was_not_trained_to_its_end() -> None:
@@ -165,8 +187,8 @@ def test_scale_says_where_a_group_is_best_or_that_it_does_not_depend() -> None:
     assert "all trials: not shown to depend on learning_rate" in text
     assert "best near" not in text
     # The values follow the rate, but the median of any seven of them is the same.
-    flat = " ".join(find(over_rates([-9.0, -8.0, *[1.0007] * 6, -7.0, -6.0])).groups.scale_sentences)
-    assert "best near" not in flat
+    flat = " ".join(find(over_rates([*[1.0007] * 35, *[0.0] * 5])).groups.scale_sentences)
+    assert "all trials: depends on learning_rate, but these trials do not tell where it is best" in flat
     slight = [0.01 * abs(place - 20) + (place * 0.618034) % 1 for place in range(40)]
     unclear = find(over_rates(slight)).groups
     assert unclear.groups[0].scale_p is not None

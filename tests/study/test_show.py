@@ -1,6 +1,7 @@
 """What hpo study show tells of a trial: its curve, how it ended and why, and what there is of it."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,16 @@ def test_study_is_shown_by_its_best_trials_and_failures(sqlite_toy: ToyStudy) ->
     assert "  the best 1 trial:" in said
     assert next(line for line in said if line.startswith("    ")).startswith("    trial 1  0.7500  epoch 2    ▁█")
     assert "  failed: 1, the last one trial 2: the oven is cold" in said
+
+
+def test_trial_that_diverged_without_a_value_is_not_among_the_best(sqlite_toy: ToyStudy) -> None:
+    diverged = {"hpo:result": {"diverged": True}}
+    sqlite_toy.run(-math.inf, attrs=diverged)
+    assert read_shown_study(sqlite_toy.study, 10).best == ()
+    sqlite_toy.run(0.5, attrs=diverged)
+    lines = list(study_lines(sqlite_toy.study, read_shown_study(sqlite_toy.study, 10), ""))
+    assert "  the best 1 trial:" in lines
+    assert "diverged" in next(line for line in lines if line.startswith("    trial 1"))
 
 
 def shown(toy: ToyStudy, *typed: str) -> Any:
