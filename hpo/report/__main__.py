@@ -37,7 +37,10 @@ def report(
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Default: NAME.html here; JSON to standard output.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Default: NAME.html here; JSON to standard output, where - has the page go too."
+        ),
     ] = None,
     against: Annotated[
         str | None, typer.Option(metavar="NAME", help="Put another study, or generation, beside it on the same axes.")
@@ -61,7 +64,8 @@ def report(
     from hpo.report.versus import find_versus
     from hpo.study import attach, open_stored
 
-    if is_attached and (against is not None or written_as == Format.JSON or (output and output.is_char_device())):
+    is_printed = output == Path("-") or (output is None and written_as == Format.JSON)
+    if is_attached and (against is not None or is_printed or written_as == Format.JSON or is_device(output)):
         raise OptionError("--attach is for the page of one study, in a file.", "Leave out --against and --format.")
     address = address_of(storage, runs_dir)
 
@@ -84,7 +88,7 @@ def report(
         text = json.dumps(found, separators=(",", ":")) + "\n"
     else:
         text = write_page(*sides[0]) if versus is None else write_pair(sides, versus)
-    if output is None and written_as == Format.JSON:
+    if is_printed:
         sys.stdout.write(text)
         return
     path = output or Path(f"{names}.html")
@@ -94,6 +98,11 @@ def report(
         wait_shortly(lambda: attach(open_stored(address, runs_dir, name), {ARTIFACT: path}), address)
     of = " against ".join(record.name for record in records)
     print(f"The report of {of} is in {path} ({n_bytes / 1000:,.0f} kB).")
+
+
+def is_device(output: Path | None) -> bool:
+    """Whether a file is none that could be attached."""
+    return output is not None and output.is_char_device()
 
 
 def write(path: Path, text: str) -> int:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpo.errors import OptionError
 from hpo.report import figures
 from hpo.report.findings import Findings
 from hpo.report.record import Record
@@ -31,8 +32,19 @@ class Figure:
         return self.svg
 
     def save(self, path: str | Path) -> None:
-        """Write the picture to a file, FILE.svg."""
-        Path(path).write_text(self.svg, encoding="utf-8")
+        """Write the picture to a file, FILE.svg.
+
+        Raises:
+            OptionError: The file is called otherwise, or cannot be written.
+        """
+        if Path(path).suffix.lower() != ".svg":
+            raise OptionError(
+                f"A figure is an SVG picture, and {path} ends otherwise.", "Name a file that ends in .svg."
+            )
+        try:
+            Path(path).write_text(self.svg, encoding="utf-8")
+        except OSError as error:
+            raise OptionError(f"Cannot write {path}: {error.strerror}.", "Name another file.") from error
 
 
 def draw(name: str, record: Record, findings: Findings) -> Figure:

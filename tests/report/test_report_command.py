@@ -11,8 +11,13 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from searches import a_search, a_trial
 from small_disk import fill, small_disk
 from toy import ToyStudy
+
+from hpo.errors import OptionError
+from hpo.report.drawings import draw
+from hpo.report.findings import find
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -54,7 +59,7 @@ def test_report_is_attached_once_and_then_replaced(searched: Path, sqlite_toy: T
     (one,) = optuna.artifacts.get_all_artifact_meta(study)
     assert (one.filename, one.mimetype) == ("report.html", "text/html")
     assert (searched / "toy" / "artifacts" / one.artifact_id).read_text() == (searched / "toy.html").read_text()
-    for wrong in (("--format", "json"), ("--against", "toy"), ("--output", "/dev/null")):
+    for wrong in (("--format", "json"), ("--against", "toy"), ("--output", "/dev/null"), ("--output", "-")):
         assert "in a file" in call(searched, "--study", "toy", "--attach", *wrong, code=2).stderr
 
 
@@ -82,6 +87,27 @@ def test_report_as_json_says_the_same(searched: Path) -> None:
     assert found["answer"]["sentence"] in piped
     call(searched, "--study", "toy", "--format", "json", "--output", "found.json")
     assert json.loads((searched / "found.json").read_text())["study"] == "toy"
+
+
+def test_report_to_standard_output_is_the_page_and_nothing_else(searched: Path) -> None:
+    page = call(searched, "--study", "toy", "--output", "-").stdout
+    assert page.startswith("<!DOCTYPE html>")
+    assert page.endswith("</html>\n")
+    assert not (searched / "-").exists()
+    assert not (searched / "toy.html").exists()
+    assert json.loads(call(searched, "--study", "toy", "--format", "json", "--output", "-").stdout)["study"] == "toy"
+
+
+def test_figure_is_saved_as_svg_or_refused_in_one_message(tmp_path: Path) -> None:
+    record = a_search([a_trial(0, 0.5)], ranges={})
+    figure = draw("progress", record, find(record))
+    figure.save(tmp_path / "x.svg")
+    assert (tmp_path / "x.svg").read_text() == figure.svg
+    with pytest.raises(OptionError, match=r"x\.png ends otherwise"):
+        figure.save(tmp_path / "x.png")
+    assert not (tmp_path / "x.png").exists()
+    with pytest.raises(OptionError, match=r"Cannot write .*No such file or directory"):
+        figure.save(tmp_path / "nope" / "x.svg")
 
 
 def test_what_cannot_be_is_said(searched: Path) -> None:
