@@ -197,6 +197,7 @@ def carry_out(request: "FinishRequest", settings: "RunSettings", *, as_json: boo
 
 def shown(finished: "Finished", request: "FinishRequest") -> list[str]:
     """Return what people are told."""
+    from hpo.finish.found import since_sentence
     from hpo.finish.sentences import aligned
     from hpo.run import Ending
 
@@ -214,10 +215,9 @@ def shown(finished: "Finished", request: "FinishRequest") -> list[str]:
         lines_found.append(("model", f"{folder} ({how})"))
     lines = [head, *aligned(lines_found)]
     if finished.n_since > 0:
-        ended = "1 more trial has" if finished.n_since == 1 else f"{finished.n_since} more trials have"
         where = request.options.address.as_options(request.options.runs_dir)
         begin_anew = f"{typed_hpo()} study delete --study {shlex.quote(finished.study.name)}{where}"
-        lines.append(f"{ended} ended in the search since; this answer is without. To begin it anew: {begin_anew}")
+        lines.append(f"{since_sentence(finished.n_since)} To begin it anew: {begin_anew}")
     return lines
 
 

@@ -1,7 +1,7 @@
 """What the finish of a search has found so far, read from the database alone: for commands and pages that show it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpo.errors import HpoError
@@ -24,12 +24,14 @@ class Found:
         settled: The model to use, and what the settings cost; None before it is there.
         opening: Of the test rows; None where they were not opened.
         lines: All of it in sentences.
+        n_since: How many trials of the search have ended since the finish was begun.
     """
 
     answer: Answer
     settled: Settled | None
     opening: Opening | None
     lines: tuple[Line, ...]
+    n_since: int = 0
 
     @property
     def is_tested(self) -> bool:
@@ -68,6 +70,12 @@ class Found:
         return f"The winner is {name} ({chosen}): {answer.metric.name} {reached} over seeds that chose nothing."
 
 
+def since_sentence(n_since: int) -> str:
+    """Say how many trials an answer is without; empty where there is none."""
+    ended, them = ("1 more trial has", "it") if n_since == 1 else (f"{n_since} more trials have", "them")
+    return f"{ended} ended in the search since; this answer is without {them}." if n_since > 0 else ""
+
+
 def is_trained(study: OpenStudy) -> bool:
     """Whether all trainings of a finish have ended."""
     tickets = study.tickets.read()
@@ -91,7 +99,8 @@ def found_in(search: OpenStudy, study: OpenStudy) -> Found:
     """
     plan, rows = read_plan(study), study.rows()
     answer = answer_of(plan, rows, study.metric, is_complete=is_confirmed(plan, rows, study.metric))
-    return found_of(answer, read_settled(study, plan), read_opening(search))
+    found = found_of(answer, read_settled(study, plan), read_opening(search))
+    return replace(found, n_since=max(0, count_ended(search.tickets.read()) - plan.n_trials))
 
 
 def found_of(answer: Answer, settled: Settled | None, opening: Opening | None) -> Found:

@@ -58,9 +58,13 @@ def _trained(answer: Answer) -> str:
     n_most = plan.n_most
     if not answer.is_complete:
         return f"{answer.n_ended} trainings have ended, of {n_most} at most ({racing} of {plan.n_trials} trials)."
-    spared = f"; the race spared {answer.n_spared}" if answer.n_spared else ""
+    spared = f"; {_not_needed(answer.n_spared)}, as finalists that fell behind were dropped" if answer.n_spared else ""
     going_on = f" {plan.n_open} trials of the search had not ended." if plan.n_open else ""
     return f"{answer.n_ended} trainings: {racing} of {plan.n_trials} trials{spared}.{going_on}"
+
+
+def _not_needed(n: int) -> str:
+    return f"{n} more {'was' if n == 1 else 'were'} not needed"
 
 
 def _so_far(answer: Answer) -> list[str]:

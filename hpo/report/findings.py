@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from hpo.errors import StudyMismatchError
-from hpo.finish import Found, find_found
+from hpo.finish import Found, find_found, since_sentence
 from hpo.names import search_of
 from hpo.report.advice import Advice, find_advice
 from hpo.report.answer import AgainstBaseline, Answer, Finish, find_against, find_answer, state_of
@@ -19,6 +19,9 @@ from hpo.report.record import Record, read_record
 from hpo.report.spending import Pruning, Time, Troubles, find_pruning, find_time, find_troubles
 from hpo.study import OpenStudy
 
+EXPLAINED = (
+    "Seeds that chose nothing belong to trainings made after the race, so that luck in the race has no part in them."
+)
 IN_TRIALS = {"members", "steps"}  # what "trials" says already
 
 
@@ -87,6 +90,9 @@ def shown(found: Found | None) -> Finish | None:
         return None
     headings, rows = found.table() if found.answer.is_complete else ((), ())
     sentences = tuple(f"{label[0].upper()}{label[1:]}: {line}" for label, line in found.lines)
+    since = since_sentence(found.n_since)
+    explained = (EXPLAINED,) if found.answer.is_complete and found.answer.winner is not None else ()
+    sentences = (*sentences, *explained, *((since,) if since else ()))
     return Finish(
         lead=found.lead(), sentences=sentences, headings=tuple(headings), rows=tuple(tuple(row) for row in rows)
     )

@@ -8,11 +8,13 @@ from optuna.trial import TrialState
 from rows import row
 
 from hpo.finish.answer import Answer, answer_of
+from hpo.finish.found import found_of
 from hpo.finish.sentences import retrained_sentence, sentences, settled_sentences
 from hpo.finish.settled import Settled
 from hpo.metric import Metric, metric_of
 from hpo.race import Plan, is_confirmed, schedule_of
 from hpo.race.plan import Setting
+from hpo.report.findings import shown
 from hpo.study import TrialRow
 
 ACCURACY, LOSS = metric_of("val_accuracy", "maximize"), metric_of("val_loss", "minimize")
@@ -74,6 +76,24 @@ def test_lucky_record_is_told_from_a_good_setting() -> None:
     assert "it was lucky by 0." in said
     assert "baseline: The baseline reaches 0.4995 [" in said
     assert "the winner is better by 0.2" in said
+
+
+def test_report_explains_its_words_and_says_which_trials_the_answer_is_without() -> None:
+    plan = plan_of([0.90, 0.80], baseline=None)
+    answer = answer_of(plan, train(plan, [0.70, 0.60]), ACCURACY, is_complete=True)
+    found = found_of(answer, None, None)
+    page = " ".join(shown(found).sentences)  # type: ignore[union-attr]
+    assert f"{answer.n_spared} more were not needed, as finalists that fell behind were dropped." in page
+    assert "Seeds that chose nothing belong to trainings made after the race" in page
+    assert "this answer is without" not in page
+    later = " ".join(shown(replace(found, n_since=2)).sentences)  # type: ignore[union-attr]
+    assert later.endswith("2 more trials have ended in the search since; this answer is without them.")
+    one = shown(replace(found, n_since=1))
+    assert one is not None
+    assert one.sentences[-1] == "1 more trial has ended in the search since; this answer is without it."
+    begun = shown(found_of(replace(answer, is_complete=False), None, None))
+    assert begun is not None
+    assert "Seeds that chose nothing" not in " ".join(begun.sentences)
 
 
 def test_record_below_its_mean_was_not_lucky() -> None:

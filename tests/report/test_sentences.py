@@ -280,7 +280,8 @@ def test_progress_says_when_the_search_stopped_paying(values: Sequence[float], w
 
 
 def test_progress_of_few_trials_and_of_pruned_ones_says_little() -> None:
-    long, short = [0.1] * 9, {"state": "PRUNED", "asked": 10}
+    long: list[float] = [0.1] * 9
+    short: dict[str, Any] = {"state": "PRUNED", "asked": 10}
     few = [a_trial(0, curve=long), a_trial(1, curve=[*long, 0.9]), *(a_trial(n, 0.1, **short) for n in (2, 3))]
     text = said(a_search(few), "progress")
     assert "Trial 1 is the best; 2 trials that ended later found nothing better: too few to tell" in text
