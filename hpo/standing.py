@@ -1,5 +1,6 @@
 """What studies are doing, read from their tickets and no more than a few of their trials: thousands cost nothing."""
 
+import math
 import os
 import socket
 import time
@@ -71,7 +72,7 @@ def read_status(study: OpenStudy, *, is_latest: bool = True) -> StudyStatus:
     """Read one study's status from its tickets, and no more than three of its trials."""
     tickets, now = study.tickets.read(), time.time()
     leased = [ticket for ticket in tickets if ticket.state == TicketState.LEASED]
-    valued = [ticket for ticket in tickets if ticket.reached is not None]
+    valued = [ticket for ticket in tickets if ticket.reached is not None and math.isfinite(ticket.reached)]
     best = study.metric.best(valued, key=lambda ticket: ticket.reached or 0.0)
     baseline = next((ticket for ticket in tickets if study.facts.is_baseline(ticket.number)), None)
     workers = [describe_worker(study, ticket, now) for ticket in leased]

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from hpo.database import Store
 from hpo.errors import OptionError
+from hpo.standing import read_status
 from hpo.study import Verdict
 from hpo.study.__main__ import app
 from hpo.study.portrait import study_lines, trial_lines
@@ -105,6 +106,7 @@ def test_trial_that_diverged_without_a_value_is_not_among_the_best(sqlite_toy: T
     diverged = {"hpo:result": {"diverged": True}}
     sqlite_toy.run(-math.inf, attrs=diverged)
     assert read_shown_study(sqlite_toy.study, 10).best == ()
+    assert read_status(sqlite_toy.study).best is None
     sqlite_toy.run(0.5, attrs=diverged)
     lines = list(study_lines(sqlite_toy.study, read_shown_study(sqlite_toy.study, 10), ""))
     assert "  the best 1 trial:" in lines
