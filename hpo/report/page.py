@@ -8,6 +8,7 @@ from hpo.report import figures
 from hpo.report.answer import Answer, Configuration, state_of
 from hpo.report.axes import value_axis
 from hpo.report.findings import Findings
+from hpo.report.groups import MIN_EQUAL
 from hpo.report.listing import all_trials, curves_table, time_table
 from hpo.report.markup import figure, paragraphs, table, text, words
 from hpo.report.record import Record
@@ -173,7 +174,7 @@ def _groups(record: Record, findings: Findings) -> str:
             number(one.best),
             number(one.median),
             "too few trials" if one.low is None else f"{number(one.low)} to {number(one.high)}",
-            number(one.equal_best),
+            *([number(one.equal_best)] if found.n_equal >= MIN_EQUAL else []),
         ]
         for one in found.groups
     ]
@@ -184,7 +185,7 @@ def _groups(record: Record, findings: Findings) -> str:
         "best",
         "median",
         "interval of the median",
-        f"best of {found.n_equal:,}, expected",
+        *([f"best of {found.n_equal:,}, expected"] if found.n_equal >= MIN_EQUAL else []),
     ]
     numbers = table(f"{record.metric.name} by {named(found.parameter or 'study')}", headings, rows)
     content = figure(figures.rows_figure(found.groups, record.metric), said) + numbers

@@ -149,3 +149,12 @@ def test_a_study_of_an_older_hpo_gives_a_page_without_what_it_did_not_store(sqli
     assert "is 0.7500, of trial 0" in text
     assert "How long workers waited is not stored" in text
     older.close()
+
+
+def test_expected_best_is_shown_where_the_smallest_group_has_three_trials() -> None:
+    trials = [a_trial(n, 0.5 + n / 100, optimizer="adam" if n % 2 else "sgd") for n in range(1, 7)]
+    assert "best of 3, expected" in write_page(a_search(trials), find(a_search(trials)))
+    few = a_search(trials[:3])
+    page = write_page(few, find(few))
+    assert "interval of the median" in page
+    assert "expected</th>" not in page
