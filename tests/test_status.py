@@ -87,9 +87,10 @@ def test_status_says_in_words_what_its_states_mean(sqlite_toy: ToyStudy) -> None
     lines = lines_of([*both, read_status(sqlite_toy.study)], address, Path("runs"))
     latest, older, paused = [line for line in lines if line.startswith("toy")]
     counts = "4 trials: 1 interrupted, 3 not begun"
-    assert latest == f"toy: stopped (nobody works on it; {typed_hpo()} run --study toy goes on); {counts}"
+    where = f"--storage {shlex.quote(address.public)}"
+    assert latest == f"toy: stopped (nobody works on it; {typed_hpo()} run --study toy {where} goes on); {counts}"
     assert older == f"toy (an older generation): stopped (nobody works on it); {counts}"
-    command = f"{typed_hpo()} study resume --study toy --storage {shlex.quote(address.public)}"
+    command = f"{typed_hpo()} study resume --study toy {where}"
     assert paused == f"toy: paused ({command} lets it go on); {counts}"
 
 

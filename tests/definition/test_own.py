@@ -70,7 +70,7 @@ STUDY = StudyDefinition(search_space=search_space, train=train, metric="score", 
         (OWN, {"baseline": {"rate": 1}}, "STUDY.baseline must be a dataclass with a field epochs", "frozen dataclass"),
         (OWN, {"baseline": Chosen}, "not the class Chosen", ""),
         (OWN, {"baseline": Chosen(rate=1, epochs=0)}, "STUDY.baseline: epochs must be a whole number", ""),
-        (OWN, {"dataset": 3}, "STUDY.dataset must be a name, a path or a function", ""),
+        (OWN, {"dataset": 3}, "STUDY.dataset must be a name, a path, a function or a Stream", ""),
     ],
 )
 def test_field_that_does_not_fit_is_refused(

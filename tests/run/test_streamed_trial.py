@@ -79,11 +79,13 @@ def curves(project: Project) -> list[dict[int, float]]:
 def test_run_on_a_stream_that_is_killed_within_an_epoch_ends_with_the_numbers_of_an_undisturbed_one(
     tmp_path: Path,
 ) -> None:
-    calm, killed = project_in(tmp_path / "calm", 0.0), project_in(tmp_path / "killed", 0.05)
+    calm, killed = project_in(tmp_path / "calm", 0.0), project_in(tmp_path / "killed", 0.2)  # two seconds an epoch
     calm.tune("--workers", "1")
     command = killed.start("--study", "blobs", "--workers", "1", "--lease", "2s")
-    killed.wait_for_epoch(2)
-    kill_family(command.pid)
+    try:
+        killed.wait_for_epoch(2)
+    finally:
+        kill_family(command.pid)
     command.communicate()
     assert command.returncode == -signal.SIGKILL
     assert 0 < len(curves(killed)[0]) < 6
