@@ -145,12 +145,17 @@ class Project:
         raise AssertionError("no trial got that far")
 
 
+def project_in(folder: Path) -> Project:
+    """Return the project that is there."""
+    found = Project.__new__(Project)
+    found.folder = folder
+    return found
+
+
 def copied(project: Project, folder: Path) -> Project:
     """Copy a project with all that has been stored of it."""
     shutil.copytree(project.folder, folder / "copy")
-    copy = Project.__new__(Project)
-    copy.folder = folder / "copy"
-    return copy
+    return project_in(folder / "copy")
 
 
 def kill_family(pid: int) -> None:

@@ -7,6 +7,7 @@ alone, so a trial has the same numbers in every run here, and each test compares
 import contextlib
 import json
 import os
+import pickle
 import shutil
 import signal
 import socket
@@ -28,6 +29,7 @@ import pytest
 import sqlalchemy as sa
 from postgres import Postgres
 from project import Project
+from shared import made_once
 from small_disk import fill, small_disk
 from toy import ToyStudy, all_facts, tickets_of, wait_for
 
@@ -292,11 +294,14 @@ def postgres_site(tmp_path: Path, postgres: Postgres) -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Numbers:
     """Each trial's numbers, of a run that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("reference")
-    site = Site(folder, f"sqlite:///{folder / 'hpo.db'}")
-    finish(site.begin("--workers", "2", "--trials", str(N_REFERENCE_TRIALS)))
-    found = site.numbers()
-    site.close()
+
+    def make(folder: Path) -> None:
+        site = Site(folder, f"sqlite:///{folder / 'hpo.db'}")
+        finish(site.begin("--workers", "2", "--trials", str(N_REFERENCE_TRIALS)))
+        (folder / "numbers.pickle").write_bytes(pickle.dumps(site.numbers()))
+        site.close()
+
+    found: Numbers = pickle.loads((made_once(tmp_path_factory, "reference", make) / "numbers.pickle").read_bytes())
     assert all(max(values) == len(values) >= 20 for _, _, _, values, _ in found.values())
     return found
 

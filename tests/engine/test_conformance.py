@@ -557,7 +557,6 @@ QUICK = (
     "optimizer AdamW",
     "schedule by a batch hook",
     "own train_step",
-    "SpectralNormalization",
     "compiled, loaded with its optimizer's state, weights",
     "bfloat16, convolutions",
 )

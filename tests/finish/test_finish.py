@@ -11,7 +11,8 @@ import optuna
 import pytest
 from optuna_dashboard import get_note
 from postgres import Postgres
-from project import ROWS, SLOW_MODEL, WITH_TEST, Project, copied, kill_family
+from project import ROWS, SLOW_MODEL, WITH_TEST, Project, copied, kill_family, project_in
+from shared import made_once
 from toy import wait_for
 
 from hpo.database import open_store
@@ -25,17 +26,25 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A study whose trials have all ended; what its tests change, they change in a copy."""
-    project = Project(tmp_path_factory.mktemp("searched"))
-    project.write(**{ROWS: WITH_TEST})
-    project.tune("--trials", "6", "--workers", "2")
-    return project
+
+    def make(folder: Path) -> None:
+        project = Project(folder)
+        project.write(**{ROWS: WITH_TEST})
+        project.tune("--trials", "6", "--workers", "2")
+
+    return project_in(made_once(tmp_path_factory, "searched", make))
 
 
 @pytest.fixture(scope="module")
 def finished(searched: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str, Any]]:
     """The same, finished undisturbed by one worker, and what that told."""
-    project = copied(searched, tmp_path_factory.mktemp("finished"))
-    return project, project.finish("--workers", "1")
+
+    def make(folder: Path) -> None:
+        told = copied(searched, folder).finish("--workers", "1")
+        (folder / "told.json").write_text(json.dumps(told))
+
+    folder = made_once(tmp_path_factory, "finished", make)
+    return project_in(folder / "copy"), json.loads((folder / "told.json").read_text())
 
 
 @pytest.fixture
@@ -98,6 +107,7 @@ def test_second_request_shows_the_answer_without_tensorflow(
     assert len(project.trials("blobs.finish")) == n_trials
 
 
+@pytest.mark.slow
 def test_damaged_answer_folder_is_written_again_where_the_trained_model_is(
     finished: tuple[Project, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -116,7 +126,7 @@ def test_damaged_answer_folder_is_written_again_where_the_trained_model_is(
     assert not answer_dir.exists()
 
 
-def test_file_that_the_database_alone_has_is_run_by_finish_and_reproduce_only_when_trusted(
+def test_file_that_the_database_alone_has_is_run_only_when_trusted(
     finished: tuple[Project, dict[str, Any]], tmp_path: Path
 ) -> None:
     project = copied(finished[0], tmp_path)
@@ -126,8 +136,8 @@ def test_file_that_the_database_alone_has_is_run_by_finish_and_reproduce_only_wh
         refused = project.run(*words, command=command[0])
         assert refused.returncode == 3
         assert "The database has the file" in refused.stderr
-        trusted = project.run(*words, "--trust-stored-file", command=command[0])
-        assert trusted.returncode == 0, trusted.stderr
+    trusted = project.run("--study", "blobs", "--trust-stored-file", command="finish")
+    assert trusted.returncode == 0, trusted.stderr
 
 
 def test_an_answer_is_in_the_search_s_artifacts_and_its_note(finished: tuple[Project, dict[str, Any]]) -> None:

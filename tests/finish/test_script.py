@@ -263,7 +263,7 @@ STUDY = StudyDefinition(
 def test_whatever_a_study_says_is_in_the_script_and_runs(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(80, 3)).astype("float32")
     np.savez(tmp_path / "table.npz", x=x, y=(x[:, :1] > 0).astype(int), groups=np.arange(80) // 4)
-    texts = {"rich": RICH, "reviews": REVIEWS, "yes_or_no": YES_OR_NO}
+    texts = {"all_of_it": RICH, "reviews": REVIEWS, "yes_or_no": YES_OR_NO}
     scripts = []
     for name, text in texts.items():
         (tmp_path / f"{name}.py").write_text(text)
@@ -496,6 +496,7 @@ STUDY = StudyDefinition(
 """
 
 
+@pytest.mark.slow
 def test_a_model_that_comes_compiled_is_compiled_by_the_study_s_own_function(tmp_path: Path) -> None:
     path = tmp_path / "own_compile.py"
     path.write_text(COMPILED)

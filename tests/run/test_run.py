@@ -63,6 +63,7 @@ def test_a_users_own_study_runs_continues_extends_and_finishes(project: Project)
     assert "has the seed 3; 9 was asked for" in other_seed.stderr
 
 
+@pytest.mark.slow
 def test_one_worker_and_one_seed_give_the_same_study_twice(project: Project) -> None:
     project.tune("--workers", "1", "--seed", "5", "--runs-dir", "a", "--trials", "4")
     project.tune("--workers", "1", "--seed", "5", "--runs-dir", "b", "--trials", "4")
