@@ -58,6 +58,7 @@ from hpo.run import Launcher
 from hpo.run.display import LinesView
 from hpo.run.forkserver import LOOK_SECONDS
 from hpo.run.launcher import SLOT_LOOK_SECONDS
+from hpo.run.pace import rest_seconds
 from hpo.study import RESULT_ATTR, TICKET_ATTR, LeaseKeeper, Mirror, OpenStudy, TrialRecord, all_studies, kept
 from hpo.study.creation import create
 from hpo.study.schema import tickets as ticket_table
@@ -486,7 +487,7 @@ def run_worker(
     until = time.monotonic() + seconds
     keeper = LeaseKeeper(MeteredTickets(engine=study.database.engine, study=study.facts.key), leases_dir, LEASE_SECONDS)
     cpu_seconds, totals, has_ended = time.process_time(), [], threading.Event()
-    launcher = threading.Thread(target=look_on, args=(has_ended,))
+    launcher = threading.Thread(target=look_on, args=(has_ended, n_workers))
     launcher.start()
     with contextlib.suppress(DatabaseAwayError):  # a wall: no answer within its patience
         while time.monotonic() < until:
@@ -497,9 +498,9 @@ def run_worker(
     return METER.seconds, METER.n_statements, totals, time.process_time() - cpu_seconds  # no total: it gave up
 
 
-def look_on(has_ended: threading.Event) -> None:
+def look_on(has_ended: threading.Event, n_workers: int) -> None:
     """Look at the study as the launcher of a slot does; in the worker's process, where it has a process of its own."""
-    while LOOK is not None and not has_ended.wait(SLOT_LOOK_SECONDS):
+    while LOOK is not None and not has_ended.wait(rest_seconds(n_workers, least=SLOT_LOOK_SECONDS)):
         with METER(LOOKING):
             LOOK()
 

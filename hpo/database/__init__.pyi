@@ -4,7 +4,6 @@ from .connections import Connection as Connection
 from .connections import count_sessions as count_sessions
 from .connections import guarded as guarded
 from .connections import hear_of_full_disk as hear_of_full_disk
-from .history import read_trials as read_trials
 from .outage import TRANSIENT as TRANSIENT
 from .outage import explained as explained
 from .outage import insist as insist

@@ -1,7 +1,7 @@
 """Optuna's RDBStorage, with what hpo writes in one transaction where Optuna takes several, or none of its own."""
 
 import json
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,13 +15,14 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import orm
 
 from hpo.database import reading
+from hpo.database.history import read_born, read_trials
 from hpo.errors import OvertakenError
 
 NO_NUMBER = -1  # of Optuna's create_trial
 
 
 class Storage(RDBStorage):
-    """Optuna's storage, which reads around odd rows; its births lock the study's row for 9 round trips, not for 34.
+    """Optuna's storage, which reads by plain queries and around odd rows; births lock the study's row for few of them.
 
     Attributes:
         unsound: Trials, by id, that hold what Optuna lets nobody store, when they were last read; and what is wrong.
@@ -31,15 +32,24 @@ class Storage(RDBStorage):
         super().__init__(*arguments, **named)
         self.unsound: dict[int, str] = {}
 
-    def bear(self, study_id: int, template: FrozenTrial, note: Callable[[sa.Connection, int], None]) -> int:
+    def bear(
+        self,
+        study_id: int,
+        template: FrozenTrial,
+        note: Callable[[sa.Connection, int], None],
+        is_overtaken: Callable[[Sequence[FrozenTrial]], bool] = lambda _: True,
+    ) -> int:
         """Store a new trial, once, and return its id.
 
         Optuna's create_new_trial tries up to five times by itself: where only the answer to the COMMIT was lost, it
         stores the trial twice. Here note, given the new trial's id, writes in the same transaction whatever tells the
         caller afterwards that the trial is there; what it raises undoes the birth.
 
+        Where there are more trials by now than the template's number says, if it has one, is_overtaken is given those
+        born since, with their parameters and user attributes alone.
+
         Raises:
-            OvertakenError: There are more trials now than the template's number, if it has one, says.
+            OvertakenError: It says so.
         """
         with _create_scoped_session(self.scoped_session) as session:
             models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
@@ -47,7 +57,9 @@ class Storage(RDBStorage):
             # The study's row, or SQLite's one writer, is locked by now: no other birth comes before the COMMIT.
             n_trials, trial_id = int(trial.number), int(trial.trial_id)
             if template.number not in (NO_NUMBER, n_trials):
-                raise OvertakenError(n_trials)
+                born = read_born(session.connection(), study_id, first=template.number, before=n_trials)
+                if is_overtaken(born):
+                    raise OvertakenError(n_trials)
             note(session.connection(), trial_id)
             return trial_id
 
@@ -101,17 +113,12 @@ class Storage(RDBStorage):
         included_trial_ids: set[int],
         trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
-        read = super()._get_trials
-        try:
-            return read(study_id, states, included_trial_ids, trial_id_greater_than)
-        except reading.ODD:
+        found = read_trials(self.engine, study_id, after=trial_id_greater_than, included=included_trial_ids)
+        if not found:
             self.get_study_name_from_id(study_id)  # a KeyError where the study is gone
-            ids = reading.trial_ids(self, study_id, included_trial_ids, trial_id_greater_than)
-            return reading.read_around(
-                ids,
-                lambda some: read(study_id, states, set(some), reading.MAX_ID),
-                f"trial of study {study_id} with id",
-            )
+        for trial in found:
+            self._note_unsound(trial)
+        return [trial for trial in found if states is None or trial.state in states]
 
     def delete_study(self, study_id: int) -> None:
         """Delete a study with all its rows, also those that cannot be read."""
@@ -139,13 +146,16 @@ class Storage(RDBStorage):
 
     def _build_frozen_trial_from_trial_model(self, trial: models.TrialModel) -> FrozenTrial:
         built = reading.check_types(super()._build_frozen_trial_from_trial_model(trial))
-        # Here, once per reading: Optuna keeps ended trials, and all are looked through at each birth and end.
-        self.unsound.pop(built._trial_id, None)
-        try:
-            built._validate()
-        except reading.ODD as error:
-            self.unsound[built._trial_id] = str(error)
+        self._note_unsound(built)
         return built
+
+    def _note_unsound(self, trial: FrozenTrial) -> None:
+        # Here, once per reading: Optuna keeps ended trials, and all are looked through at each birth and end.
+        self.unsound.pop(trial._trial_id, None)
+        try:
+            trial._validate()
+        except reading.ODD as error:
+            self.unsound[trial._trial_id] = str(error)
 
     def _get_prepared_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None, session: orm.Session

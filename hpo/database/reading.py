@@ -18,7 +18,6 @@ from hpo.terminal import warn_once
 
 # What reading an odd row raises; what a database that is away raises is not among them.
 ODD = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError, OverflowError)
-MAX_ID = 2**31 - 1  # of Optuna's columns
 
 T = TypeVar("T")
 Number = int | float
@@ -53,14 +52,6 @@ def check_types(trial: FrozenTrial) -> FrozenTrial:
     if wrong:
         raise TypeError(f"{wrong[0]!r} is no number")
     return trial
-
-
-def trial_ids(storage: RDBStorage, study_id: int, included: set[int], greater_than: int) -> list[int]:
-    """Return the ids of a study's trials that are included or greater, in order."""
-    query = sa.select(models.TrialModel.trial_id).where(models.TrialModel.study_id == study_id)
-    with storage.engine.connect() as connection:
-        found = connection.scalars(query.order_by(models.TrialModel.trial_id))
-        return [trial_id for trial_id in found if trial_id > greater_than or trial_id in included]
 
 
 def read_studies(storage: RDBStorage) -> list[FrozenStudy]:

@@ -59,8 +59,12 @@ class Repeats:
         template.number = len(trials)
         return template
 
+    def is_overtaken(self, template: FrozenTrial, born: Sequence[FrozenTrial]) -> bool:
+        """Others that were born since change nothing about it."""
+        return False
+
     def redraw(self, template: FrozenTrial, trials: Sequence[FrozenTrial], *, n_trials: int) -> FrozenTrial:
-        """Return a template once more: others that were born since change nothing about it."""
+        """Return a template once more."""
         template.number = max(n_trials, len(trials))
         return template
 

@@ -129,7 +129,7 @@ class Record:
 
 def read_record(study: OpenStudy) -> Record:
     """Read a study: some queries for all of its trials, and none that writes."""
-    stored = study.history()
+    stored = study.own_trials()
     tickets = study.tickets.read()  # after the trials: each has its ticket since its birth
     of_trial = {ticket.trial_id: ticket for ticket in tickets}
     trials = [_trial(one, of_trial[one._trial_id], study.metric) for one in stored if one._trial_id in of_trial]

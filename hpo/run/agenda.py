@@ -17,8 +17,11 @@ class Agenda(Protocol):
     def draw(self, number: int, trials: Sequence[FrozenTrial]) -> FrozenTrial:
         """Return the template of the trial with that ticket's number, given all stored ones."""
 
+    def is_overtaken(self, template: FrozenTrial, born: Sequence[FrozenTrial]) -> bool:
+        """Whether a template must be drawn anew because of what others have become since it was drawn."""
+
     def redraw(self, template: FrozenTrial, trials: Sequence[FrozenTrial], *, n_trials: int) -> FrozenTrial:
-        """Return a template once more, after others were born meanwhile."""
+        """Return a template once more, after it was overtaken."""
 
     def is_baseline(self, trial: FrozenTrial) -> bool:
         """Whether a trial is the baseline as its file gives it, within the search space or not."""
@@ -51,6 +54,10 @@ class Search:
     def draw(self, number: int, trials: Sequence[FrozenTrial]) -> FrozenTrial:
         """Draw it by the study's sampler."""
         return self.mirror.draw(number, trials)
+
+    def is_overtaken(self, template: FrozenTrial, born: Sequence[FrozenTrial]) -> bool:
+        """Another trial may have its configuration by now."""
+        return self.mirror.is_overtaken(template, born)
 
     def redraw(self, template: FrozenTrial, trials: Sequence[FrozenTrial], *, n_trials: int) -> FrozenTrial:
         """Draw it anew only where another trial has its configuration by now."""

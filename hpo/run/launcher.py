@@ -17,6 +17,7 @@ from hpo.run.crew import Crew, default_workers
 from hpo.run.display import Snapshot, View
 from hpo.run.ending import MEND, Ending, Outcome, Signals, check_some_trained, find_cut, find_finished
 from hpo.run.forkserver import LOOK_SECONDS, open_in_child, start_forkserver
+from hpo.run.pace import rest_seconds
 from hpo.run.settings import RunSettings
 from hpo.run.trouble import FULL
 from hpo.study import (
@@ -210,8 +211,9 @@ class Launcher:
         return self._tickets.read(), self._study.rows()
 
     def _look_when_due(self) -> tuple[list[Ticket], list[TrialRow]]:
-        rest_seconds = SLOT_LOOK_SECONDS if self._settings.is_slot else 0.0
-        if time.monotonic() < self._looked_seconds + rest_seconds:
+        n_training = sum(ticket.state == TicketState.LEASED for ticket in self._last[0])
+        due_seconds = rest_seconds(n_training, least=SLOT_LOOK_SECONDS if self._settings.is_slot else 0.0)
+        if time.monotonic() < self._looked_seconds + due_seconds:
             return self._last
         last = self._look()
         self._looked_seconds = time.monotonic()

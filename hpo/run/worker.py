@@ -11,8 +11,9 @@ import resource
 import signal
 import sys
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -29,10 +30,20 @@ from hpo.run.agenda import agenda_of
 from hpo.run.answering import begin, telling
 from hpo.run.context import WorkerContext
 from hpo.run.logs import log, note_trial, open_log
+from hpo.run.pace import rest_seconds
 from hpo.run.settings import HUNG, REPLACE_ME, RunSettings, WorkerSettings
 from hpo.run.trial import run_trial
 from hpo.run.trouble import FULL, Line
-from hpo.study import LeaseKeeper, Limit, all_studies, check_preprocessed, check_same, folder_of, open_study
+from hpo.study import (
+    LeaseKeeper,
+    Limit,
+    TicketState,
+    all_studies,
+    check_preprocessed,
+    check_same,
+    folder_of,
+    open_study,
+)
 
 IDLE_SECONDS = 0.5
 
@@ -106,9 +117,10 @@ def work(context: WorkerContext, should_stop: Callable[[], bool]) -> int:
             ticket = patiently(lambda t=token: tickets.claim(context.name, t))  # type: ignore[misc]
             if ticket is None:
                 keeper.release()
-                if patiently(tickets.is_finished):
+                states = patiently(tickets.count_states)
+                if not states.keys() - {TicketState.ENDED}:
                     return 0
-                threading.Event().wait(IDLE_SECONDS)
+                _idle(states, should_stop)
                 continue
             try:
                 with _deletion_told(context), _handed_back_unless_drawn(context, token):
@@ -131,6 +143,15 @@ def work(context: WorkerContext, should_stop: Callable[[], bool]) -> int:
     finally:
         keeper.close()
     return 0
+
+
+def _idle(states: Mapping[TicketState, int], should_stop: Callable[[], bool]) -> None:
+    """Wait until it is worth asking for a ticket again: others may hand one back, or another claim was in the way."""
+    is_any_free = TicketState.FREE in states or TicketState.HANDED_BACK in states
+    n_training = 0 if is_any_free else states.get(TicketState.LEASED, 0)
+    until_seconds = time.monotonic() + rest_seconds(n_training, least=IDLE_SECONDS)
+    while time.monotonic() < until_seconds and not should_stop():
+        time.sleep(IDLE_SECONDS)
 
 
 def open_context(settings: WorkerSettings, warn: Callable[[str], None]) -> WorkerContext:

@@ -13,7 +13,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hpo.database import TRANSIENT, Connection, DatabaseAddress, Store, open_store, read_trials
+from hpo.database import TRANSIENT, Connection, DatabaseAddress, Store, open_store
 from hpo.definition import Draw
 from hpo.errors import HpoError, StorageError, StudyFileError, TicketlessError
 from hpo.metric import Metric
@@ -115,13 +115,7 @@ class OpenStudy:
 
     def own_trials(self) -> list[FrozenTrial]:
         """Return the trials that hpo bore, by number; what another program added or changed is named and left out."""
-        return self._own(self.all_trials())
-
-    def history(self) -> list[FrozenTrial]:
-        """Return the same, read at once for who looks at all trials one time; without system attributes."""
-        return self._own(read_trials(self.database.engine, self.facts.study_id))
-
-    def _own(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        trials = self.all_trials()
         ours = self.tickets.trial_ids()  # read after the trials: each has its ticket since its birth
         foreign = [str(trial.number) for trial in trials if trial._trial_id not in ours]
         if foreign:

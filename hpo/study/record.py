@@ -36,8 +36,11 @@ class Drawer(Protocol):
     def draw(self, number: int, trials: Sequence[FrozenTrial]) -> FrozenTrial:
         """Return the template of the trial with that ticket's number, given all stored ones."""
 
+    def is_overtaken(self, template: FrozenTrial, born: Sequence[FrozenTrial]) -> bool:
+        """Whether a template must be drawn anew because of what others have become since it was drawn."""
+
     def redraw(self, template: FrozenTrial, trials: Sequence[FrozenTrial], *, n_trials: int) -> FrozenTrial:
-        """Return a template once more, after others were born meanwhile."""
+        """Return a template once more, after it was overtaken."""
 
 
 class TrialRecord:
@@ -121,7 +124,9 @@ class TrialRecord:
             template = drawer.draw(self._ticket.number, read())
             while True:
                 try:
-                    return self._rdb.bear(self._study.facts.study_id, template, note)
+                    return self._rdb.bear(
+                        self._study.facts.study_id, template, note, partial(drawer.is_overtaken, template)
+                    )
                 except OvertakenError as error:
                     template = drawer.redraw(template, read(), n_trials=error.n_trials)
 

@@ -90,6 +90,15 @@ class Mirror:
         template.number = len(trials)
         return template
 
+    def is_overtaken(self, template: FrozenTrial, born: Sequence[FrozenTrial]) -> bool:
+        """Whether one of the trials that were born since it was drawn has its configuration.
+
+        A configuration that was taken before was drawn all the same because there is no other.
+        """
+        key = key_of(template.params, template.distributions)
+        others = (key_of(one.params, one.distributions) for one in self._seen(born))
+        return not (self._definition.allow_duplicates or key in self._known) and key in others
+
     def redraw(self, template: FrozenTrial, trials: Sequence[FrozenTrial], *, n_trials: int) -> FrozenTrial:
         """Return a template once more, as it is if none of the trials born since has its configuration.
 

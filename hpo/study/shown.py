@@ -141,7 +141,7 @@ def _cut(study: OpenStudy, trial: FrozenTrial, row: TrialRow, curve: Mapping[int
     epoch = max(curve, default=0) if trial.state == TrialState.PRUNED else row.spared_epoch or 0
     if epoch == 0:
         return None
-    others = [one.intermediate_values.get(epoch, math.nan) for one in study.history() if one.number != trial.number]
+    others = [one.intermediate_values.get(epoch, math.nan) for one in study.own_trials() if one.number != trial.number]
     there = [value for value in others if math.isfinite(value)]
     rungs = [name.removeprefix(RUNG) for name in trial.system_attrs if name.startswith(RUNG)]
     value = curve.get(epoch)
@@ -208,7 +208,7 @@ class ShownStudy:
 
 def read_shown_study(study: OpenStudy, n_best: int) -> ShownStudy:
     """Read a study with its best trials."""
-    stored = {one.number: one for one in study.history()}
+    stored = {one.number: one for one in study.own_trials()}
     tickets = study.tickets.read()
     rows = [row_of(one, study.metric) for one in stored.values()]
     best = [row for row in rank(rows, study.metric) if math.isfinite(row.value or 0.0)][:n_best]

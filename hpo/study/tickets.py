@@ -82,11 +82,11 @@ class TicketTable:
         with self.engine.connect() as connection:
             return connection.scalar(query.where(_columns.outcome.in_(("COMPLETE", "PRUNED")))) or 0
 
-    def is_finished(self) -> bool:
-        """Whether all tickets have ended."""
-        query = sa.select(_columns.number).where(_columns.study == self.study).limit(1)
+    def count_states(self) -> dict[TicketState, int]:
+        """Return how many are in each state that any is in."""
+        query = sa.select(_columns.state, sa.func.count()).where(_columns.study == self.study)
         with self.engine.connect() as connection:
-            return connection.scalar(query.where(_columns.state != TicketState.ENDED.value)) is None
+            return {TicketState(state): n for state, n in connection.execute(query.group_by(_columns.state))}
 
     def claim(self, worker: str, token: str) -> Ticket | None:
         """Lease the next ticket to a new token: handed-back ones first, then free ones, by number.

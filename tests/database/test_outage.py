@@ -180,7 +180,7 @@ def test_process_frozen_within_a_claim_holds_up_others_for_a_moment_only(
     wait_for(can_claim)
     assert claimed[0] is None, "the row was to be locked"
     toy.tickets.end("a" * 32, seconds=1.0)
-    assert toy.tickets.is_finished()
+    assert toy.study.is_finished()
     os.kill(pid, signal.SIGCONT)
     assert hear(pipe) in ROLLED_BACK
     assert [ticket.worker for ticket in toy.tickets.read()].count("frozen") == 0

@@ -26,10 +26,13 @@ def test_stop_is_answered_before_the_workers_have_left(sqlite_toy: ToyStudy, n_i
     assert happened == [f"saving the running trials; Ctrl-C{again} stops at once", "they left"]
 
 
-@pytest.mark.parametrize(("is_slot", "n_looks"), [(False, 41), (True, 5)])
-def test_slot_looks_at_the_database_now_and_then_and_answers_a_signal_at_once(
-    sqlite_toy: ToyStudy, monkeypatch: pytest.MonkeyPatch, *, is_slot: bool, n_looks: int
+@pytest.mark.parametrize(("is_slot", "n_training", "n_looks"), [(False, 1, 41), (True, 1, 5), (False, 100, 6)])
+def test_slot_and_one_of_many_look_at_the_database_now_and_then_and_answer_a_signal_at_once(
+    sqlite_toy: ToyStudy, monkeypatch: pytest.MonkeyPatch, *, is_slot: bool, n_training: int, n_looks: int
 ) -> None:
+    sqlite_toy.tickets.grow(n_training)
+    for number in range(n_training):
+        assert sqlite_toy.tickets.claim("w", f"token {number}") is not None
     clock, looked = [100.0], list[float]()
     passing = SimpleNamespace(monotonic=lambda: clock[0], sleep=lambda seconds: clock.append(clock.pop() + seconds))
     monkeypatch.setattr("hpo.run.launcher.time", passing)

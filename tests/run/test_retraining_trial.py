@@ -83,7 +83,7 @@ def run_next(context: WorkerContext, **options: Any) -> None:
 def test_it_reports_no_value_and_its_last_weights_are_the_model(context: WorkerContext) -> None:
     for _ in range(3):
         run_next(context)
-    assert context.study.tickets.is_finished()
+    assert context.study.is_finished()
     first, second, last = context.study.own_trials()
     assert (last.state, last.intermediate_values, last.params) == (TrialState.COMPLETE, {}, first.params)
     assert last.value == pytest.approx(((first.value or 0) + (second.value or 0)) / 2), "Optuna wants one"
@@ -130,7 +130,7 @@ def test_one_that_diverges_fails_and_is_no_model(context: WorkerContext) -> None
     row = context.study.rows()[-1]
     assert (row.state, row.reason) == (TrialState.FAIL, "It diverged: its loss became NaN or infinite.")
     assert not context.study.folder.model(2).is_there
-    assert context.study.tickets.is_finished()
+    assert context.study.is_finished()
 
 
 def test_worker_that_read_the_plan_before_it_was_asked_for_trains_it_all_the_same(context: WorkerContext) -> None:
@@ -138,7 +138,7 @@ def test_worker_that_read_the_plan_before_it_was_asked_for_trains_it_all_the_sam
     earlier = replace(context, agenda=replace(context.agenda, plan=plan))  # type: ignore[type-var]
     for _ in range(2):
         run_next(earlier)
-    assert context.study.tickets.is_finished(), "it knows of no third one"
+    assert context.study.is_finished(), "it knows of no third one"
     context.study.tickets.grow(3)
     run_next(earlier)
     assert context.study.rows()[-1].is_retraining

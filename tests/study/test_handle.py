@@ -95,7 +95,7 @@ def test_what_happens_to_one_study_leaves_another_as_it_is(new_study: Callable[.
     toy.begin(ticket)
     toy.tickets.expire(str(ticket.token))
     toy.tickets.exhaust(str(toy.claim().token))
-    assert toy.tickets.is_finished()
+    assert toy.study.is_finished()
     toy.study.add_trial(place(DEFINITION, toy.trials[1].params))
     toy.study.set_paused(is_paused=True)
     assert not other.study.is_paused()

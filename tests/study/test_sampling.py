@@ -199,7 +199,7 @@ def test_small_space_is_exhausted_beside_a_baseline_outside(sqlite_store: Store)
     )
     chosen = run_all(toy)
     assert len(chosen) == len({frozenset(params.items()) for params in chosen}) == 10
-    assert toy.tickets.is_finished()
+    assert toy.study.is_finished()
 
 
 def test_mirror_catches_up_with_trials_that_ended_elsewhere(sqlite_toy: ToyStudy) -> None:
@@ -307,11 +307,11 @@ def test_no_configuration_is_drawn_twice_and_an_exhausted_space_ends_the_study(
     toy = new_study(n_trials=30, search_space=small_space, baseline=None, sampler=SAMPLERS[name])
     chosen = run_all(toy)
     assert len(chosen) == len({frozenset(params.items()) for params in chosen}) == 9
-    assert toy.tickets.is_finished()
+    assert toy.study.is_finished()
     assert count_unused(toy.tickets.read()) == 21
     toy.tickets.grow(33)
     assert len(run_all(toy)) == 9
-    assert toy.tickets.is_finished()
+    assert toy.study.is_finished()
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -403,8 +403,11 @@ def test_two_births_at_one_moment_have_two_points(new_study: Callable[..., ToySt
     assert sorted(trial.number for trial in toy.trials) == [0, 1]
 
 
-def test_slow_sampler_does_not_draw_again_for_every_birth_of_others(new_study: Callable[..., ToyStudy]) -> None:
+def test_slow_sampler_does_not_draw_again_for_every_birth_of_others(
+    new_study: Callable[..., ToyStudy], monkeypatch: pytest.MonkeyPatch
+) -> None:
     seeds: list[int] = []
+    monkeypatch.setattr(Mirror, "redraw", None)  # nor reads all trials again
 
     def recipe(seed: int) -> BaseSampler:
         seeds.append(seed)
@@ -415,6 +418,21 @@ def test_slow_sampler_does_not_draw_again_for_every_birth_of_others(new_study: C
     assert bear(toy, slow, before_birth=lambda: (bear(toy, fast), bear(toy, fast))) is not None
     assert len(seeds) == 3
     assert [trial.user_attrs[TICKET_ATTR] for trial in toy.trials] == [1, 2, 0]
+
+
+def test_point_that_another_program_stored_meanwhile_is_drawn_again_and_taken_all_the_same(
+    new_study: Callable[..., ToyStudy],
+) -> None:
+    toy = new_study(n_trials=2, baseline=None, search_space=width_space, sampler=grid_of_four)
+    theirs = optuna.load_study(study_name="toy", storage=toy.store.optuna)
+    width = optuna.distributions.IntDistribution(1, 4)
+
+    def take_all() -> None:
+        for n in range(1, 5):
+            theirs.add_trial(optuna.create_trial(value=0.5, params={"width": n}, distributions={"width": width}))
+
+    assert bear(toy, toy.mirror(), before_birth=take_all) is not None
+    assert [trial.number for trial in toy.study.own_trials()] == [4]
 
 
 def test_draw_that_was_never_stored_takes_no_point_of_the_grid(sqlite_store: Store) -> None:
@@ -470,7 +488,7 @@ def odd_widths(trial: optuna.Trial) -> Parameters:
 def test_refused_points_are_drawn_anew_and_never_stored(new_study: Callable[..., ToyStudy], name: str) -> None:
     toy = new_study(n_trials=5, baseline=None, search_space=odd_widths, sampler=SAMPLERS[name])
     assert sorted(params["width"] for params in run_all(toy)) == [1, 3]
-    assert toy.tickets.is_finished()
+    assert toy.study.is_finished()
 
 
 def test_point_is_found_though_nearly_all_are_refused(sqlite_store: Store) -> None:
@@ -536,7 +554,7 @@ def is_corner(parameters: Parameters) -> bool:
 def test_space_that_is_nearly_all_infeasible_is_searched_whole_and_then_ends(sqlite_store: Store) -> None:
     toy = ToyStudy.create(sqlite_store, n_trials=4, baseline=None, search_space=box_space, feasible=is_corner)
     assert sorted(params["depth"] for params in run_all(toy)) == [3, 7]
-    assert toy.tickets.is_finished()
+    assert toy.study.is_finished()
     assert count_unused(toy.tickets.read()) == 2
     again = ToyStudy.create(
         sqlite_store,
