@@ -1,4 +1,4 @@
-"""What looking at a long study costs: its report, hpo status, hpo study show, hpo.load, and TensorBoard's pages.
+"""What looking at a long study costs: report, status, hpo study show, hpo.load, the dashboard, and TensorBoard's pages.
 
     python benchmarks/looking.py [--trials 5000] [--skip report|tensorboard]
 
@@ -78,7 +78,7 @@ def report_on(url: str, database: str, folder: Path, server_seconds: Callable[[]
     def load(*, looks: bool) -> list[str]:
         return ["-c", LOAD.format(study=STUDY, url=url, runs_dir=runs_dir, looks=looks)]
 
-    commands = {
+    commands: dict[str, list[str]] = {
         "hpo report": ["-m", "hpo", "report", "--study", STUDY, "--output", str(folder / "report.html"), *where],
         "hpo status": ["-m", "hpo", "status", "--study", STUDY, *where],
         "hpo study show": ["-m", "hpo", "study", "show", STUDY, *where],
@@ -93,6 +93,26 @@ def report_on(url: str, database: str, folder: Path, server_seconds: Callable[[]
         of_server = f"{server_seconds() - server_began:.1f}" if database != "SQLite" else "-"
         size = f"{(folder / 'report.html').stat().st_size / 1e6:.1f}" if name == "hpo report" else ""
         print(f"| `{name}` | {database} | {spent:.1f} | {of_server} | {seconds:.1f} | {size} |", flush=True)
+    words = [sys.executable, "-m", "hpo.dashboard", *where, "--port", "0"]
+    server = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = psutil.Process(server.pid)
+    try:
+        assert server.stdout is not None
+        page = next(match[1] for line in server.stdout if (match := re.search(r"(http://[^\s/]+:\d+)", line)))
+        for name, path in {
+            "hpo dashboard: the study": "/api/studies/1",
+            "hpo dashboard: the study, again": "/api/studies/1",
+            "hpo dashboard: /report": f"/report/{STUDY}",
+            "hpo dashboard: /metrics": "/metrics",
+        }.items():
+            server_began, began, before = server_seconds(), time.perf_counter(), sum(process.cpu_times()[:2])
+            size = f"{len(ask(page, path)) / 1e6:.1f}"
+            seconds, spent = time.perf_counter() - began, sum(process.cpu_times()[:2]) - before
+            of_server = f"{server_seconds() - server_began:.1f}" if database != "SQLite" else "-"
+            print(f"| `{name}` | {database} | {spent:.1f} | {of_server} | {seconds:.1f} | {size} |", flush=True)
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def usage() -> float:

@@ -42,7 +42,7 @@ def check_ray(address: str) -> None:
         socket.create_connection((parts.hostname, port), ASK_SECONDS).close()  # Ray's client would wait for minutes
         client = client_of(address)
     except (OSError, RuntimeError) as error:
-        raise ClusterError(f"No Ray cluster answers at {address}: {first_line(error)}", hint) from error
+        raise ClusterError(f"No Ray cluster answers at {address}: {last_line(error)}", hint) from error
     there = getattr(client, "_server_ray_version", None)
     if there is not None and there.split(".")[:2] != ray.__version__.split(".")[:2]:
         raise ClusterError(
@@ -76,7 +76,7 @@ def submit(plan: RayPlan, file: StudyFile, address: str) -> str:
                 metadata={"hpo_study": plan.study},
             )
         except (RuntimeError, OSError) as error:
-            raise ClusterError(f"Ray refuses the job: {first_line(error)}", "") from error
+            raise ClusterError(f"Ray refuses the job: {last_line(error)}", "") from error
     return job
 
 
@@ -101,11 +101,11 @@ def follow(job: str, address: str, say: Callable[[str], None], *, is_attached: b
         return 130
     except (RuntimeError, OSError) as error:
         raise ClusterError(
-            f"The cluster does not answer any more: {first_line(error)}", f"{job} may still be at work."
+            f"The cluster does not answer any more: {last_line(error)}", f"{job} may still be at work."
         ) from error
     info = client.get_job_info(job)
     if info.driver_exit_code is None and str(info.status.value) == "FAILED":
-        raise ClusterError(f"{job} failed: {first_line(info.message)}", "")
+        raise ClusterError(f"{job} failed: {last_line(info.message)}", "")
     return int(info.driver_exit_code or 0)
 
 
@@ -124,7 +124,7 @@ def stop(job: str, address: str) -> bool:
     try:
         return bool(client_of(address).stop_job(job))
     except (RuntimeError, OSError) as error:
-        raise ClusterError(f"Ray does not stop {job}: {first_line(error)}", "ray job list names its jobs.") from error
+        raise ClusterError(f"Ray does not stop {job}: {last_line(error)}", "ray job list names its jobs.") from error
 
 
 def stop_command(job: str, address: str) -> str:
@@ -139,7 +139,7 @@ def client_of(address: str) -> Any:
     return JobSubmissionClient(address)
 
 
-def first_line(error: object) -> str:
-    """Return the first line of what Ray says."""
+def last_line(error: object) -> str:
+    """Return the last line of what Ray says: of a traceback, the error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

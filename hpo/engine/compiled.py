@@ -9,10 +9,15 @@ import tensorflow as tf
 
 from hpo.engine.processor import processor
 
-# How a new study is trained, as its facts keep it: a step of convolutions is a function of its own, and numbers of the
-# model are inputs, see hpo.engine.numbers. Those of older studies say the former alone, or None.
+# How a new study is trained, as its facts keep it: a step of convolutions is a function of its own, numbers of the
+# model are inputs (see hpo.engine.numbers), and short trials do without XLA. Older studies lack the last, or more.
 APART, WITH_NUMBERS = "apart", "apart, with numbers as inputs"
-PATHS = (None, APART, WITH_NUMBERS)
+BY_LENGTH = f"{WITH_NUMBERS}, short ones without XLA"
+PATHS = (None, APART, WITH_NUMBERS, BY_LENGTH)
+# Of a whole trial. XLA takes 0.5 to 0.8 s longer to compile a shape, and saves 0.1 ms per step of a network of two
+# layers 16 to 64 wide, 0.2 ms of one 256 wide: a shape pays for its compilation after 3,000 to 8,000 steps. A worker
+# may train it some times.
+N_SHORT_STEPS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,22 +29,34 @@ class Manner:
         path: One of PATHS.
         hook: The method of a callback's that is called for each step; empty where there is none.
         precision: As in TrainingParameters.
+        is_short: Whether the trial ends before XLA pays for its compilation, if the model is simple.
     """
 
     averaged: bool = False
     path: str | None = WITH_NUMBERS
     hook: str = ""
     precision: str = "float32"
+    is_short: bool = False
 
     @property
     def has_numbers(self) -> bool:
         """Whether compiled functions take the model's numbers as inputs."""
-        return self.path == WITH_NUMBERS
+        return has_numbers(self.path)
 
     @property
     def is_apart(self) -> bool:
         """Whether a step, where XLA does not compile it, is a function of its own."""
         return self.path is not None or bool(self.hook)
+
+
+def has_numbers(path: str | None) -> bool:
+    """Whether compiled functions of a study with this path take the model's numbers as inputs."""
+    return path in (WITH_NUMBERS, BY_LENGTH)
+
+
+def is_short(path: str | None, n_steps: int) -> bool:
+    """Whether a trial of so many steps in all does without XLA on this path."""
+    return path == BY_LENGTH and n_steps <= N_SHORT_STEPS
 
 
 class Compiled:
@@ -81,18 +98,24 @@ class Compiled:
         return "the compiled epoch by XLA"
 
 
-def without_xla(manner: Manner, *, has_convolutions: bool) -> str:
+def without_xla(manner: Manner, *, has_convolutions: bool, is_simple: bool) -> str:
     """Return what trains a model that XLA is not asked for, and why, for people; empty where it is asked.
 
     Args:
         manner: Of the training.
         has_convolutions: XLA's CPU code for their gradients is naive: 3 s for a step of a small CNN that takes
             TensorFlow's own kernels 0.1 s.
+        is_simple: See hpo.engine.costs.
     """
     if manner.hook:
         return f"one compiled call per step, because of a callback's {manner.hook}"
-    if not has_convolutions and manner.precision == "float32":
+    if has_convolutions:
+        why = "the model has convolutions"
+    elif manner.precision != "float32":
+        why = f"XLA is slower in {manner.precision}"
+    elif manner.is_short and is_simple:
+        why = f"its trial is short (at most {N_SHORT_STEPS:,} steps)"
+    else:
         return ""
     how = "" if manner.path is None else f" ({processor()}), each step a function of its own"
-    why = "the model has convolutions" if has_convolutions else f"XLA is slower in {manner.precision}"
     return f"the compiled epoch in TensorFlow's own kernels{how}, because {why}"

@@ -11,7 +11,7 @@ import keras
 from hpo.data import Dataset, Split
 from hpo.engine.as_compiled import description
 from hpo.engine.built import Built, built
-from hpo.engine.compiled import WITH_NUMBERS, Manner
+from hpo.engine.compiled import WITH_NUMBERS, Manner, has_numbers, is_short
 from hpo.engine.criterion import Criterion
 from hpo.engine.fitted import FittedModel, check_not_averaged
 from hpo.engine.keras_optimizer import optimizer_of, same_but_for_the_rate
@@ -91,7 +91,13 @@ class Engine:
             fitted.trained_by += described(training.precision)
             return fitted
         batch_size = min(training.batch_size, len(split.train_rows))
-        manner = Manner(averaged=training.averaged, path=self._path, hook=hook, precision=training.precision)
+        manner = Manner(
+            averaged=training.averaged,
+            path=self._path,
+            hook=hook,
+            precision=training.precision,
+            is_short=is_short(self._path, len(split.train_rows) // batch_size * training.epochs),
+        )
         new = functools.partial(
             EpochModel,
             inner,
@@ -118,7 +124,7 @@ class Engine:
         A model that comes compiled has its learning rate from there, and loss and metrics, which must be equal too.
         """
         chosen, inner, is_compiled = parameters.model, made.inner, made.compiled is not None
-        if self._path != WITH_NUMBERS or not has_floats(chosen) or not is_of_keras(inner):
+        if not has_numbers(self._path) or not has_floats(chosen) or not is_of_keras(inner):
             return chosen
         numbers, measured = find_numbers(inner), description(made.criterion) if is_compiled else ""
         if measured is None or not (numbers or is_compiled):

@@ -10,7 +10,7 @@ import tensorflow as tf
 from hpo.data import Dataset
 from hpo.definition import StudyDefinition, build_model
 from hpo.engine.checkpoint import count_epochs
-from hpo.engine.compiled import PATHS, WITH_NUMBERS
+from hpo.engine.compiled import BY_LENGTH, PATHS
 from hpo.engine.criterion import criterion_of
 from hpo.engine.engine import Engine
 from hpo.engine.processor import processor
@@ -43,7 +43,7 @@ class Trainer:
 
     def ways(self) -> dict[str, str]:
         """Return the path that is the best here and elsewhere, and this machine's processor."""
-        return {"path": WITH_NUMBERS, "processor": processor()}
+        return {"path": BY_LENGTH, "processor": processor()}
 
     def load(self, definition: StudyDefinition, dataset: Dataset, *, path: str | None) -> None:
         """Hand the data to TensorFlow."""

@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from hpo.data import Split
 from hpo.engine.compiled import Compiled, Manner, without_xla
-from hpo.engine.costs import convolves, forward_graph, n_chunk_steps
+from hpo.engine.costs import convolves, forward_graph, is_simple, n_chunk_steps
 from hpo.engine.criterion import build_metrics
 from hpo.engine.epoch import Sums, no_sums, results, row_order, train_steps, validation
 from hpo.engine.evaluation import evaluate
@@ -82,7 +82,7 @@ class EpochModel(keras.Model):
         self._n_chunk_steps = 1 if manner.hook else n_at_once
         self.n_chunks = math.ceil(self.n_steps / self._n_chunk_steps)
         weights = inner.trainable_variables
-        avoids_xla = without_xla(manner, has_convolutions=convolves(operations))
+        avoids_xla = without_xla(manner, has_convolutions=convolves(operations), is_simple=is_simple(operations))
         optimizer = (
             EpochOptimizer(rule, weights, is_transposing=not (avoids_xla and manner.is_apart))
             if isinstance(rule, str)

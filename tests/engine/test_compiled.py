@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 from small_training import N_CLASSES, SHAPE, SPLIT, assert_same, fit, make_dataset, parameters_of
 
-from hpo.engine import keras_trainer, precision
+from hpo.engine import compiled, keras_trainer, precision
+from hpo.engine.compiled import APART, BY_LENGTH, WITH_NUMBERS
 from hpo.engine.engine import Engine
 from hpo.engine.model import restore_state, state
 from hpo.engine.precision import computing_in, described
@@ -43,27 +44,60 @@ def test_study_of_an_older_hpo_trains_convolutions_as_ever(monkeypatch: pytest.M
     assert "XLA" in Engine(make_dataset(), flat).model(parameters_of(), 1, SPLIT).train_chunk.trained_by
 
 
+def recurrent(*_: object) -> keras.Model:
+    layers = keras.layers
+    rows = [layers.Reshape((SHAPE[0], -1)), layers.SimpleRNN(3)]
+    return keras.Sequential([keras.Input(SHAPE), *rows, layers.Dense(N_CLASSES, activation="softmax")])
+
+
+def test_short_trial_of_a_simple_model_does_without_xla_in_new_studies(monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters = parameters_of()
+    n_steps = len(SPLIT.train_rows) // parameters.training.batch_size * parameters.training.epochs
+
+    def trained_by(build: Any, path: str | None) -> str:
+        model = Engine(make_dataset(), build, path=path).model(parameters, 1, SPLIT)
+        fit(model)
+        return str(model.train_chunk.trained_by)
+
+    monkeypatch.setattr(compiled, "N_SHORT_STEPS", n_steps)
+    told = f"each step a function of its own, because its trial is short (at most {n_steps:,} steps)"
+    assert trained_by(flat, BY_LENGTH).endswith(told)
+    assert trained_by(flat, WITH_NUMBERS) == trained_by(recurrent, BY_LENGTH) == "the compiled epoch by XLA"
+    monkeypatch.setattr(compiled, "N_SHORT_STEPS", n_steps - 1)
+    assert trained_by(flat, BY_LENGTH) == "the compiled epoch by XLA"
+
+
+def test_short_trial_is_as_by_xla() -> None:
+    parameters = parameters_of()
+    found = [fit(Engine(make_dataset(), flat, path=path).model(parameters, 1, SPLIT)) for path in (BY_LENGTH, APART)]
+    for name in ("loss", "accuracy", "val_loss"):
+        np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-5)
+
+
 def flat(*_: object) -> keras.Model:
     layers = keras.layers
     return keras.Sequential([keras.Input(SHAPE), layers.Flatten(), layers.Dense(N_CLASSES, activation="softmax")])
 
 
 @pytest.mark.parametrize("optimizer", ["adam", pytest.param("adamw", marks=pytest.mark.slow)])
-def test_convolutional_training_that_is_stopped_goes_on_bit_for_bit(
-    optimizer: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("build", [convolutional, flat])
+def test_training_without_xla_that_is_stopped_goes_on_bit_for_bit(
+    build: Any, optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parameters = parameters_of(optimizer)
     monkeypatch.setattr("hpo.engine.costs.CALL_COST", 2e6)
-    whole = Engine(make_dataset(), convolutional).model(parameters, seed=1, split=SPLIT)
+
+    def new(seed: int) -> Any:
+        return Engine(make_dataset(), build, path=BY_LENGTH).model(parameters_of(optimizer), seed=seed, split=SPLIT)
+
+    whole, begun, rest = new(1), new(1), new(2)
     logs, ended = fit(whole), state(whole)
-    begun = Engine(make_dataset(), convolutional).model(parameters, seed=1, split=SPLIT)
     assert begun.n_chunks > 1
     first = fit(begun, epochs=1)
-    rest = Engine(make_dataset(), convolutional).model(parameters, seed=2, split=SPLIT)
     restore_state(rest, state(begun))
     second = fit(rest, first_epoch=1)
     assert {name: [*first[name], *second[name]] for name in first} == logs
     assert_same(state(rest), ended)
+    assert "TensorFlow's own kernels" in rest.trained_by
 
 
 def test_path_of_a_later_hpo_is_refused() -> None:

@@ -24,6 +24,7 @@ from hpo.stream import Stream
 from hpo.study import TrialFile
 
 SEED, BATCH_SIZE, N_EPOCHS = 11, 16, 3
+LOSS = "sparse_categorical_crossentropy"
 N_STEPS = -(-streams.N_TRAIN // BATCH_SIZE)
 
 
@@ -67,7 +68,7 @@ def run(source: Stream, folder: Path, *, last_step: int | None = None, **options
     folder.mkdir(exist_ok=True)
     dataset, steps = load_dataset(source), options.pop("steps", Steps())
     task = Task(
-        parameters=parameters(),
+        parameters=options.pop("parameters", parameters()),
         seed=SEED,
         split=split_of(dataset, seed=1),
         metric=METRICS["val_accuracy"],
@@ -78,14 +79,14 @@ def run(source: Stream, folder: Path, *, last_step: int | None = None, **options
         on_loss=lambda text: None,
         callbacks=[steps],
     )
-    return train(Engine(dataset, build, options.pop("criterion", None)), task)
+    return train(Engine(dataset, options.pop("model", build), options.pop("criterion", None)), task)
 
 
-def by_keras(n_epochs: int, **options: Any) -> dict[str, list[float]]:
+def by_keras(n_epochs: int, rule: Any = None, **options: Any) -> dict[str, list[float]]:
     """Train by one call of fit on the epochs' batches, one after the other."""
     keras.utils.set_random_seed(SEED)
     model = build(None, (4,), N_CLASSES)
-    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(rule or keras.optimizers.Adam(0.01), LOSS, metrics=["accuracy"])
     first, *others = (epoch_of(seed_of_epoch(SEED, epoch)) for epoch in range(n_epochs))
     for other in others:
         first = first.concatenate(other)
@@ -117,6 +118,19 @@ def test_stream_trains_as_keras_s_fit_does(tmp_path: Path, class_weight: Any) ->
     for name in ("loss", "val_loss", "accuracy", "val_accuracy"):
         np.testing.assert_allclose([logs[name] for logs in found.history], expected[name], rtol=1e-5)
     assert found.trained_by.startswith("Keras's own fit, which is slower, because the study's dataset is a Stream")
+
+
+def test_model_that_comes_compiled_trains_on_a_stream_as_it_was_compiled(tmp_path: Path) -> None:
+    def compiled(*arguments: Any) -> keras.Model:
+        model = build(*arguments)
+        model.compile(keras.optimizers.SGD(0.05, nesterov=True, momentum=0.5), LOSS, metrics=["accuracy"])
+        return model
+
+    chosen = Parameters(training=TrainingParameters(batch_size=BATCH_SIZE, epochs=N_EPOCHS), model=None)
+    found = run(SHUFFLED, tmp_path, model=compiled, parameters=chosen)
+    expected = by_keras(N_EPOCHS, keras.optimizers.SGD(0.05, nesterov=True, momentum=0.5))
+    for name in ("loss", "val_loss", "accuracy", "val_accuracy"):
+        np.testing.assert_allclose([logs[name] for logs in found.history], expected[name], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

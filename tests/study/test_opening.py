@@ -12,7 +12,7 @@ from toy import all_facts
 from hpo.database import open_store
 from hpo.database.address import parse_address
 from hpo.definition import find_study
-from hpo.engine.compiled import WITH_NUMBERS
+from hpo.engine.compiled import BY_LENGTH
 from hpo.engine.processor import processor
 from hpo.study import creation, opening
 from hpo.study.facts import stamp
@@ -48,7 +48,7 @@ def test_how_it_is_trained_is_kept_and_another_processor_is_told(
 ) -> None:
     said: list[str] = []
     made = open_study(options, print).facts
-    assert (made.path, made.processor) == (WITH_NUMBERS, processor())
+    assert (made.path, made.processor) == (BY_LENGTH, processor())
     monkeypatch.setattr("hpo.engine.keras_trainer.processor", lambda: "AVX2 with Eigen")
     joined = open_study(options, said.append).facts
     assert joined == made
