@@ -1,6 +1,7 @@
-"""Draw what benchmarks/search.py measured: best accuracy so far over time, median and range of each contender.
+"""Draw what was measured: of search.py, best accuracy so far over time; of storage.py, the share of time that is lost.
 
 python benchmarks/figure.py SEARCH.json FIGURE.svg     (with the Python of the peers' environment, which has matplotlib)
+python benchmarks/figure.py STORAGE.json FIGURE.svg
 """
 
 import json
@@ -30,10 +31,8 @@ LABELS = {
 }
 
 
-def draw(results: dict[str, Any], path: Path) -> None:
-    """Write the figure; its format is the ending's."""
-    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "hpo", "font.size": 10, "font.family": "sans-serif"})
-    figure, axes = plt.subplots(figsize=(7.2, 4.0), layout="constrained")
+def draw_search(results: dict[str, Any], axes: Any) -> None:
+    """Draw the median and range of each contender."""
     for name in COLORS:
         own = [row["curve"] for row in results["rows"] if row["contender"] == name]
         if not own:
@@ -52,9 +51,32 @@ def draw(results: dict[str, Any], path: Path) -> None:
         )
     axes.set(xlabel="seconds since the command, start-up included", ylabel="best validation accuracy so far")
     axes.set(xlim=(0, results["budget"]), ylim=(0.3, None))
+    axes.legend(frameon=False, loc="lower right")
+
+
+def draw_storage(rows: list[dict[str, Any]], axes: Any) -> None:
+    """Draw the share of a trial's time that the database takes, over the number of workers, for each length."""
+    for color, trial_seconds in zip(COLORS.values(), sorted({row["trial_seconds"] for row in rows}), strict=False):
+        own = sorted(
+            (row["n_workers"], row["overhead_per_trial_seconds"] / trial_seconds)
+            for row in rows
+            if row["trial_seconds"] == trial_seconds
+        )
+        label = f"trials of {trial_seconds:.0f} s"
+        axes.plot([n for n, _ in own], [100 * share for _, share in own], "o-", color=color, label=label)
+    ticks = sorted({row["n_workers"] for row in rows})
+    axes.set(xscale="log", yscale="log", xlabel="workers, each with a launcher", ylabel="% of a trial's time")
+    axes.set_xticks(ticks, [str(n) for n in ticks], minor=False)
+    axes.legend(frameon=False, loc="upper left")
+
+
+def draw(results: Any, path: Path) -> None:
+    """Write the figure; its format is the ending's."""
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "hpo", "font.size": 10, "font.family": "sans-serif"})
+    figure, axes = plt.subplots(figsize=(7.2, 4.0), layout="constrained")
+    (draw_search if isinstance(results, dict) else draw_storage)(results, axes)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
