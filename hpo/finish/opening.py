@@ -97,6 +97,7 @@ def open_finish(request: FinishRequest, say: Callable[[str], None]) -> OpenStudy
         study = find_finish(search, options.runs_dir)
         if study is None:
             study = make_finish(search, request, plan)
+            say_fewer(plan, request, say)
         else:
             check_asked(study, request)
             change_model(search, study, request, say)
@@ -182,6 +183,13 @@ def plan_of(search: OpenStudy, request: FinishRequest, *, step: float) -> Plan:
         step=step,
         is_retrained=request.is_retrained is True,
     )
+
+
+def say_fewer(plan: Plan, request: FinishRequest, say: Callable[[str], None]) -> None:
+    """Say so where fewer finalists race than were asked for."""
+    n_asked = request.n_finalists or 0
+    if n_asked > plan.n_finalists:
+        say(f"finalists: {plan.n_finalists}, not {n_asked}: so many parameters were trained to their end with a value")
 
 
 def describe_ended(search: OpenStudy) -> str:
