@@ -164,7 +164,7 @@ def test_keras_study_is_measured_and_resumes_exactly(site: Site) -> None:
     assert large["checkpoint_bytes"] > 4 * 4 * large["n_weights"] > 2 * small["checkpoint_bytes"]
     for one in (small, large):
         assert (one["resumes"], one["differences"], one["epochs"]) == ("exact", [], 4)
-        assert one["trained_by"] == "the compiled epoch by XLA"
+        assert one["trained_by"].endswith("because its trial is short (at most 1,000 steps)")
         assert one["memory_bytes"] > 100e6
         assert 0 < one["further_epoch_seconds"] < one["first_epoch_seconds"] < one["trial_seconds"]
 
@@ -191,7 +191,8 @@ def test_convolution_is_told_and_so_are_callbacks_without_which_no_trial_is_resu
 
 @pytest.mark.slow
 def test_what_xla_cannot_compile_is_told(site: Site) -> None:
-    site.write(KERAS, ("model=mlp", "model=of_layers(lambda: keras.layers.RandomRotation(0.1))"))
+    rotated = "model=of_layers(lambda: keras.layers.RandomRotation(0.1))"
+    site.write(KERAS, ("model=mlp", rotated), ("epochs=4", "epochs=200"))  # a short trial does without anyway
     (one,) = site.check()[0]["configurations"]
     assert one["trained_by"].startswith("the compiled epoch without XLA, which cannot compile it: ")
     assert one["resumes"] == "exact"
