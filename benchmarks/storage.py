@@ -350,7 +350,7 @@ def measure_alone(url: str) -> dict[str, Any]:
 
 
 def launcher_of(study: OpenStudy) -> Callable[[], None]:
-    """Return what a launcher does with the database twice a second."""
+    """Return what a launcher does with the database now and then."""
     plan: Any = SimpleNamespace(
         options=SimpleNamespace(runs_dir=Path("/nowhere"), target=1.1), deadline_seconds=None, is_finished_next=False
     )

@@ -20,7 +20,7 @@
 
     TrialError                    ends one trial as FAIL; the worker takes the next
     LeaseLostError                the trial belongs to another worker now; nothing more is written to it
-    OvertakenError                another trial was born since this one was drawn, maybe at the same point
+    OvertakenError                a trial born since this one was drawn has the same point
     SpaceExhaustedError           every configuration has been tried; the study ends before its budget
     NotOpenedError                a command was stopped before there was a study
     ParameterError                a value of a trial's is out of its range, or two do not fit together
@@ -141,7 +141,7 @@ class AddressError(HpoError):
 
 
 class OvertakenError(Exception):
-    """Another trial was born since this one was drawn; nothing was stored.
+    """A trial that was born since this one was drawn has the same point; nothing was stored.
 
     Attributes:
         n_trials: How many there are now.

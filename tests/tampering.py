@@ -34,5 +34,6 @@ ODD_IN_SQLITE = {
     "a text among parameters": "UPDATE trial_params SET param_value = 'many' WHERE trial_id = {}",
     "a text as number": "UPDATE trials SET number = 'many' WHERE trial_id = {}",
     "a text as time": "UPDATE trials SET datetime_start = 'soon' WHERE trial_id = {}",
+    "a number as time": "UPDATE trials SET datetime_start = '2024' WHERE trial_id = {}",
     "bytes that are no text": "UPDATE trial_user_attributes SET value_json = CAST(x'22ff' AS TEXT) WHERE trial_id = {}",
 }

@@ -16,8 +16,7 @@ import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.database.reading import ODD, check_types, describe_odd
-from hpo.terminal import warn_once
+from hpo.database.reading import ODD, check_types, warn_odd
 
 TRIALS = "SELECT trial_id, number, state, datetime_start, datetime_complete FROM trials WHERE study_id = :study"
 PARTS = {  # what belongs to trials: its columns, and its order
@@ -27,8 +26,10 @@ PARTS = {  # what belongs to trials: its columns, and its order
     "system_attrs": ("trial_system_attributes", "key, value_json", "key"),
     "reports": ("trial_intermediate_values", "step, intermediate_value, intermediate_value_type", "step"),
 }
-KINDS = {"FINITE": None, "INF_POS": math.inf, "INF_NEG": -math.inf, "NAN": math.nan}
-N_IDS = 500  # that are asked for by name; of more, a study's whole tables are read
+INFINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf}
+KINDS = {"values": INFINITE, "reports": INFINITE | {"NAN": math.nan}}
+FINITE = "FINITE"
+N_IDS = 500  # that are asked for by name; of more, a study's tables are read from the smallest one on
 
 _range_of = functools.lru_cache(maxsize=10_000)(json_to_distribution)  # a study has a few, each stored with every trial
 
@@ -42,9 +43,9 @@ def read_trials(
         engine: The database's.
         study_id: The study.
         after: Only trials with greater ids.
-        included: And these.
+        included: And these; where they are very many, all of the study are read.
     """
-    wanted = {} if after < 0 else {"after": after, "included": tuple(included)}
+    wanted = {} if after < 0 or len(included) > N_IDS else {"after": after, "included": tuple(included)}
     with engine.connect() as connection:
         return _read(connection, study_id, "(trial_id > :after OR trial_id IN :included)", wanted, PARTS)
 
@@ -68,10 +69,7 @@ def _read(
         try:
             found.append(_trial(trial_id, fields, {name: ones.get(trial_id, []) for name, ones in rows.items()}))
         except ODD as error:
-            warn_once(
-                f"trial of study {study_id} with id {trial_id} in the database cannot be read and is left out: "
-                f"{describe_odd(error)}"
-            )
+            warn_odd(f"trial of study {study_id} with id", trial_id, error)
     return found
 
 
@@ -104,7 +102,7 @@ def _grouped(rows: Iterable[Any]) -> dict[int, list[Any]]:
 def _trial(trial_id: int, fields: list[Any], parts: dict[str, list[Any]]) -> FrozenTrial:
     number, state, begun, ended = fields
     ranges = {str(name): _range_of(text) for name, _, text in parts["params"]}
-    values = [_number(value, kind) for _, value, kind in parts["values"]]
+    values = [_number(value, kind, KINDS["values"]) for _, value, kind in parts["values"]]
     if [objective for objective, _, _ in parts["values"]] != list(range(len(values))):
         raise ValueError("it has a value of no objective")
     trial = FrozenTrial(
@@ -119,7 +117,7 @@ def _trial(trial_id: int, fields: list[Any], parts: dict[str, list[Any]]) -> Fro
         distributions=ranges,
         user_attrs=_attrs(parts["user_attrs"]),
         system_attrs=_attrs(parts["system_attrs"]),
-        intermediate_values={step: _number(value, kind) for step, value, kind in parts["reports"]},
+        intermediate_values={step: _number(value, kind, KINDS["reports"]) for step, value, kind in parts["reports"]},
     )
     return check_types(trial)
 
@@ -134,10 +132,13 @@ def _chosen(distribution: BaseDistribution, value: float) -> Any:
     return distribution.to_external_repr(value)
 
 
-def _number(value: Any, kind: str) -> Any:
-    special = KINDS[kind]
-    return value if special is None else special
+def _number(value: Any, kind: str, kinds: dict[str, float]) -> Any:
+    return value if kind == FINITE else kinds[kind]
 
 
 def _moment(stored: Any) -> datetime | None:
-    return datetime.fromisoformat(stored) if isinstance(stored, str) else stored  # SQLite keeps it as text
+    if isinstance(stored, str):  # SQLite keeps it as text, or as a number what looks like one
+        return datetime.fromisoformat(stored)
+    if not isinstance(stored, datetime | None):
+        raise TypeError(f"{stored!r} is no time")
+    return stored

@@ -5,8 +5,7 @@ a column of numbers (SQLite). Optuna's readers raise then, for all trials of the
 """
 
 import json
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
@@ -19,20 +18,12 @@ from hpo.terminal import warn_once
 # What reading an odd row raises; what a database that is away raises is not among them.
 ODD = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError, OverflowError)
 
-T = TypeVar("T")
 Number = int | float
 
 
-def read_around(ids: Sequence[int], read: Callable[[Sequence[int]], list[T]], what: str) -> list[T]:
-    """Return what read returns for all ids but the odd ones, which are named; halving finds them."""
-    try:
-        return read(ids) if ids else []
-    except ODD as error:
-        if len(ids) == 1:
-            warn_once(f"{what} {ids[0]} in the database cannot be read and is left out: {describe_odd(error)}")
-            return []
-    middle = len(ids) // 2
-    return read_around(ids[:middle], read, what) + read_around(ids[middle:], read, what)
+def warn_odd(what: str, id_: int, error: BaseException) -> None:
+    """Name what is left out."""
+    warn_once(f"{what} {id_} in the database cannot be read and is left out: {describe_odd(error)}")
 
 
 def describe_odd(error: BaseException) -> str:
@@ -56,25 +47,25 @@ def check_types(trial: FrozenTrial) -> FrozenTrial:
 
 def read_studies(storage: RDBStorage) -> list[FrozenStudy]:
     """Return all studies that can be read, each by itself."""
-
-    def read(ids: Sequence[int]) -> list[FrozenStudy]:
-        return [
-            FrozenStudy(
-                study_name=name,
-                direction=None,
-                directions=storage.get_study_directions(study_id),
-                user_attrs=storage.get_study_user_attrs(study_id),
-                system_attrs=storage.get_study_system_attrs(study_id),
-                study_id=study_id,
-            )
-            for study_id, name in found
-            if study_id in ids
-        ]
-
     with storage.engine.connect() as connection:
         query = sa.select(models.StudyModel.study_id, models.StudyModel.study_name)
         found = list(connection.execute(query.order_by(models.StudyModel.study_id)))
-    return [study for study_id, _ in found for study in read_around([study_id], read, "study")]
+    studies = []
+    for study_id, name in found:
+        try:
+            studies.append(
+                FrozenStudy(
+                    study_name=name,
+                    direction=None,
+                    directions=storage.get_study_directions(study_id),
+                    user_attrs=storage.get_study_user_attrs(study_id),
+                    system_attrs=storage.get_study_system_attrs(study_id),
+                    study_id=study_id,
+                )
+            )
+        except ODD as error:
+            warn_odd("study", study_id, error)
+    return studies
 
 
 def read_attrs(storage: RDBStorage, model: Any, study_id: int) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from hpo.engine.processor import processor
 # How a new study is trained, as its facts keep it: a step of convolutions is a function of its own, numbers of the
 # model are inputs (see hpo.engine.numbers), and short trials do without XLA. Older studies lack the last, or more.
 APART, WITH_NUMBERS = "apart", "apart, with numbers as inputs"
-BY_LENGTH = f"{WITH_NUMBERS}, short ones without XLA"
-PATHS = (None, APART, WITH_NUMBERS, BY_LENGTH)
 # Of a whole trial. XLA takes 0.5 to 0.8 s longer to compile a shape, and saves 0.1 ms per step of a network of two
 # layers 16 to 64 wide, 0.2 ms of one 256 wide: a shape pays for its compilation after 3,000 to 8,000 steps. A worker
 # may train it some times.
 N_SHORT_STEPS = 1000
+BY_LENGTH = f"{WITH_NUMBERS}, up to {N_SHORT_STEPS} steps without XLA"  # and what hpo.engine.costs calls simple
+PATHS = (None, APART, WITH_NUMBERS, BY_LENGTH)
 
 
 @dataclass(frozen=True, kw_only=True)

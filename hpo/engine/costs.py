@@ -14,7 +14,7 @@ from hpo.data import each
 CALL_COST = 25e9  # multiply-adds per compiled call: about half a second of one Zen 4 core, so two of a slow one
 CONVOLUTIONS = ("Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2")
 CONTRACTIONS = ("MatMul", "BatchMatMulV2", "Einsum", *CONVOLUTIONS)
-LOOPS = ("While", "StatelessWhile", "PartitionedCall", "StatefulPartitionedCall")
+LOOPS_AND_CALLS = ("While", "StatelessWhile", "PartitionedCall", "StatefulPartitionedCall")
 N_SIMPLE_OPERATIONS = 40  # three hidden layers have 13
 FREE_OPERATIONS = ("Placeholder", "Const", "ReadVariableOp", "Reshape", "Identity", "Cast")
 
@@ -44,9 +44,12 @@ def convolves(operations: list[Any]) -> bool:
 
 
 def is_simple(operations: list[Any]) -> bool:
-    """Whether a step has few operations and no loop: little that XLA could bring closer together."""
+    """Whether a forward pass has few operations and no loop: little that XLA could bring closer together.
+
+    It is part of a study's path: what it says of a model may not change.
+    """
     working = [operation.type for operation in operations if operation.type not in FREE_OPERATIONS]
-    return len(working) <= N_SIMPLE_OPERATIONS and not any(kind in LOOPS for kind in working)
+    return len(working) <= N_SIMPLE_OPERATIONS and not any(kind in LOOPS_AND_CALLS for kind in working)
 
 
 def _operation_cost(operation: Any) -> int:

@@ -96,7 +96,7 @@ class Engine:
             path=self._path,
             hook=hook,
             precision=training.precision,
-            is_short=is_short(self._path, len(split.train_rows) // batch_size * training.epochs),
+            is_short=not hook and is_short(self._path, len(split.train_rows) // batch_size * training.epochs),
         )
         new = functools.partial(
             EpochModel,

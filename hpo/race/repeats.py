@@ -56,7 +56,7 @@ class Repeats:
             distributions=dict(setting.distributions),
             user_attrs=attrs,
         )
-        template.number = len(trials)
+        template.number = trials[-1].number + 1 if trials else 0
         return template
 
     def is_overtaken(self, template: FrozenTrial, born: Sequence[FrozenTrial]) -> bool:
@@ -65,7 +65,7 @@ class Repeats:
 
     def redraw(self, template: FrozenTrial, trials: Sequence[FrozenTrial], *, n_trials: int) -> FrozenTrial:
         """Return a template once more."""
-        template.number = max(n_trials, len(trials))
+        template.number = n_trials
         return template
 
     def is_baseline(self, trial: FrozenTrial) -> bool:

@@ -106,6 +106,7 @@ class Launcher:
         self._last: tuple[list[Ticket], list[TrialRow]] = ([], [])
         self._began_seconds: float | None = None
         self._is_away, self._is_paused, self._n_workers, self._note = False, False, 1, ""
+        self._n_most = 0  # workers of all commands that were seen to train at once
         self._made_seconds, self._looked_seconds = time.monotonic(), float("-inf")
 
     def run(self) -> Outcome:
@@ -212,7 +213,8 @@ class Launcher:
 
     def _look_when_due(self) -> tuple[list[Ticket], list[TrialRow]]:
         n_training = sum(ticket.state == TicketState.LEASED for ticket in self._last[0])
-        due_seconds = rest_seconds(n_training, least=SLOT_LOOK_SECONDS if self._settings.is_slot else 0.0)
+        self._n_most = max(self._n_most, n_training)
+        due_seconds = rest_seconds(self._n_most, least=SLOT_LOOK_SECONDS if self._settings.is_slot else 0.0)
         if time.monotonic() < self._looked_seconds + due_seconds:
             return self._last
         last = self._look()

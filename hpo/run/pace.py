@@ -7,7 +7,7 @@ def rest_seconds(n_workers: int, *, least: float) -> float:
     """Return how long to wait between two looks.
 
     Args:
-        n_workers: That train.
+        n_workers: The most that were seen to train at once: at a study's end, those that have nothing left still look.
         least: Seconds, however few they are.
     """
     return max(least, n_workers / PER_SECOND)

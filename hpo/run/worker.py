@@ -109,7 +109,7 @@ def work(context: WorkerContext, should_stop: Callable[[], bool]) -> int:
     timeout_seconds = context.limits.trial_timeout_seconds
     limit = Limit(timeout_seconds, leave_hung) if timeout_seconds else None
     keeper = LeaseKeeper(tickets, context.study.folder.leases_dir, facts.lease_seconds, limit)
-    first_bytes = 0
+    first_bytes, n_most = 0, 0
     try:
         while not should_stop():
             token = uuid.uuid4().hex
@@ -117,10 +117,11 @@ def work(context: WorkerContext, should_stop: Callable[[], bool]) -> int:
             ticket = patiently(lambda t=token: tickets.claim(context.name, t))  # type: ignore[misc]
             if ticket is None:
                 keeper.release()
-                states = patiently(tickets.count_states)
-                if not states.keys() - {TicketState.ENDED}:
+                states = patiently(tickets.count_open)
+                if not states:
                     return 0
-                _idle(states, should_stop)
+                n_most = max(n_most, states.get(TicketState.LEASED, 0))
+                _idle(states, n_most, should_stop)
                 continue
             try:
                 with _deletion_told(context), _handed_back_unless_drawn(context, token):
@@ -145,11 +146,10 @@ def work(context: WorkerContext, should_stop: Callable[[], bool]) -> int:
     return 0
 
 
-def _idle(states: Mapping[TicketState, int], should_stop: Callable[[], bool]) -> None:
+def _idle(states: Mapping[TicketState, int], n_most: int, should_stop: Callable[[], bool]) -> None:
     """Wait until it is worth asking for a ticket again: others may hand one back, or another claim was in the way."""
-    is_any_free = TicketState.FREE in states or TicketState.HANDED_BACK in states
-    n_training = 0 if is_any_free else states.get(TicketState.LEASED, 0)
-    until_seconds = time.monotonic() + rest_seconds(n_training, least=IDLE_SECONDS)
+    is_any_free = bool(states.keys() - {TicketState.LEASED})
+    until_seconds = time.monotonic() + rest_seconds(0 if is_any_free else n_most, least=IDLE_SECONDS)
     while time.monotonic() < until_seconds and not should_stop():
         time.sleep(IDLE_SECONDS)
 

@@ -53,7 +53,7 @@ class StudyFacts:
         finishes: The key of the search that this study finishes, see hpo.race; None for a search.
         test_data: Fingerprint of the test rows that come with the data; None where there are none, or an older hpo made
             the study.
-        path: By which convolutions are trained, see hpo.engine; None where an older hpo made the study, which is
+        path: By which models are trained, see hpo.engine; None where an older hpo made the study, which is
             trained as that did, or where a function of its own trains it.
         processor: The kind that it was begun on: another one's results have other last bits.
         preprocessed: Fingerprint of the rows that the study's preprocess made of the data; None where it has none.

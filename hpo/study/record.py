@@ -109,9 +109,6 @@ class TrialRecord:
         """Return a call that stores the trial, and knows when an earlier try did, but its answer was lost."""
         is_retry = False
 
-        def read() -> list[FrozenTrial]:
-            return self._study.own_trials()
-
         def note(connection: Connection, trial_id: int) -> None:
             self._tickets.note_birth(connection, self._token, trial_id=trial_id)
 
@@ -121,14 +118,12 @@ class TrialRecord:
             if born is not None:
                 return born
             is_retry = True
-            template = drawer.draw(self._ticket.number, read())
+            template, study_id = drawer.draw(self._ticket.number, self._study.own_trials()), self._study.facts.study_id
             while True:
                 try:
-                    return self._rdb.bear(
-                        self._study.facts.study_id, template, note, partial(drawer.is_overtaken, template)
-                    )
+                    return self._rdb.bear(study_id, template, note, partial(drawer.is_overtaken, template))
                 except OvertakenError as error:
-                    template = drawer.redraw(template, read(), n_trials=error.n_trials)
+                    template = drawer.redraw(template, self._study.own_trials(), n_trials=error.n_trials)
 
         return store
 

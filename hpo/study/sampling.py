@@ -87,7 +87,7 @@ class Mirror:
             user_attrs={**drawn.user_attrs, **birth_attrs(number), **refusals},
             system_attrs={**drawn.system_attrs, **({NOTES_ATTR: notes} if notes else {})},
         )
-        template.number = len(trials)
+        template.number = _n_seen(trials)
         return template
 
     def is_overtaken(self, template: FrozenTrial, born: Sequence[FrozenTrial]) -> bool:
@@ -115,7 +115,7 @@ class Mirror:
         self._learn(trials)
         if self._is_taken(template):
             template = self.draw(template.user_attrs[TICKET_ATTR], trials)
-        template.number = max(n_trials, len(trials))
+        template.number = max(n_trials, _n_seen(trials))
         return template
 
     def _learn(self, trials: Sequence[FrozenTrial]) -> None:
@@ -223,6 +223,11 @@ def key_of(params: Mapping[str, Any], distributions: Mapping[str, BaseDistributi
         (name, json.dumps(value) if isinstance(distributions[name], CategoricalDistribution) else float(value))
         for name, value in params.items()
     )
+
+
+def _n_seen(trials: Sequence[FrozenTrial]) -> int:
+    """Return the number of the next trial as far as these tell; those of other programs are not among them."""
+    return trials[-1].number + 1 if trials else 0
 
 
 def _notes(trials: Sequence[FrozenTrial]) -> dict[str, Any]:

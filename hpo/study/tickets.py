@@ -82,11 +82,12 @@ class TicketTable:
         with self.engine.connect() as connection:
             return connection.scalar(query.where(_columns.outcome.in_(("COMPLETE", "PRUNED")))) or 0
 
-    def count_states(self) -> dict[TicketState, int]:
-        """Return how many are in each state that any is in."""
+    def count_open(self) -> dict[TicketState, int]:
+        """Return how many are in each state but the ended one; nothing where all have ended."""
         query = sa.select(_columns.state, sa.func.count()).where(_columns.study == self.study)
+        query = query.where(_columns.state != TicketState.ENDED.value).group_by(_columns.state)
         with self.engine.connect() as connection:
-            return {TicketState(state): n for state, n in connection.execute(query.group_by(_columns.state))}
+            return {TicketState(state): n for state, n in connection.execute(query)}
 
     def claim(self, worker: str, token: str) -> Ticket | None:
         """Lease the next ticket to a new token: handed-back ones first, then free ones, by number.

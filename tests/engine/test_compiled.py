@@ -44,6 +44,10 @@ def test_study_of_an_older_hpo_trains_convolutions_as_ever(monkeypatch: pytest.M
     assert "XLA" in Engine(make_dataset(), flat).model(parameters_of(), 1, SPLIT).train_chunk.trained_by
 
 
+def averaged(*_: object) -> keras.Model:
+    return flat()
+
+
 def recurrent(*_: object) -> keras.Model:
     layers = keras.layers
     rows = [layers.Reshape((SHAPE[0], -1)), layers.SimpleRNN(3)]
@@ -70,6 +74,7 @@ def test_short_trial_of_a_simple_model_does_without_xla_in_new_studies(monkeypat
 def test_short_trial_is_as_by_xla() -> None:
     parameters = parameters_of()
     found = [fit(Engine(make_dataset(), flat, path=path).model(parameters, 1, SPLIT)) for path in (BY_LENGTH, APART)]
+    assert found[0] != found[1], "other kernels, other last bits"
     for name in ("loss", "accuracy", "val_loss"):
         np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-5)
 
@@ -80,14 +85,15 @@ def flat(*_: object) -> keras.Model:
 
 
 @pytest.mark.parametrize("optimizer", ["adam", pytest.param("adamw", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("build", [convolutional, flat])
+@pytest.mark.parametrize("build", [convolutional, flat, averaged])
 def test_training_without_xla_that_is_stopped_goes_on_bit_for_bit(
     build: Any, optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hpo.engine.costs.CALL_COST", 2e6)
 
     def new(seed: int) -> Any:
-        return Engine(make_dataset(), build, path=BY_LENGTH).model(parameters_of(optimizer), seed=seed, split=SPLIT)
+        parameters = parameters_of(optimizer, averaged=build is averaged)
+        return Engine(make_dataset(), build, path=BY_LENGTH).model(parameters, seed=seed, split=SPLIT)
 
     whole, begun, rest = new(1), new(1), new(2)
     logs, ended = fit(whole), state(whole)

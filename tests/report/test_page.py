@@ -139,7 +139,6 @@ def test_a_study_of_an_older_hpo_gives_a_page_without_what_it_did_not_store(sqli
         *(f"ALTER TABLE hpo_tickets DROP COLUMN {name}" for name in ("deaths", "decided", "verdict")),
         "UPDATE hpo_version SET version = 1",
         "DELETE FROM trial_user_attributes WHERE key = 'hpo:result'",
-        "UPDATE trials SET datetime_start = NULL, datetime_complete = NULL",
         "UPDATE hpo_tickets SET worker = NULL, epochs = NULL",
     )
     older = open_store(sqlite_toy.store.address, create=False)

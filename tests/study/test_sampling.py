@@ -421,7 +421,7 @@ def test_slow_sampler_does_not_draw_again_for_every_birth_of_others(
 
 
 def test_point_that_another_program_stored_meanwhile_is_drawn_again_and_taken_all_the_same(
-    new_study: Callable[..., ToyStudy],
+    new_study: Callable[..., ToyStudy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     toy = new_study(n_trials=2, baseline=None, search_space=width_space, sampler=grid_of_four)
     theirs = optuna.load_study(study_name="toy", storage=toy.store.optuna)
@@ -431,7 +431,11 @@ def test_point_that_another_program_stored_meanwhile_is_drawn_again_and_taken_al
         for n in range(1, 5):
             theirs.add_trial(optuna.create_trial(value=0.5, params={"width": n}, distributions={"width": width}))
 
+    again: list[int] = []
+    redraw = Mirror.redraw
+    monkeypatch.setattr(Mirror, "redraw", lambda *given, **named: again.append(1) or redraw(*given, **named))
     assert bear(toy, toy.mirror(), before_birth=take_all) is not None
+    assert again == [1]
     assert [trial.number for trial in toy.study.own_trials()] == [4]
 
 

@@ -263,11 +263,11 @@ def test_trial_stored_ahead_is_run_next(table: TicketTable) -> None:
 
 def test_deleted_tickets_stop_their_holders(table: TicketTable) -> None:
     table.claim("w", "a")
-    assert table.count_states() == {TicketState.FREE: 2, TicketState.LEASED: 1}
+    assert table.count_open() == {TicketState.FREE: 2, TicketState.LEASED: 1}
     table.delete()
     with pytest.raises(LeaseLostError):
         note_progress(table, "a")
-    assert (table.read(), table.count(), table.count_states()) == ([], 0, {})
+    assert (table.read(), table.count(), table.count_open()) == ([], 0, {})
 
 
 def test_exhausted_space_ends_the_holder_s_ticket_and_the_free_ones(table: TicketTable) -> None:
