@@ -89,12 +89,8 @@ def _by_trial(
         known = {"study": study_id, "first": min(ids)}
         wanted = "trial_id IN (SELECT trial_id FROM trials WHERE study_id = :study AND trial_id >= :first)"
     query = _query(f"SELECT trial_id, {columns} FROM {table} WHERE {wanted} ORDER BY trial_id, {order}", known)
-    return _grouped(connection.execute(query, known).fetchall())  # one by one they take twice as long
-
-
-def _grouped(rows: Iterable[Any]) -> dict[int, list[Any]]:
     found: dict[int, list[Any]] = defaultdict(list)
-    for trial_id, *rest in rows:
+    for trial_id, *rest in connection.execute(query, known).fetchall():  # one by one they take twice as long
         found[trial_id].append(rest)
     return found
 

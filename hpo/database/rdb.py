@@ -18,8 +18,6 @@ from hpo.database import reading
 from hpo.database.history import read_born, read_trials
 from hpo.errors import OvertakenError
 
-NO_NUMBER = -1  # of Optuna's create_trial
-
 
 class Storage(RDBStorage):
     """Optuna's storage, which reads by plain queries and around odd rows; births lock the study's row for few of them.
@@ -37,6 +35,8 @@ class Storage(RDBStorage):
         study_id: int,
         template: FrozenTrial,
         note: Callable[[sa.Connection, int], None],
+        *,
+        n_known: int | None = None,
         is_overtaken: Callable[[Sequence[FrozenTrial]], bool] = lambda _: True,
     ) -> int:
         """Store a new trial, once, and return its id.
@@ -45,19 +45,23 @@ class Storage(RDBStorage):
         stores the trial twice. Here note, given the new trial's id, writes in the same transaction whatever tells the
         caller afterwards that the trial is there; what it raises undoes the birth.
 
-        Where there are more trials by now than the template's number says, if it has one, is_overtaken is given those
-        born since, with their parameters and user attributes alone.
+        Args:
+            study_id: The study.
+            template: The trial.
+            note: See above.
+            n_known: How many trials it was drawn from, as far as is known; None where it depends on no other.
+            is_overtaken: Given all that were born after them, with their parameters and user attributes alone.
 
         Raises:
-            OvertakenError: It says so.
+            OvertakenError: It is overtaken.
         """
         with _create_scoped_session(self.scoped_session) as session:
             models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
             trial = self._get_prepared_new_trial(study_id, template, session)
             # The study's row, or SQLite's one writer, is locked by now: no other birth comes before the COMMIT.
             n_trials, trial_id = int(trial.number), int(trial.trial_id)
-            if template.number not in (NO_NUMBER, n_trials):
-                born = read_born(session.connection(), study_id, first=template.number, before=n_trials)
+            if n_known is not None and n_known < n_trials:
+                born = read_born(session.connection(), study_id, first=n_known, before=n_trials)
                 if is_overtaken(born):
                     raise OvertakenError(n_trials)
             note(session.connection(), trial_id)

@@ -50,23 +50,16 @@ class Repeats:
             retraining = retraining_of_rows(self.plan, rows, repeats[number].setting)
             assert retraining is not None
             attrs[RETRAINING_ATTR] = as_attr(retraining)
-        template = create_trial(
+        return create_trial(
             state=TrialState.RUNNING,
             params=dict(setting.params),
             distributions=dict(setting.distributions),
             user_attrs=attrs,
         )
-        template.number = trials[-1].number + 1 if trials else 0
-        return template
 
     def is_overtaken(self, template: FrozenTrial, born: Sequence[FrozenTrial]) -> bool:
         """Others that were born since change nothing about it."""
         return False
-
-    def redraw(self, template: FrozenTrial, trials: Sequence[FrozenTrial], *, n_trials: int) -> FrozenTrial:
-        """Return a template once more."""
-        template.number = n_trials
-        return template
 
     def is_baseline(self, trial: FrozenTrial) -> bool:
         """Whether a trial repeats the search's baseline."""

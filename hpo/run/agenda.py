@@ -20,9 +20,6 @@ class Agenda(Protocol):
     def is_overtaken(self, template: FrozenTrial, born: Sequence[FrozenTrial]) -> bool:
         """Whether a template must be drawn anew because of what others have become since it was drawn."""
 
-    def redraw(self, template: FrozenTrial, trials: Sequence[FrozenTrial], *, n_trials: int) -> FrozenTrial:
-        """Return a template once more, after it was overtaken."""
-
     def is_baseline(self, trial: FrozenTrial) -> bool:
         """Whether a trial is the baseline as its file gives it, within the search space or not."""
 
@@ -58,10 +55,6 @@ class Search:
     def is_overtaken(self, template: FrozenTrial, born: Sequence[FrozenTrial]) -> bool:
         """Another trial may have its configuration by now."""
         return self.mirror.is_overtaken(template, born)
-
-    def redraw(self, template: FrozenTrial, trials: Sequence[FrozenTrial], *, n_trials: int) -> FrozenTrial:
-        """Draw it anew only where another trial has its configuration by now."""
-        return self.mirror.redraw(template, trials, n_trials=n_trials)
 
     def is_baseline(self, trial: FrozenTrial) -> bool:
         """Trial 0 is, where there is one."""

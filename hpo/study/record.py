@@ -39,9 +39,6 @@ class Drawer(Protocol):
     def is_overtaken(self, template: FrozenTrial, born: Sequence[FrozenTrial]) -> bool:
         """Whether a template must be drawn anew because of what others have become since it was drawn."""
 
-    def redraw(self, template: FrozenTrial, trials: Sequence[FrozenTrial], *, n_trials: int) -> FrozenTrial:
-        """Return a template once more, after it was overtaken."""
-
 
 class TrialRecord:
     """A leased ticket and its trial.
@@ -73,8 +70,7 @@ class TrialRecord:
         self._n_recorded = 0  # epochs that earlier holders recorded
         self._decided, self._verdict = ticket.decided, None if ticket.verdict is None else Verdict(ticket.verdict)
         self._queue: list[Callable[[], None]] = []  # what waits for the database, each to be written in its order
-        self._try_again_seconds = 0.0
-        self._begun_seconds = time.monotonic()
+        self._try_again_seconds, self._begun_seconds = 0.0, time.monotonic()
 
     def align(self, drawer: Drawer) -> FrozenTrial:
         """Bring the trial in line with its ticket and return it: RUNNING, or ended when only the ticket had not.
@@ -118,12 +114,16 @@ class TrialRecord:
             if born is not None:
                 return born
             is_retry = True
-            template, study_id = drawer.draw(self._ticket.number, self._study.own_trials()), self._study.facts.study_id
+            study_id, n_known = self._study.facts.study_id, 0
             while True:
+                trials = self._study.own_trials()
+                n_known = max(n_known, trials[-1].number + 1 if trials else 0)
+                template = drawer.draw(self._ticket.number, trials)
+                is_overtaken = partial(drawer.is_overtaken, template)
                 try:
-                    return self._rdb.bear(study_id, template, note, partial(drawer.is_overtaken, template))
+                    return self._rdb.bear(study_id, template, note, n_known=n_known, is_overtaken=is_overtaken)
                 except OvertakenError as error:
-                    template = drawer.redraw(template, self._study.own_trials(), n_trials=error.n_trials)
+                    n_known = error.n_trials  # those of other programs and odd ones too, which own_trials leaves out
 
         return store
 

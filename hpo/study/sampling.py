@@ -64,7 +64,7 @@ class Mirror:
         best point, asks for it again and again (in a space of 45 points, 60 draws visit 34). So is a point that
         the study refuses: the template notes how many there were.
 
-        Returns a template for a birth, in state RUNNING; its number is the count of trials that it knows of.
+        Returns a template for a birth, in state RUNNING.
 
         Raises:
             SpaceExhaustedError: All configurations have been tried.
@@ -80,15 +80,13 @@ class Mirror:
         after = study._storage.get_study_system_attrs(STUDY_ID)
         notes = {key: value for key, value in after.items() if key not in before or before[key] != value}
         refusals = {INFEASIBLE_ATTR: self._n_infeasible} if self._n_infeasible else {}
-        template = create_trial(
+        return create_trial(
             state=TrialState.RUNNING,
             params=drawn.params,
             distributions=drawn.distributions,
             user_attrs={**drawn.user_attrs, **birth_attrs(number), **refusals},
             system_attrs={**drawn.system_attrs, **({NOTES_ATTR: notes} if notes else {})},
         )
-        template.number = _n_seen(trials)
-        return template
 
     def is_overtaken(self, template: FrozenTrial, born: Sequence[FrozenTrial]) -> bool:
         """Whether one of the trials that were born since it was drawn has its configuration.
@@ -98,25 +96,6 @@ class Mirror:
         key = key_of(template.params, template.distributions)
         others = (key_of(one.params, one.distributions) for one in self._seen(born))
         return not (self._definition.allow_duplicates or key in self._known) and key in others
-
-    def redraw(self, template: FrozenTrial, trials: Sequence[FrozenTrial], *, n_trials: int) -> FrozenTrial:
-        """Return a template once more, as it is if none of the trials born since has its configuration.
-
-        A sampler may take longer than others need to their next births: if it had to begin again, it would never end.
-
-        Args:
-            template: What was drawn.
-            trials: All stored ones, read after n_trials were counted.
-            n_trials: See OvertakenError; some may be odd and missing among trials.
-
-        Raises:
-            SpaceExhaustedError: All configurations have been tried.
-        """
-        self._learn(trials)
-        if self._is_taken(template):
-            template = self.draw(template.user_attrs[TICKET_ATTR], trials)
-        template.number = max(n_trials, _n_seen(trials))
-        return template
 
     def _learn(self, trials: Sequence[FrozenTrial]) -> None:
         self._known.update(key_of(trial.params, trial.distributions) for trial in self._seen(trials[self._n_known :]))
@@ -223,11 +202,6 @@ def key_of(params: Mapping[str, Any], distributions: Mapping[str, BaseDistributi
         (name, json.dumps(value) if isinstance(distributions[name], CategoricalDistribution) else float(value))
         for name, value in params.items()
     )
-
-
-def _n_seen(trials: Sequence[FrozenTrial]) -> int:
-    """Return the number of the next trial as far as these tell; those of other programs are not among them."""
-    return trials[-1].number + 1 if trials else 0
 
 
 def _notes(trials: Sequence[FrozenTrial]) -> dict[str, Any]:

@@ -134,7 +134,6 @@ def test_trial_is_born_with_all_that_its_template_holds(store: Store) -> None:
     ended = optuna.trial.create_trial(value=0.25, intermediate_values={1: 0.125, 2: 0.25}, **parts)
     for number, template in enumerate((waiting, ended)):
         noted: list[int] = []
-        template.number = -1
         trial_id = store.rdb.bear(study_id, template, lambda _, born, noted=noted: noted.append(born))  # type: ignore[misc]
         trial = store.optuna.get_trial(trial_id)
         assert (noted, trial.number) == ([trial_id], number)
@@ -155,7 +154,6 @@ def test_births_of_a_study_wait_for_each_other(postgres: Postgres) -> None:
 
     def bear() -> None:
         template = optuna.trial.create_trial(state=TrialState.RUNNING)
-        template.number = -1
         store.rdb.bear(study_id, template, note)
 
     births = [threading.Thread(target=bear) for _ in range(2)]

@@ -241,7 +241,7 @@ def test_birth_whose_commit_is_still_under_way_is_waited_for(
     other = open_store(parse_address(toy.store.engine.url.render_as_string(hide_password=False)), create=False)
     under_way = threading.Thread(target=lambda: other.rdb.bear(toy.stored.study_id, template, note))
 
-    def cut_off(*_: object) -> int:
+    def cut_off(*_: object, **__: object) -> int:
         under_way.start()
         assert written.wait(30)
         raise sa.exc.OperationalError("COMMIT", {}, Exception("server closed the connection unexpectedly"))

@@ -28,6 +28,7 @@ from hpo.database import Store
 from hpo.definition import place, rehearse
 from hpo.errors import ParameterError, SamplerError, SpaceExhaustedError, StudyFileError
 from hpo.parameters import MLPParameters, Parameters, TrainingParameters
+from hpo.study.handle import OpenStudy
 from hpo.study.origin import origin_here
 from hpo.study.results import TICKET_ATTR, count_infeasible, rank
 from hpo.study.sampling import Mirror
@@ -371,10 +372,10 @@ def bear(toy: ToyStudy, mirror: Mirror, *, before_birth: Callable[[], object] = 
     record = toy.record(ticket)
     bear_once, waiting = record._rdb.bear, [before_birth]
 
-    def overtaken(*arguments: Any) -> int:
+    def overtaken(*arguments: Any, **named: Any) -> int:
         if waiting:
             waiting.pop()()
-        return bear_once(*arguments)
+        return bear_once(*arguments, **named)
 
     record._rdb = SimpleNamespace(bear=overtaken)  # type: ignore[assignment]
     try:
@@ -407,7 +408,9 @@ def test_slow_sampler_does_not_draw_again_for_every_birth_of_others(
     new_study: Callable[..., ToyStudy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeds: list[int] = []
-    monkeypatch.setattr(Mirror, "redraw", None)  # nor reads all trials again
+    reads: list[int] = []
+    own_trials = OpenStudy.own_trials
+    monkeypatch.setattr(OpenStudy, "own_trials", lambda study: reads.append(1) or own_trials(study))
 
     def recipe(seed: int) -> BaseSampler:
         seeds.append(seed)
@@ -416,7 +419,7 @@ def test_slow_sampler_does_not_draw_again_for_every_birth_of_others(
     toy = new_study(n_trials=3, baseline=None, search_space=rate_space, sampler=recipe)
     slow, fast = toy.mirror(), toy.mirror()
     assert bear(toy, slow, before_birth=lambda: (bear(toy, fast), bear(toy, fast))) is not None
-    assert len(seeds) == 3
+    assert len(seeds) == len(reads) == 3
     assert [trial.user_attrs[TICKET_ATTR] for trial in toy.trials] == [1, 2, 0]
 
 
@@ -431,11 +434,11 @@ def test_point_that_another_program_stored_meanwhile_is_drawn_again_and_taken_al
         for n in range(1, 5):
             theirs.add_trial(optuna.create_trial(value=0.5, params={"width": n}, distributions={"width": width}))
 
-    again: list[int] = []
-    redraw = Mirror.redraw
-    monkeypatch.setattr(Mirror, "redraw", lambda *given, **named: again.append(1) or redraw(*given, **named))
+    drawn: list[int] = []
+    draw = Mirror.draw
+    monkeypatch.setattr(Mirror, "draw", lambda *given: drawn.append(1) or draw(*given))
     assert bear(toy, toy.mirror(), before_birth=take_all) is not None
-    assert again == [1]
+    assert len(drawn) == 2
     assert [trial.number for trial in toy.study.own_trials()] == [4]
 
 
