@@ -19,6 +19,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +87,21 @@ def report_on(url: str, database: str, folder: Path, server_seconds: Callable[[]
         "hpo.load": load(looks=False),
         "hpo.load, tables and two figures": load(looks=True),
     }
-    for name, words in commands.items():
-        server_began, began, before = server_seconds(), time.perf_counter(), usage()
-        subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
-        seconds, spent = time.perf_counter() - began, usage() - before
+
+    def row(name: str, act: Callable[[], float | None], cpu_seconds: Callable[[], float]) -> None:
+        server_began, began, before = server_seconds(), time.perf_counter(), cpu_seconds()
+        n_bytes = act()
+        seconds, spent = time.perf_counter() - began, cpu_seconds() - before
         of_server = f"{server_seconds() - server_began:.1f}" if database != "SQLite" else "-"
-        size = f"{(folder / 'report.html').stat().st_size / 1e6:.1f}" if name == "hpo report" else ""
+        size = "" if n_bytes is None else f"{n_bytes / 1e6:.1f}"
         print(f"| `{name}` | {database} | {spent:.1f} | {of_server} | {seconds:.1f} | {size} |", flush=True)
+
+    def run(name: str) -> float | None:
+        subprocess.run([sys.executable, *commands[name]], check=True, stdout=subprocess.DEVNULL)
+        return (folder / "report.html").stat().st_size if name == "hpo report" else None
+
+    for name in commands:
+        row(name, partial(run, name), usage)
     words = [sys.executable, "-m", "hpo.dashboard", *where, "--port", "0"]
     server = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     process = psutil.Process(server.pid)
@@ -105,11 +114,7 @@ def report_on(url: str, database: str, folder: Path, server_seconds: Callable[[]
             "hpo dashboard: /report": f"/report/{STUDY}",
             "hpo dashboard: /metrics": "/metrics",
         }.items():
-            server_began, began, before = server_seconds(), time.perf_counter(), sum(process.cpu_times()[:2])
-            size = f"{len(ask(page, path)) / 1e6:.1f}"
-            seconds, spent = time.perf_counter() - began, sum(process.cpu_times()[:2]) - before
-            of_server = f"{server_seconds() - server_began:.1f}" if database != "SQLite" else "-"
-            print(f"| `{name}` | {database} | {spent:.1f} | {of_server} | {seconds:.1f} | {size} |", flush=True)
+            row(name, lambda path=path: len(ask(page, path)), lambda: sum(process.cpu_times()[:2]))  # type: ignore[misc]
     finally:
         server.terminate()
         server.wait()

@@ -19,8 +19,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import convolutions
+import engine
 import numpy as np
-from convolutions import BATCH_SIZES, N_ROWS, NETWORKS
 from engine import N_TRAIN, SHAPES, cpu_name, random_dataset
 
 
@@ -47,7 +48,7 @@ class Task:
     """What is trained.
 
     Attributes:
-        network: One of NETWORKS; empty for a network of two dense layers.
+        network: One of convolutions.NETWORKS; empty for a network of two dense layers.
         width: Of those.
         batch_size: Of its steps.
     """
@@ -72,7 +73,9 @@ def main() -> None:
     arguments = parser.parse_args()
     narrow_or_wide = [Kind("hpo", max(1, n_cores // n), n) for n in map(int, arguments.threads.split(","))]
     dense = [Task("", width, batch_size) for width, batch_size in SHAPES]
-    convolving = [Task(name, 0, batch_size) for name in NETWORKS for batch_size in BATCH_SIZES]
+    convolving = [
+        Task(name, 0, batch_size) for name in convolutions.NETWORKS for batch_size in convolutions.BATCH_SIZES
+    ]
     found = {}
     if not arguments.json:
         print(f"{cpu_name()}: epochs per second")
@@ -136,52 +139,33 @@ def work(pipe: Any, kind: Kind) -> None:
 
     tf.config.threading.set_intra_op_parallelism_threads(kind.n_threads)
     tf.config.threading.set_inter_op_parallelism_threads(1 if kind.by == "hpo" else 0)
-    prepared: dict[Task, Callable[[], float]] = {}
+    prepared: dict[Task, tuple[Callable[[], float], float]] = {}
     while (asked := pipe.recv()) is not None:
         task, seconds = asked
         if task not in prepared:
-            prepared = {task: (by_hpo if kind.by == "hpo" else by_fit)(task)}
+            prepared = {task: prepare(kind, task)}
+        train, share = prepared[task]
         began, n_epochs = time.perf_counter(), 0.0
         while n_epochs == 0 or time.perf_counter() - began < seconds:
-            n_epochs += prepared[task]()
+            train()
+            n_epochs += share
         pipe.send(n_epochs / (time.perf_counter() - began))
 
 
-def by_hpo(task: Task) -> Callable[[], float]:
-    """Return a function that trains by hpo's engine, and returns how much of an epoch that was."""
+def prepare(kind: Kind, task: Task) -> tuple[Callable[[], float], float]:
+    """Return a function that trains, and how much of an epoch it trains."""
     from hpo.engine.engine import Engine
     from hpo.models import mlp
-    from hpo.parameters import MLPParameters, Parameters, TrainingParameters
 
     dataset, split = random_dataset()
-    if task.network:
-        split = replace(split, train_rows=split.train_rows[:N_ROWS], val_rows=split.val_rows[:1])
-    training = TrainingParameters(optimizer="adam", learning_rate=1e-3, batch_size=task.batch_size, epochs=1)
-    chosen = None if task.network else MLPParameters(width=task.width, n_layers=2)
-    engine = Engine(dataset, NETWORKS[task.network] if task.network else mlp)
-    model = engine.model(Parameters(training=training, model=chosen), 0, split)
-    rows = model.row_chunks(0, 0, 1)
-
-    def train() -> float:
-        model.fit(rows, epochs=1, steps_per_epoch=model.n_chunks, shuffle=False, verbose=0)
-        return len(split.train_rows) / N_TRAIN
-
-    return train
-
-
-def by_fit(task: Task) -> Callable[[], float]:
-    """Return a function that trains by Keras's fit on float32 arrays, and returns how much of an epoch that was."""
-    dataset, split = random_dataset()
-    rows = split.train_rows[:N_ROWS]
-    x, y = dataset.x[rows] / np.float32(255), dataset.y[rows]
-    model = NETWORKS[task.network]()
-    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-
-    def train() -> float:
-        model.fit(x, y, batch_size=task.batch_size, epochs=1, verbose=0)
-        return len(rows) / N_TRAIN
-
-    return train
+    if not task.network:
+        return engine.engine_timer(Engine(dataset, mlp), split, task.width, task.batch_size, "adam"), 1.0
+    build, share = convolutions.NETWORKS[task.network], convolutions.N_ROWS / N_TRAIN
+    part = replace(split, train_rows=split.train_rows[: convolutions.N_ROWS], val_rows=split.val_rows[:1])
+    if kind.by == "hpo":
+        return convolutions.engine_timer(build, task.batch_size, dataset, part, "float32"), share
+    x, y = dataset.x[part.train_rows] / np.float32(255), dataset.y[part.train_rows]
+    return convolutions.fit_timer(build, task.batch_size, x, y), share
 
 
 if __name__ == "__main__":
