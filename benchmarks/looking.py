@@ -111,7 +111,7 @@ def report_on(url: str, database: str, folder: Path, server_seconds: Callable[[]
         for name, path in {
             "hpo dashboard: the study": "/api/studies/1",
             "hpo dashboard: the study, again": "/api/studies/1",
-            "hpo dashboard: /report": f"/report/{STUDY}",
+            "hpo dashboard: /report": f"/report?study={STUDY}",
             "hpo dashboard: /metrics": "/metrics",
         }.items():
             row(name, lambda path=path: len(ask(page, path)), lambda: sum(process.cpu_times()[:2]))  # type: ignore[misc]
